@@ -121,7 +121,12 @@ public sealed class XmlTests
 
     private static ObjectRow Row(ReadOnlySpan<byte> key) => new()
     {
-        Key = key, LastModified = Time, ETag = Tag, Size = long.MaxValue, StorageClass = "STANDARD"u8, ChecksumAlgorithm = ChecksumAlgorithm.Crc64Nvme,
+        Key = key,
+        LastModified = Time,
+        ETag = Tag,
+        Size = long.MaxValue,
+        StorageClass = "STANDARD"u8,
+        ChecksumAlgorithm = ChecksumAlgorithm.Crc64Nvme,
     };
 
     private static string List(bool urlEncoded, string key)
