@@ -76,7 +76,7 @@ public sealed partial class S3Gateway
         int queryStart = target.IndexOf('?', StringComparison.Ordinal);
         if (!QueryString.TryParse(queryStart < 0 ? "" : target[(queryStart + 1)..], out QueryString query, out error)) throw new S3Exception(error!);
         request.Query = query;
-        if (!S3Router.TryRoute(http.Request.Method, address, query, request.Header, out S3Operation operation, out S3Error? routeError))
+        if (!S3Router.TryRoute(http.Request.Method, address, query, http.Request.Headers.ContainsKey("x-amz-copy-source"), out S3Operation operation, out S3Error? routeError))
         {
             throw new S3Exception(routeError!);
         }

@@ -16,6 +16,11 @@ public interface IBucketGrain : IGrainWithStringKey
     [Alias("Create")]
     Task<CreateBucketResult> CreateAsync(CreateBucketCommand command);
 
+    /// <summary>The bucket's index ranges in key order; empty when there is no bucket.</summary>
+    /// <param name="refresh">True after a range answered "moved": asks the store again.</param>
+    [AlwaysInterleave, Alias("GetRanges")]
+    Task<ImmutableArray<IndexRange>> GetRangesAsync(bool refresh);
+
     /// <summary>Deletes the bucket if it holds no object; its open multipart uploads are aborted with it.</summary>
     [Alias("Delete")]
     Task<DeleteBucketStatus> DeleteAsync();
