@@ -420,6 +420,7 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
     private void RecordBegin(MethodDescriptor method, bool keepsAlive)
     {
         _inFlight++;
+        bool usedBefore = _served;
         _served = true;
         if (!Interleaves(method))
         {
@@ -431,7 +432,8 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
         if (!keepsAlive)
             return;
         LastUsedTicks = Runtime.CoarseNowTicks;
-        if (!IsReferenced)
+        // The call that created it is not a sign that it will be used again: what is called once goes before what is called often.
+        if (usedBefore && !IsReferenced)
             IsReferenced = true;
     }
 

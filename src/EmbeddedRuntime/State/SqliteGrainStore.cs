@@ -49,6 +49,7 @@ public sealed class SqliteGrainStore : IGrainStateStore, IReminderStore, IDispos
     private Exception? _poison;
     private long _lastETag;
     private long _committedETag;
+    private int _disposed;
 
     private SqliteGrainStore(sqlite3 connection)
     {
@@ -189,7 +190,8 @@ public sealed class SqliteGrainStore : IGrainStateStore, IReminderStore, IDispos
     /// <summary>Completes the operations that were asked for, then closes the file.</summary>
     public void Dispose()
     {
-        if (_operations.IsAddingCompleted)
+        // The container disposes it once for each service it stands for.
+        if (Interlocked.Exchange(ref _disposed, 1) == 1)
             return;
         _operations.CompleteAdding();
         _thread.Join();
