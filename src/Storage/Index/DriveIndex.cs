@@ -43,6 +43,8 @@ internal sealed class DriveIndex : IDisposable
 
     public ConcurrentDictionary<long, Volume> Volumes { get; } = new();
 
+    public IndexDatabase Database => _database;
+
     /// <summary>Raised, on the thread that applied the record, when a flush is due or a volume may have become deletable.</summary>
     public Action WorkDue { get; set; } = () => { };
 
@@ -135,6 +137,21 @@ internal sealed class DriveIndex : IDisposable
         }
 
         Flush(durable: false);
+    }
+
+    /// <summary>Strikes out a volume whose file is gone and that held nothing alive. For recovery.</summary>
+    public void DropVolume(long volumeId)
+    {
+        lock (_flush)
+        {
+            lock (_state)
+            {
+                foreach ((long Volume, long Target) key in _tombstoneTargets.Keys.Where(key => key.Volume == volumeId || key.Target == volumeId).ToList())
+                    _tombstoneTargets.Remove(key);
+            }
+
+            _database.Apply([], [], [], [volumeId], durable: false);
+        }
     }
 
     public void MarkDirty(Volume volume)
