@@ -1,13 +1,14 @@
 using System.Diagnostics;
 using System.Globalization;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Logging;
 using ObjectStore.Gateway.Buckets;
 using ObjectStore.Gateway.Multipart;
 using ObjectStore.Gateway.Objects;
 using ObjectStore.S3.Errors;
 using ObjectStore.S3.Routing;
+using QueryString = ObjectStore.S3.Routing.QueryString;
 using ObjectStore.S3.Signing;
 
 namespace ObjectStore.Gateway;
@@ -119,7 +120,7 @@ public sealed partial class S3Gateway
     private async Task FailAsync(S3Request request, Exception exception)
     {
         HttpContext http = request.Http;
-        if (request.Aborted.IsCancellationRequested && exception is OperationCanceledException or ConnectionResetException or IOException)
+        if (request.Aborted.IsCancellationRequested && (exception is OperationCanceledException or ConnectionResetException or IOException))
         {
             http.Abort();
             return;

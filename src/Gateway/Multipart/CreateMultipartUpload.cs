@@ -63,7 +63,7 @@ internal static class Uploads
         upload.ChecksumAlgorithm is { } name && ChecksumAlgorithms.TryFromName(name, out ChecksumAlgorithm algorithm) ? algorithm : null;
 
     /// <summary>Records a part whose bytes are durable. When the upload ended meanwhile the bytes are removed.</summary>
-    public static async Task RecordAsync(S3Request request, IMultipartUploadGrain grain, UploadInfo upload, Storage.Extents.ExtentLayout layout, UploadPart part)
+    public static async Task RecordAsync(S3Request request, IMultipartUploadGrain grain, UploadInfo upload, Storage.Extents.ExtentLayout layout, Grains.UploadPart part)
     {
         if (await grain.PutPartAsync(part)) return;
         await request.Services.Extents.DeleteAsync(layout, CancellationToken.None);

@@ -150,15 +150,14 @@ internal static class ListObjects
     private static void Write(PooledBufferWriter document, ListPage page, Begin begin, S3Owner? owner)
     {
         ObjectListingWriter writer = begin(document);
-        Span<byte> storageClass = stackalloc byte[64];
+        byte[] storageClass = [];
         string? encoded = null;
-        int classLength = 0;
         foreach (ref readonly ListEntry entry in page.Entries.AsSpan())
         {
             if (!ReferenceEquals(encoded, entry.StorageClass))
             {
                 encoded = entry.StorageClass;
-                classLength = Encoding.ASCII.GetBytes(encoded, storageClass);
+                storageClass = Encoding.ASCII.GetBytes(encoded);
             }
 
             writer.Contents(new ObjectRow
@@ -167,7 +166,7 @@ internal static class ListObjects
                 LastModified = Conversions.ToUtc(entry.LastModifiedUnixMs),
                 ETag = entry.ETag.ToS3(),
                 Size = entry.SizeBytes,
-                StorageClass = storageClass[..classLength],
+                StorageClass = storageClass,
                 Owner = owner,
                 ChecksumAlgorithm = entry.ChecksumAlgorithm is { } name && ChecksumAlgorithms.TryFromName(name, out ChecksumAlgorithm algorithm) ? algorithm : null,
                 ChecksumType = entry.ChecksumIsComposite ? ChecksumType.Composite : ChecksumType.FullObject,
