@@ -438,6 +438,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         {
             var scanner = new VolumeScanner(volume.File, volume.Header, window);
             long start = volume.CompleteBelow;
+            volume.File.BeginScan(start);
             ScanResult result = scanner.Scan(start, volume.CompleteSequence, (record, header, intact) =>
             {
                 if (!intact)
@@ -464,6 +465,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             volume.Sequence = result.Sequence;
             volume.AppendChecksum = scanner.Checksum(volume.CompleteChecksum, start, result.EndOffset);
             volume.DurableEnd = result.EndOffset;
+            volume.File.EndScan();
             FinishTail(volume, result, page);
             ends.Add((volume, volume.AppendOffset, volume.AppendChecksum, volume.Sequence));
         }

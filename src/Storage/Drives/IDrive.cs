@@ -56,8 +56,13 @@ internal interface IVolumeFile : IDisposable
     /// </summary>
     int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached);
 
-    /// <summary>Asks for bytes to be brought into memory; returns at once.</summary>
-    void Prefetch(long offset, long lengthBytes);
+    /// <summary>
+    /// Called before recovery reads from <paramref name="offset"/> to the end. Pages of preallocated room that are in memory count as data in
+    /// <see cref="NextData"/>; so they are dropped, and until <see cref="EndScan"/> nothing is read ahead, or looking for the end of the log would read the whole file.
+    /// </summary>
+    void BeginScan(long offset);
+
+    void EndScan();
 
     /// <summary>The first offset not below <paramref name="offset"/> that may hold something else than zeros; the length where there is none.</summary>
     long NextData(long offset);

@@ -157,7 +157,13 @@ internal sealed unsafe class LinuxVolumeFile : IVolumeFile
         return done;
     }
 
-    public void Prefetch(long offset, long lengthBytes) => _ = Posix.Advise(_cached, offset, lengthBytes, Posix.AdviseWillNeed);
+    public void BeginScan(long offset)
+    {
+        _ = Posix.Advise(_cached, offset, 0, Posix.AdviseDontNeed);
+        _ = Posix.Advise(_cached, 0, 0, Posix.AdviseRandom);
+    }
+
+    public void EndScan() => _ = Posix.Advise(_cached, 0, 0, Posix.AdviseNormal);
 
     public long NextData(long offset)
     {

@@ -58,7 +58,11 @@ internal sealed unsafe class PortableVolumeFile(SafeFileHandle file, long length
         return done < first.Length ? done : done + ReadFully(offset + done, second);
     }
 
-    public void Prefetch(long offset, long lengthBytes)
+    public void EndScan()
+    {
+    }
+
+    public void BeginScan(long offset)
     {
     }
 

@@ -14,7 +14,9 @@ internal static unsafe partial class Posix
     public const int OpenCloseOnExec = 0x80000;
     public const int ReadNoWait = 8; // RWF_NOWAIT
     public const int SeekData = 3;
-    public const int AdviseWillNeed = 3;
+    public const int AdviseNormal = 0;
+    public const int AdviseRandom = 1;
+    public const int AdviseDontNeed = 4;
     public const int ErrorInterrupted = 4;
     public const int ErrorIo = 5;
     public const int ErrorNoDeviceAddress = 6;

@@ -7,11 +7,12 @@ using ObjectStore.Storage.Volumes;
 namespace ObjectStore.Storage.Extents;
 
 /// <summary>
-/// Reads a range block by block. Every read is first tried without blocking (RWF_NOWAIT: from the page cache only); what is not there is read on the thread pool,
-/// with the next block asked for ahead.
+/// Reads a range block by block. A read is first tried without blocking (RWF_NOWAIT: from the page cache only); what is not there is read on the thread pool. After such a
+/// miss the next few reads block at once: attempts that fail would spoil the kernel's detection of sequential reading, and with it its readahead.
 /// </summary>
 internal sealed class ExtentReader : IExtentReader
 {
+    private const int BlockingReadsAfterMiss = 64;
     private readonly ExtentStore _store;
     private readonly ExtentLayout _layout;
     private readonly AlignedBufferPool _buffers;
@@ -26,6 +27,7 @@ internal sealed class ExtentReader : IExtentReader
     private Volume? _volume;
     private RecordHeader _record;
     private bool _headerRead;
+    private int _blockingReadsLeft;
     private bool _disposed;
 
     public ExtentReader(ExtentStore store, ExtentLayout layout, long offsetBytes, long lengthBytes, AlignedBufferPool buffers)
@@ -47,8 +49,16 @@ internal sealed class ExtentReader : IExtentReader
         if (_bufferedBytes > 0)
             return new ValueTask<int>(TakeBuffered(destination.Span));
         cancellationToken.ThrowIfCancellationRequested();
-        int read = ReadCore(destination.Span, onlyIfCached: true);
-        return read >= 0 ? new ValueTask<int>(read) : new ValueTask<int>(Task.Run(() => ReadBlocking(destination.Span), CancellationToken.None));
+        if (_blockingReadsLeft == 0)
+        {
+            int read = ReadCore(destination.Span, onlyIfCached: true);
+            if (read >= 0)
+                return new ValueTask<int>(read);
+            _blockingReadsLeft = BlockingReadsAfterMiss;
+        }
+
+        _blockingReadsLeft--;
+        return new ValueTask<int>(Task.Run(() => ReadCore(destination.Span, onlyIfCached: false), CancellationToken.None));
     }
 
     public ValueTask<ReadOnlyMemory<byte>> ReadNextAsync(CancellationToken cancellationToken = default)
@@ -59,12 +69,17 @@ internal sealed class ExtentReader : IExtentReader
         if (_bufferedBytes > 0)
             return new ValueTask<ReadOnlyMemory<byte>>(TakeAllBuffered());
         cancellationToken.ThrowIfCancellationRequested();
-        if (FillBuffer(wholeRange: true, onlyIfCached: true))
-            return new ValueTask<ReadOnlyMemory<byte>>(TakeAllBuffered());
+        if (_blockingReadsLeft == 0)
+        {
+            if (FillBuffer(wholeRange: true, onlyIfCached: true))
+                return new ValueTask<ReadOnlyMemory<byte>>(TakeAllBuffered());
+            _blockingReadsLeft = BlockingReadsAfterMiss;
+        }
+
+        _blockingReadsLeft--;
         return new ValueTask<ReadOnlyMemory<byte>>(Task.Run<ReadOnlyMemory<byte>>(
             () =>
             {
-                PrefetchNext();
                 FillBuffer(wholeRange: true, onlyIfCached: false);
                 return TakeAllBuffered();
             },
@@ -81,12 +96,6 @@ internal sealed class ExtentReader : IExtentReader
             _buffers.Return(_buffer);
         _buffer = null;
         return default;
-    }
-
-    private int ReadBlocking(Span<byte> destination)
-    {
-        PrefetchNext();
-        return ReadCore(destination, onlyIfCached: false);
     }
 
     private int BlockLength(int block) => (int)Math.Min(_layout.BlockSizeBytes, _layout.LengthBytes - ((long)block * _layout.BlockSizeBytes));
@@ -222,20 +231,5 @@ internal sealed class ExtentReader : IExtentReader
         _volume = volume;
         _block = block;
         _headerRead = false;
-    }
-
-    private void PrefetchNext()
-    {
-        int next = (int)(_position / _layout.BlockSizeBytes) + 1;
-        if (next >= _layout.BlockCount || (long)next * _layout.BlockSizeBytes >= _position + RemainingBytes)
-            return;
-        try
-        {
-            if (_store.TryLocate(_layout.PlacementGroup, new FragmentKey(_layout.Id, next, 0), out _, out FragmentLocation location, out Volume volume))
-                volume.File.Prefetch(location.Offset, location.RecordBytes);
-        }
-        catch (ObjectDisposedException)
-        {
-        }
     }
 }

@@ -111,7 +111,7 @@ public interface IExtentReader : IAsyncDisposable
 
     /// <summary>
     /// The next verified bytes in a buffer of the reader's, up to one block; empty at the end of the range. Valid until the next call on
-    /// this reader. The block after it is being read meanwhile where it is not in memory.
+    /// this reader. What is not in memory comes through the kernel's readahead.
     /// </summary>
     ValueTask<ReadOnlyMemory<byte>> ReadNextAsync(CancellationToken cancellationToken = default);
 }

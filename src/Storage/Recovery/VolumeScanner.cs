@@ -179,7 +179,12 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             if (data >= length)
                 return -1;
             position = Math.Max(position, data & ~(VolumeFormat.PageBytes - 1L));
-            ReadOnlySpan<byte> bytes = Get(position, (int)Math.Min(VolumeFormat.MaxRecordBytes, length - position));
+
+            // Just to the end of what has been read: the next question about data is then put to pages that are not in memory. Preallocated room that has
+            // been read counts as data.
+            long windowEnd = _windowStart + _windowBytes;
+            long stop = position >= _windowStart && position < windowEnd ? windowEnd : position + VolumeFormat.MaxRecordBytes;
+            ReadOnlySpan<byte> bytes = Get(position, (int)(Math.Min(stop, length) - position));
             int at = 0;
             while (at < bytes.Length)
             {
@@ -196,9 +201,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             int last = bytes.LastIndexOfAnyExcept((byte)0);
             if (last >= 0)
                 tailEnd = Math.Max(tailEnd, position + last + 1);
-            position += bytes.Length;
-            if (position < length)
-                position -= VolumeFormat.RecordAlignmentBytes; // a magic may lie across two windows
+            position += bytes.Length; // a multiple of the record alignment, so no magic lies across two windows
         }
 
         return -1;

@@ -170,7 +170,11 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
             return done;
         }
 
-        public void Prefetch(long offset, long lengthBytes)
+        public void EndScan()
+        {
+        }
+
+        public void BeginScan(long offset)
         {
         }
 
