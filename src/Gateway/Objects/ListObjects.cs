@@ -11,7 +11,6 @@ namespace ObjectStore.Gateway.Objects;
 internal static class ListObjects
 {
     private const int MaxKeysLimit = 1000;
-    private const int MaxAttempts = 5;
 
     public static async Task HandleV1Async(S3Request request)
     {
@@ -75,67 +74,11 @@ internal static class ListObjects
     private static ListQuery Query(string prefix, string? delimiter, byte[] startAfter, bool isPrefix, int maxKeys) =>
         new(Encoding.UTF8.GetBytes(prefix), Encoding.UTF8.GetBytes(delimiter ?? ""), startAfter, isPrefix, maxKeys);
 
-    /// <summary>A page over the bucket's ranges: the one that the page begins in, and those behind it as long as there is room.</summary>
     private static async Task<ListPage> ListAsync(S3Request request, BucketInfo bucket, ListQuery query)
     {
         if (query.MaxItems == 0) return new ListPage([], [], false, [], false, false);
-        ImmutableArray<IndexRange> ranges = await RangesAsync(request, bucket, refresh: false);
-        ImmutableArray<ListEntry> entries = [];
-        ImmutableArray<byte[]> prefixes = [];
-        int attempts = 0;
-        while (true)
-        {
-            int at = FirstRange(ranges, query);
-            IndexRange range = ranges[at];
-            ListPage page = await request.Services.Grains.GetGrain<IBucketIndexGrain>(GrainKeys.Range(bucket.Id, range.RangeId)).ListAsync(query);
-            if (page.RangeMoved)
-            {
-                if (++attempts == MaxAttempts) throw new S3Exception(S3ErrorCode.SlowDown);
-                ranges = await RangesAsync(request, bucket, refresh: true);
-                continue;
-            }
-
-            entries = entries.IsEmpty ? page.Entries : entries.AddRange(page.Entries);
-            prefixes = prefixes.IsEmpty ? page.CommonPrefixes : prefixes.AddRange(page.CommonPrefixes);
-            int room = query.MaxItems - page.Entries.Length - page.CommonPrefixes.Length;
-            if (page.IsTruncated || range.End is null) return page with { Entries = entries, CommonPrefixes = prefixes };
-
-            // The range is at its end. The next page begins at the next range's first key, unless a common prefix reaches into it.
-            byte[] last = page.Last.Length > 0 ? page.Last : query.StartAfter;
-            bool lastIsPrefix = page.Last.Length > 0 ? page.LastIsPrefix : query.StartAfterIsPrefix;
-            if (room == 0) return new ListPage(entries, prefixes, await HasMoreAsync(request, bucket, ranges, at, query, last, lastIsPrefix), last, lastIsPrefix, false);
-            query = query with { StartAfter = last, StartAfterIsPrefix = lastIsPrefix, MaxItems = room };
-            ranges = ranges.RemoveRange(0, at + 1);
-        }
-    }
-
-    private static async Task<bool> HasMoreAsync(S3Request request, BucketInfo bucket, ImmutableArray<IndexRange> ranges, int at, ListQuery query, byte[] last, bool lastIsPrefix)
-    {
-        for (int i = at + 1; i < ranges.Length; i++)
-        {
-            ListQuery probe = query with { StartAfter = last, StartAfterIsPrefix = lastIsPrefix, MaxItems = 1 };
-            ListPage page = await request.Services.Grains.GetGrain<IBucketIndexGrain>(GrainKeys.Range(bucket.Id, ranges[i].RangeId)).ListAsync(probe);
-            if (page.RangeMoved || !page.Entries.IsEmpty || !page.CommonPrefixes.IsEmpty) return true;
-        }
-
-        return false;
-    }
-
-    private static int FirstRange(ImmutableArray<IndexRange> ranges, ListQuery query)
-    {
-        ReadOnlySpan<byte> from = query.StartAfter.AsSpan().SequenceCompareTo(query.Prefix) >= 0 ? query.StartAfter : query.Prefix;
-        for (int i = ranges.Length - 1; i > 0; i--)
-        {
-            if (from.SequenceCompareTo(ranges[i].Start) >= 0) return i;
-        }
-
-        return 0;
-    }
-
-    private static async Task<ImmutableArray<IndexRange>> RangesAsync(S3Request request, BucketInfo bucket, bool refresh)
-    {
-        ImmutableArray<IndexRange> ranges = await request.Services.Grains.GetGrain<IBucketGrain>(bucket.Name).GetRangesAsync(refresh);
-        return ranges.IsEmpty ? throw new S3Exception(S3Error.NoSuchBucket(bucket.Name)) : ranges;
+        return await request.Services.Grains.GetGrain<IBucketListingGrain>(bucket.Id.ToString()).ListAsync(query)
+            ?? throw new S3Exception(S3Error.NoSuchBucket(bucket.Name));
     }
 
     private delegate ObjectListingWriter Begin(System.Buffers.IBufferWriter<byte> output);

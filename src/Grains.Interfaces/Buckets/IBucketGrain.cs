@@ -16,11 +16,6 @@ public interface IBucketGrain : IGrainWithStringKey
     [Alias("Create")]
     Task<CreateBucketResult> CreateAsync(CreateBucketCommand command);
 
-    /// <summary>The bucket's index ranges in key order; empty when there is no bucket.</summary>
-    /// <param name="refresh">True after a range answered "moved": asks the store again.</param>
-    [AlwaysInterleave, Alias("GetRanges")]
-    Task<ImmutableArray<IndexRange>> GetRangesAsync(bool refresh);
-
     /// <summary>Deletes the bucket if it holds no object; its open multipart uploads are aborted with it.</summary>
     [Alias("Delete")]
     Task<DeleteBucketStatus> DeleteAsync();
@@ -33,6 +28,15 @@ public interface IBucketDirectoryGrain : IGrainWithStringKey
     /// <summary>Every bucket whose name starts with the prefix and comes behind <paramref name="startAfter"/>, by name, up to a number of them.</summary>
     [AlwaysInterleave, Alias("List")]
     Task<ImmutableArray<BucketInfo>> ListAsync(string prefix, string startAfter, int maxBuckets);
+}
+
+/// <summary>Lists one bucket's objects across its index ranges, on the silo of the caller. Key: the bucket id as text.</summary>
+[Alias("ObjectStore.IBucketListingGrain")]
+public interface IBucketListingGrain : IGrainWithStringKey
+{
+    /// <summary>One page; null when the bucket is gone.</summary>
+    [AlwaysInterleave, Alias("List")]
+    Task<ListPage?> ListAsync(ListQuery query);
 }
 
 /// <summary>A bucket.</summary>

@@ -25,7 +25,7 @@ internal sealed class DataFolder : IDisposable
     /// <summary>The cluster this node's drives belong to.</summary>
     public Guid ClusterId { get; }
 
-    public string MetadataFile => Path.Combine(Root, "metadata", "metadata.db");
+    public string MetadataFolder => Path.Combine(Root, "metadata");
 
     public string GrainStateFile => Path.Combine(Root, "metadata", "grains.db");
 

@@ -123,7 +123,7 @@ internal static class SiloHost
     {
         try
         {
-            return await SqliteMetadataStore.OpenAsync(new SqliteMetadataOptions { Path = folder.MetadataFile });
+            return await SqliteMetadataStore.OpenAsync(new SqliteMetadataOptions { Directory = folder.MetadataFolder });
         }
         catch (MetadataStoreException e)
         {
