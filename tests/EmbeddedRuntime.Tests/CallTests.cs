@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using ObjectStore.EmbeddedRuntime.Simulation;
 using Orleans;
 using Orleans.Runtime;
 
@@ -300,29 +301,20 @@ public sealed class CallTests
     }
 
     [Fact]
-    public async Task StatelessWorker_ServesOneIdWithSeveralActivations()
+    public void StatelessWorker_ServesOneIdWithSeveralActivations()
     {
-        await using Host host = await Host.StartAsync();
-        IWorkerGrain grain = host.Grains.GetGrain<IWorkerGrain>(0);
-        List<Task> calls = [];
-        using SemaphoreSlim done = new(0);
-        // Workers are chosen by thread: threads with other ids reach other workers.
-        for (int i = 0; i < 4; i++)
+        SimulationScheduler simulation = new(1);
+        Host host = Host.Simulate(simulation);
+        simulation.Run(async () =>
         {
-            Thread thread = new(() =>
-            {
-                lock (calls)
-                    calls.Add(grain.WaitAt("door"));
-                done.Release();
-            });
-            thread.Start();
-            await done.WaitAsync(TestContext.Current.CancellationToken);
-            thread.Join();
-        }
-
-        Assert.InRange(host.Activations, 1, 4);
-        host.Journal.Open("door");
-        await Task.WhenAll(calls);
+            IWorkerGrain grain = host.Grains.GetGrain<IWorkerGrain>(0);
+            Task[] calls = [.. Enumerable.Range(0, 40).Select(_ => grain.WaitAt("door"))];
+            await simulation.Delay(TimeSpan.FromSeconds(1));
+            Assert.Equal(4, host.Journal.Lines.Length);
+            Assert.Equal(4, host.Activations);
+            host.Journal.Open("door");
+            await Task.WhenAll(calls);
+        });
     }
 
     [Fact]

@@ -1,7 +1,7 @@
+using Microsoft.Extensions.DependencyInjection;
 using ObjectStore.EmbeddedRuntime.Reminders;
 using ObjectStore.EmbeddedRuntime.Simulation;
 using ObjectStore.EmbeddedRuntime.State;
-using Microsoft.Extensions.DependencyInjection;
 using Orleans.Runtime;
 
 namespace ObjectStore.EmbeddedRuntime.Tests;
@@ -11,18 +11,22 @@ public sealed class ReminderTests
     private static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
 
     [Fact]
-    public async Task Reminder_TicksAtItsDueTimeAndEachPeriod()
+    public void Reminder_TicksAtItsDueTimeAndEachPeriod_UntilUnregistered()
     {
-        await using Host host = await Host.StartVirtualAsync();
-        await host.Grains.GetGrain<IReminderGrain>("g").Register("r", 5 * Minute, 2 * Minute);
-        host.Clock!.Advance(4 * Minute);
-        Assert.Empty(host.Journal.Lines);
-        await AdvanceUntil(host, Minute, "g r 00:05:00");
-        await AdvanceUntil(host, 2 * Minute, "g r 00:07:00");
-        Assert.True(await host.Grains.GetGrain<IReminderGrain>("g").Unregister("r"));
-        Assert.False(await host.Grains.GetGrain<IReminderGrain>("g").Unregister("r"));
-        host.Clock.Advance(100 * Minute);
-        Assert.Equal(2, host.Journal.Lines.Length);
+        SimulationScheduler simulation = new(1);
+        Host host = Host.Simulate(simulation);
+        simulation.Run(async () =>
+        {
+            await host.Services.StartEmbeddedGrainsAsync();
+            IReminderGrain grain = host.Grains.GetGrain<IReminderGrain>("g");
+            await grain.Register("r", 5 * Minute, 2 * Minute);
+            await simulation.Delay(8 * Minute);
+            Assert.Equal(["g r 00:05:00", "g r 00:07:00"], host.Journal.Lines);
+            Assert.True(await grain.Unregister("r"));
+            Assert.False(await grain.Unregister("r"));
+            await simulation.Delay(100 * Minute);
+            Assert.Equal(2, host.Journal.Lines.Length);
+        });
     }
 
     [Fact]

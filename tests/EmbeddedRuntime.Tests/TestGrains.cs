@@ -60,8 +60,8 @@ internal interface IProbeGrain : IGrainWithStringKey
 
 internal sealed class ProbeGrain(Journal journal) : Grain, IProbeGrain
 {
-    private static int s_activations;
-    private readonly int _number = Interlocked.Increment(ref s_activations);
+    private static int _activations;
+    private readonly int _number = Interlocked.Increment(ref _activations);
     private long _count;
     private int _inside;
 

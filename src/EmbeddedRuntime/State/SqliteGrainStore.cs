@@ -1,4 +1,4 @@
-// Grain state and reminders in one SQLite file (docs/formats/grain-store.md).
+// Grain state and reminders in one SQLite file; its format is described in README.md beside this project.
 //
 // One thread owns the connection. It takes every operation that is waiting, runs them in one transaction, commits with synchronous=FULL
 // in WAL mode, and completes them after the commit: concurrent writers share a sync, and nobody is told of a write that is not on disk.
