@@ -16,6 +16,7 @@ using ObjectStore.Silo.Configuration;
 using ObjectStore.Silo.Observability;
 using ObjectStore.Storage;
 using ObjectStore.Storage.Extents;
+using Orleans;
 
 namespace ObjectStore.Silo.Hosting;
 
