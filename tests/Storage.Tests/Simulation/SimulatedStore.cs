@@ -87,6 +87,10 @@ internal sealed class SimulatedStore : IDisposable
         Store = Open();
     }
 
+    public Task<ExtentLayout> Write(byte[] bytes) => Finish(Store.WriteAsync(FaultTests.Descriptor(Store), bytes));
+
+    public Task Delete(ExtentLayout layout) => Finish(Store.DeleteAsync(layout));
+
     public async Task<byte[]> Read(ExtentLayout layout)
     {
         var bytes = new byte[layout.LengthBytes];
