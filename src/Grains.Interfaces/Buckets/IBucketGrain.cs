@@ -30,6 +30,15 @@ public interface IBucketDirectoryGrain : IGrainWithStringKey
     Task<ImmutableArray<BucketInfo>> ListAsync(string prefix, string startAfter, int maxBuckets);
 }
 
+/// <summary>Lists one bucket's objects across its index ranges, on the silo of the caller. Key: the bucket id as text.</summary>
+[Alias("ObjectStore.IBucketListingGrain")]
+public interface IBucketListingGrain : IGrainWithStringKey
+{
+    /// <summary>One page; null when the bucket is gone.</summary>
+    [AlwaysInterleave, Alias("List")]
+    Task<ListPage?> ListAsync(ListQuery query);
+}
+
 /// <summary>A bucket.</summary>
 /// <param name="Id">The store's own name of it.</param>
 /// <param name="Name">The name clients use.</param>

@@ -118,7 +118,14 @@ public sealed record ListPage(
     [property: Id(2)] bool IsTruncated,
     [property: Id(3)] byte[] Last,
     [property: Id(4)] bool LastIsPrefix,
-    [property: Id(5)] bool RangeMoved);
+    [property: Id(5)] bool RangeMoved)
+{
+    /// <summary>
+    /// The first key behind the range that was listed, UTF-8; null when it was the bucket's last. Set by the range's grain. A lister goes on
+    /// here and not at the end its own range map names: after a split that map's range is wider than what was listed, and keys would be missed.
+    /// </summary>
+    [Id(6)] public byte[]? RangeEnd { get; init; }
+}
 
 /// <summary>A range of the map.</summary>
 /// <param name="RangeId">The range's id, unique in its bucket.</param>

@@ -94,7 +94,7 @@ internal sealed class FoldingCrc
         return state;
     }
 
-    /// <summary>512-bit path, for at least 512 bytes; public to the tests through Update's thresholds only.</summary>
+    /// <summary>512-bit path, for at least 256 bytes.</summary>
     internal ulong UpdateV512(ulong state, ReadOnlySpan<byte> data)
     {
         ref byte start = ref MemoryMarshal.GetReference(data);
@@ -128,7 +128,7 @@ internal sealed class FoldingCrc
         return Finish(lane, data[(int)offset..]);
     }
 
-    /// <summary>256-bit path, for at least 256 bytes.</summary>
+    /// <summary>256-bit path, for at least 128 bytes.</summary>
     internal ulong UpdateV256(ulong state, ReadOnlySpan<byte> data)
     {
         ref byte start = ref MemoryMarshal.GetReference(data);

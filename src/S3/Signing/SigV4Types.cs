@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
 using ObjectStore.S3.Errors;
 
 namespace ObjectStore.S3.Signing;
@@ -61,6 +62,12 @@ public struct Sha256Digest
         bytes[..Length].CopyTo(digest);
         return digest;
     }
+
+    /// <summary>True when <paramref name="other"/> holds the same 32 bytes; takes the same time wherever they differ.</summary>
+    public readonly bool FixedTimeEquals(ReadOnlySpan<byte> other) => CryptographicOperations.FixedTimeEquals(this, other);
+
+    /// <summary>Lower-case hex.</summary>
+    public readonly override string ToString() => Convert.ToHexStringLower(this);
 }
 
 /// <summary>What the verifier reads of a request. The spans are borrowed for the call.</summary>

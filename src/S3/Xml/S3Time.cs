@@ -8,7 +8,7 @@ public static class S3Time
     /// <summary>The length of <c>2026-11-21T05:06:07.000Z</c>.</summary>
     public const int Iso8601Length = 24;
 
-    /// <summary>Writes <c>2026-11-21T05:06:07.000Z</c> and returns nothing: the length is always <see cref="Iso8601Length"/>.</summary>
+    /// <summary>Writes <c>2026-11-21T05:06:07.000Z</c>, always <see cref="Iso8601Length"/> bytes.</summary>
     public static void FormatIso8601(DateTime utc, Span<byte> destination)
     {
         destination = destination[..Iso8601Length];

@@ -1,0 +1,148 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using ObjectStore.Storage.Drives;
+
+namespace ObjectStore.Silo.Configuration;
+
+/// <summary>
+/// The folder a node lives in: its format, its lock, and the places of metadata and credentials. Held for the life of the process.
+/// </summary>
+internal sealed class DataFolder : IDisposable
+{
+    private const int FormatVersion = 1;
+    private const string FormatName = "objectstore.json";
+    private readonly FileStream _lock;
+
+    private DataFolder(string path, Guid clusterId, FileStream held)
+    {
+        Root = path;
+        ClusterId = clusterId;
+        _lock = held;
+    }
+
+    public string Root { get; }
+
+    /// <summary>The cluster this node's drives belong to.</summary>
+    public Guid ClusterId { get; }
+
+    public string MetadataFolder => Path.Combine(Root, "metadata");
+
+    public string GrainStateFile => Path.Combine(Root, "metadata", "grains.db");
+
+    public string CredentialsFile => Path.Combine(Root, "credentials.json");
+
+    /// <summary>Opens the folder, making it on the first start.</summary>
+    /// <exception cref="StartException">It cannot be written, is held by a running process, is damaged or of a newer format.</exception>
+    public static DataFolder Open(string path)
+    {
+        try
+        {
+            Directory.CreateDirectory(path);
+            Directory.CreateDirectory(Path.Combine(path, "metadata"));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new StartException($"the data folder '{path}' cannot be written: {e.Message}", e);
+        }
+
+        FileStream held = Hold(path);
+        try
+        {
+            return new DataFolder(path, ReadOrWriteFormat(path), held);
+        }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
+    }
+
+    public void Dispose() => _lock.Dispose();
+
+    private static FileStream Hold(string path)
+    {
+        try
+        {
+            return new FileStream(Path.Combine(path, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new StartException($"the data folder '{path}' cannot be written: {e.Message}", e);
+        }
+        catch (IOException e)
+        {
+            throw new StartException(
+                e is DirectoryNotFoundException || e.Message.Contains("Read-only", StringComparison.OrdinalIgnoreCase) || e.Message.Contains("space", StringComparison.OrdinalIgnoreCase)
+                    ? $"the data folder '{path}' cannot be written: {e.Message}"
+                    : $"the data folder '{path}' is in use by another process", e);
+        }
+    }
+
+    private static Guid ReadOrWriteFormat(string path)
+    {
+        string file = Path.Combine(path, FormatName);
+        if (!File.Exists(file))
+        {
+            if (Directory.EnumerateFiles(Path.Combine(path, "metadata"), "*.db").Any())
+            {
+                throw new StartException($"the data folder '{path}' holds metadata but no {FormatName}; restore that file, or name an empty folder with --data");
+            }
+
+            Format created = new() { Product = "ObjectStore", Version = FormatVersion, ClusterId = Guid.NewGuid() };
+            DurableFile.Write(file, JsonSerializer.SerializeToUtf8Bytes(created, SiloJson.Default.Format));
+            return created.ClusterId;
+        }
+
+        Format? format;
+        try
+        {
+            format = JsonSerializer.Deserialize(File.ReadAllBytes(file), SiloJson.Default.Format);
+        }
+        catch (JsonException e)
+        {
+            throw new StartException($"'{file}' is damaged: {e.Message}", e);
+        }
+
+        if (format?.Product != "ObjectStore" || format.Version < 1 || format.ClusterId == Guid.Empty) throw new StartException($"'{file}' is damaged or of another product");
+        return format.Version <= FormatVersion
+            ? format.ClusterId
+            : throw new StartException($"the data folder '{path}' has format {format.Version}; this program reads up to {FormatVersion}. Use a newer one");
+    }
+
+    internal sealed class Format
+    {
+        [JsonPropertyName("product")]
+        public string Product { get; set; } = "";
+
+        [JsonPropertyName("version")]
+        public int Version { get; set; }
+
+        [JsonPropertyName("clusterId")]
+        public Guid ClusterId { get; set; }
+    }
+}
+
+[JsonSerializable(typeof(DataFolder.Format))]
+[JsonSerializable(typeof(Credentials.Stored))]
+[JsonSourceGenerationOptions(WriteIndented = true)]
+internal sealed partial class SiloJson : JsonSerializerContext;
+
+/// <summary>Writes a small file so that after a crash it is there whole or not at all.</summary>
+internal static class DurableFile
+{
+    public static void Write(string path, ReadOnlySpan<byte> content, UnixFileMode? mode = null)
+    {
+        string temporary = path + ".new";
+        File.Delete(temporary);
+        FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = FileShare.None };
+        if (mode is { } wanted && !OperatingSystem.IsWindows()) options.UnixCreateMode = wanted;
+        using (FileStream stream = new(temporary, options))
+        {
+            stream.Write(content);
+            stream.Flush(flushToDisk: true);
+        }
+
+        File.Move(temporary, path, overwrite: true);
+        DirectorySync.Sync(Path.GetDirectoryName(path)!);
+    }
+}

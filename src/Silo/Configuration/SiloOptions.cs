@@ -1,0 +1,174 @@
+using System.Globalization;
+using System.Net;
+
+namespace ObjectStore.Silo.Configuration;
+
+/// <summary>What the command line and the environment say. Unknown options are refused.</summary>
+internal sealed class SiloOptions
+{
+    public const string Help = """
+        Usage: objectstore run [options]
+
+        Starts a single-node store that speaks S3.
+
+          --data DIR            The folder of metadata, credentials and, unless --drives is given, bytes. Default: ./data
+          --drives LIST         The folders of the drives, separated by commas; {1...4} counts. Default: DIR/drives/1
+          --listen URL          Where to listen: http://ADDRESS:PORT. Port 0 takes a free one. Default: http://127.0.0.1:9000
+          --domain NAME         A domain under which a bucket is a subdomain (virtual-host style); may be repeated.
+          --region NAME         The region that buckets are made in unless the client names one. Default: us-east-1
+          --volume-size SIZE    The size of a volume file, for example 1GiB. Default: 1GiB
+          --headroom SIZE       Free space on each drive that objects never take. Default: 256MiB or 1 % of the drive, whichever is more
+          --garbage-grace TIME  How long bytes that no version names any more are kept for reads under way, in seconds. Default: 900
+          --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C, in seconds. Default: 30
+          --log-level LEVEL     trace, debug, information, warning or error. Default: information
+          --log-format FORMAT   text or json. Default: text
+          --version             Print the version and the grain runtime, and stop.
+          --help                Print this, and stop.
+
+        Environment:
+          OBJECTSTORE_ACCESS_KEY, OBJECTSTORE_SECRET_KEY   The access key and its secret, instead of those in DIR/credentials.json.
+                                                           Both or neither; at least 3 and 8 characters.
+        """;
+
+    public string DataPath { get; private set; } = "data";
+
+    public IReadOnlyList<string> DrivePaths { get; private set; } = [];
+
+    public IPAddress Address { get; private set; } = IPAddress.Loopback;
+
+    public int Port { get; private set; } = 9000;
+
+    public List<string> Domains { get; } = [];
+
+    public string Region { get; private set; } = "us-east-1";
+
+    public long VolumeSizeBytes { get; private set; } = 1L << 30;
+
+    public long? HeadroomBytes { get; private set; }
+
+    public TimeSpan GarbageGrace { get; private set; } = TimeSpan.FromMinutes(15);
+
+    public TimeSpan DrainTimeout { get; private set; } = TimeSpan.FromSeconds(30);
+
+    public LogLevel LogLevel { get; private set; } = LogLevel.Information;
+
+    public bool JsonLogs { get; private set; }
+
+    public string? AccessKey { get; private set; }
+
+    public string? SecretKey { get; private set; }
+
+    /// <summary>Parses the words behind <c>run</c>.</summary>
+    /// <exception cref="StartException">An option is unknown or its value cannot be used; the message names both and the remedy.</exception>
+    public static SiloOptions Parse(IReadOnlyList<string> arguments, Func<string, string?> environment)
+    {
+        SiloOptions options = new();
+        string? drives = null;
+        for (int i = 0; i < arguments.Count; i++)
+        {
+            string name = arguments[i];
+            string? value = null;
+            int equals = name.IndexOf('=', StringComparison.Ordinal);
+            if (name.StartsWith("--", StringComparison.Ordinal) && equals > 0) (name, value) = (name[..equals], name[(equals + 1)..]);
+            string Value() => value ?? (++i < arguments.Count ? arguments[i] : throw new StartException($"{name} needs a value; see --help"));
+            switch (name)
+            {
+                case "--data": options.DataPath = Value(); break;
+                case "--drives": drives = Value(); break;
+                case "--listen": (options.Address, options.Port) = ParseListen(Value()); break;
+                case "--domain": options.Domains.Add(Value().ToLowerInvariant()); break;
+                case "--region": options.Region = Value(); break;
+                case "--volume-size": options.VolumeSizeBytes = ParseSize(name, Value()); break;
+                case "--headroom": options.HeadroomBytes = ParseSize(name, Value()); break;
+                case "--garbage-grace": options.GarbageGrace = ParseSeconds(name, Value()); break;
+                case "--drain-timeout": options.DrainTimeout = ParseSeconds(name, Value()); break;
+                case "--log-level":
+                    string level = Value();
+                    options.LogLevel = Enum.TryParse(level, ignoreCase: true, out LogLevel parsed) && Enum.IsDefined(parsed)
+                        ? parsed
+                        : throw new StartException($"--log-level is '{level}'; use trace, debug, information, warning or error");
+                    break;
+                case "--log-format":
+                    string format = Value();
+                    options.JsonLogs = format switch { "json" => true, "text" => false, _ => throw new StartException($"--log-format is '{format}'; use text or json") };
+                    break;
+                default:
+                    throw new StartException($"unknown option '{name}'; see --help");
+            }
+        }
+
+        options.DataPath = Path.GetFullPath(options.DataPath);
+        options.DrivePaths = drives is null ? [Path.Combine(options.DataPath, "drives", "1")] : [.. Expand(drives).Select(Path.GetFullPath)];
+        options.AccessKey = NullIfEmpty(environment("OBJECTSTORE_ACCESS_KEY"));
+        options.SecretKey = NullIfEmpty(environment("OBJECTSTORE_SECRET_KEY"));
+        if (options.AccessKey is null != options.SecretKey is null)
+        {
+            throw new StartException("set both OBJECTSTORE_ACCESS_KEY and OBJECTSTORE_SECRET_KEY, or neither");
+        }
+
+        if (options.AccessKey is { } key && (key.Length < 3 || key.AsSpan().ContainsAny("/=, ") || options.SecretKey!.Length < 8))
+        {
+            throw new StartException("OBJECTSTORE_ACCESS_KEY needs at least 3 characters without '/', '=', ',' and space, OBJECTSTORE_SECRET_KEY at least 8");
+        }
+
+        return options;
+    }
+
+    /// <summary>Expands a list of folders: commas separate, <c>{1...4}</c> counts.</summary>
+    internal static IEnumerable<string> Expand(string list)
+    {
+        foreach (string item in list.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))
+        {
+            int open = item.IndexOf('{', StringComparison.Ordinal);
+            int close = item.IndexOf('}', StringComparison.Ordinal);
+            if (open < 0 || close < open)
+            {
+                yield return item;
+                continue;
+            }
+
+            string[] ends = item[(open + 1)..close].Split("...");
+            if (ends.Length != 2 || !int.TryParse(ends[0], NumberStyles.None, CultureInfo.InvariantCulture, out int first)
+                || !int.TryParse(ends[1], NumberStyles.None, CultureInfo.InvariantCulture, out int last) || last < first || last - first >= 1024)
+            {
+                throw new StartException($"--drives holds '{item}'; count with {{1...4}}");
+            }
+
+            for (int n = first; n <= last; n++) yield return item[..open] + n.ToString(CultureInfo.InvariantCulture) + item[(close + 1)..];
+        }
+    }
+
+    private static (IPAddress Address, int Port) ParseListen(string text)
+    {
+        if (Uri.TryCreate(text, UriKind.Absolute, out Uri? uri) && uri.Scheme == "http" && uri.AbsolutePath == "/")
+        {
+            if (uri.Host == "localhost") return (IPAddress.Loopback, uri.Port);
+            if (IPAddress.TryParse(uri.Host.Trim('[', ']'), out IPAddress? address)) return (address, uri.Port);
+        }
+
+        throw new StartException($"--listen is '{text}'; use http://ADDRESS:PORT, for example http://127.0.0.1:9000");
+    }
+
+    private static long ParseSize(string name, string text)
+    {
+        (string Suffix, int Shift)[] units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("", 0)];
+        foreach ((string suffix, int shift) in units)
+        {
+            if (!text.EndsWith(suffix, StringComparison.OrdinalIgnoreCase)) continue;
+            if (long.TryParse(text.AsSpan(0, text.Length - suffix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out long number) && number <= long.MaxValue >> shift) return number << shift;
+            break;
+        }
+
+        throw new StartException($"{name} is '{text}'; use a number of bytes, or one with KiB, MiB, GiB or TiB");
+    }
+
+    private static TimeSpan ParseSeconds(string name, string text) =>
+        double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double seconds) && seconds <= 1e8
+            ? TimeSpan.FromSeconds(seconds)
+            : throw new StartException($"{name} is '{text}'; use a number of seconds");
+
+    private static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
+}
+
+/// <summary>The process cannot start. The message is one clear line for the operator.</summary>
+internal sealed class StartException(string message, Exception? inner = null) : Exception(message, inner);

@@ -1,0 +1,29 @@
+using ObjectStore.Silo.Configuration;
+
+namespace ObjectStore.Silo.Hosting;
+
+/// <summary>Runs the grains in an Orleans silo of this process: a cluster of one. Its grain state is told anew at every start.</summary>
+internal static class GrainHosting
+{
+    public const string Name = "Orleans";
+
+    public static void Add(WebApplicationBuilder builder, DataFolder folder)
+    {
+        builder.UseOrleans(silo =>
+        {
+            int port = FreePort();
+            silo.UseLocalhostClustering(siloPort: port, gatewayPort: 0, serviceId: "objectstore", clusterId: folder.ClusterId.ToString("N"));
+            silo.AddMemoryGrainStorage(Grains.GrainStorageNames.Metadata);
+            silo.UseInMemoryReminderService();
+        });
+        builder.Services.AddHostedService<StorageNodeHeartbeat>();
+    }
+
+    // A silo of one never hears from another, but Orleans binds a port all the same; on loopback, and a free one.
+    private static int FreePort()
+    {
+        using System.Net.Sockets.TcpListener listener = new(System.Net.IPAddress.Loopback, 0);
+        listener.Start();
+        return ((System.Net.IPEndPoint)listener.LocalEndpoint).Port;
+    }
+}

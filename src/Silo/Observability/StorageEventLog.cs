@@ -1,0 +1,46 @@
+using ObjectStore.Storage;
+using ObjectStore.Storage.Extents;
+
+namespace ObjectStore.Silo.Observability;
+
+/// <summary>Writes what the data plane tells to the log.</summary>
+internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
+{
+    public void VolumePoisoned(Guid driveId, long volumeId, Exception cause) =>
+        logger.LogError(cause, "Volume {VolumeId} of drive {DriveId} failed a write or a sync; it is sealed and a new one begun", volumeId, driveId);
+
+    public void VolumeSealed(Guid driveId, long volumeId, long lengthBytes) =>
+        logger.LogDebug("Volume {VolumeId} of drive {DriveId} is sealed at {LengthBytes} bytes", volumeId, driveId, lengthBytes);
+
+    public void VolumeDeleted(Guid driveId, long volumeId, long freedBytes) =>
+        logger.LogInformation("Volume {VolumeId} of drive {DriveId} held garbage only and is deleted: {FreedBytes} bytes", volumeId, driveId, freedBytes);
+
+    public void DriveFull(Guid driveId, long freeBytes, long headroomBytes) =>
+        logger.LogError("Drive {DriveId} is full: {FreeBytes} bytes free, {HeadroomBytes} kept free; it takes no writes until there is space", driveId, freeBytes, headroomBytes);
+
+    public void DriveHasSpaceAgain(Guid driveId, long freeBytes) =>
+        logger.LogInformation("Drive {DriveId} has space again: {FreeBytes} bytes free", driveId, freeBytes);
+
+    public void FragmentCorrupt(Guid driveId, long volumeId, long offsetBytes, ExtentId extent, int block, int shard, string reason) =>
+        logger.LogError("Fragment {Extent}/{Block}/{Shard} in volume {VolumeId} of drive {DriveId} at {OffsetBytes} is corrupt: {Reason}", extent, block, shard, volumeId, driveId, offsetBytes, reason);
+
+    public void VolumeCorrupt(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) =>
+        logger.LogError("Volume {VolumeId} of drive {DriveId} has {LengthBytes} damaged bytes at {OffsetBytes} where synced data was", volumeId, driveId, lengthBytes, offsetBytes);
+
+    public void VolumeMissing(Guid driveId, long volumeId, long liveFragments) =>
+        logger.LogError("Volume {VolumeId} of drive {DriveId} is gone, with {LiveFragments} fragments", volumeId, driveId, liveFragments);
+
+    public void TornTailDropped(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) =>
+        logger.LogInformation("Volume {VolumeId} of drive {DriveId} ended in {LengthBytes} bytes at {OffsetBytes} that were never acknowledged; they are dropped", volumeId, driveId, lengthBytes, offsetBytes);
+
+    public void IndexRebuildStarted(Guid driveId, string reason) => logger.LogWarning("The index of drive {DriveId} is rebuilt from its volumes: {Reason}", driveId, reason);
+
+    public void IndexWriteFailed(Guid driveId, Exception cause) => logger.LogWarning(cause, "The index of drive {DriveId} could not be written; the volumes have everything", driveId);
+
+    public void RecoveryFinished(Guid driveId, RecoveryReport report) => logger.LogInformation(
+        "Drive {DriveId} is open: {Volumes} volumes, {ReplayedRecords} records and {ReplayedBytes} bytes replayed in {Duration}",
+        driveId, report.Volumes, report.ReplayedRecords, report.ReplayedBytes, report.Duration);
+
+    public void DirectIoUnavailable(Guid driveId, string path) =>
+        logger.LogWarning("The file system of {Path} refuses direct I/O; writes of drive {DriveId} go through the page cache and are slower", path, driveId);
+}

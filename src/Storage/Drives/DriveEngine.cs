@@ -1,0 +1,615 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Index;
+using ObjectStore.Storage.Recovery;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Drives;
+
+/// <summary>What the engines of a store share.</summary>
+internal sealed record EngineServices(StorageOptions Options, TimeProvider Time, Func<ulong> NextRandom, IStorageEvents Events, bool Threaded);
+
+/// <summary>One drive at work: its volumes, its index, its writers, and the thread that keeps the index up with the log.</summary>
+internal sealed class DriveEngine : IVolumeSource, IDisposable
+{
+    private const long SmallestVolumeBytes = 64L << 20;
+    private const long SmallestDeleteVolumeBytes = 1L << 20;
+
+    private readonly IDrive _drive;
+    private readonly EngineServices _services;
+    private readonly DriveIdentity _identity;
+    private readonly DriveIndex _index;
+    private readonly ConcurrentQueue<Volume> _open = new();
+    private readonly Lock _create = new();
+    private readonly AutoResetEvent _work = new(false);
+    private readonly Thread? _indexThread;
+    private VolumeWriter[] _writers = [];
+    private long _lastVolumeId;
+    private volatile bool _full;
+    private volatile bool _closing;
+    private volatile bool _closed;
+
+    private DriveEngine(IDrive drive, DriveIdentity identity, DriveIndex index, EngineServices services)
+    {
+        _drive = drive;
+        _identity = identity;
+        _index = index;
+        _services = services;
+        if (services.Threaded)
+        {
+            _indexThread = new Thread(RunIndex) { IsBackground = true, Name = "index writer" };
+            index.WorkDue = () => _work.Set();
+        }
+    }
+
+    public Guid DriveId => _identity.DriveId;
+
+    public long CapacityBytes => _drive.CapacityBytes;
+
+    public DriveIndex Index => _index;
+
+    public IReadOnlyList<VolumeWriter> Writers => _writers;
+
+    public static DriveEngine Open(IDrive drive, DriveIdentity identity, EngineServices services)
+    {
+        long began = Stopwatch.GetTimestamp();
+        bool rebuilt = false;
+        IndexDatabase database;
+        bool created;
+        try
+        {
+            database = IndexDatabase.Open(drive.IndexPath, identity.DriveId, out created);
+            rebuilt = created && drive.ListVolumes().Count > 0;
+            if (rebuilt)
+                services.Events.IndexRebuildStarted(identity.DriveId, "There is no index.");
+        }
+        catch (IndexDamagedException e)
+        {
+            services.Events.IndexRebuildStarted(identity.DriveId, e.Message);
+            database = Recreate(drive, identity);
+            rebuilt = true;
+        }
+
+        DriveEngine engine = Build(database);
+        try
+        {
+            engine.Recover(began, rebuilt);
+        }
+        catch (IndexDamagedException e) when (!rebuilt)
+        {
+            engine.DisposeVolumes();
+            engine._index.Dispose();
+            services.Events.IndexRebuildStarted(identity.DriveId, e.Message);
+            engine = Build(Recreate(drive, identity));
+            engine.Recover(began, rebuiltIndex: true);
+        }
+
+        engine.Start();
+        return engine;
+
+        DriveEngine Build(IndexDatabase index) => new(drive, identity, new DriveIndex(drive, identity.DriveId, services.Options, services.Events, index), services);
+    }
+
+    /// <summary>The writer with the least to do; the first of equals, so that small writes that are few share one sync.</summary>
+    public VolumeWriter PickWriter()
+    {
+        VolumeWriter best = _writers[0];
+        for (int i = 1; i < _writers.Length; i++)
+        {
+            if (_writers[i].Budget.TakenBytes + (256 << 10) < best.Budget.TakenBytes)
+                best = _writers[i];
+        }
+
+        return best;
+    }
+
+    public ValueTask<WriteTicket> SubmitAsync(VolumeWriter writer, WriteRequest request, CancellationToken cancellationToken)
+    {
+        ValueTask admitted = writer.Budget.TakeAsync(request.CostBytes, cancellationToken);
+        StorageMetrics.QueuedBytes.Record(writer.Budget.TakenBytes);
+        if (!admitted.IsCompletedSuccessfully)
+            return AwaitAdmission(admitted);
+        Enqueue();
+        return request.AsTask();
+
+        void Enqueue()
+        {
+            try
+            {
+                writer.Enqueue(request);
+            }
+            catch
+            {
+                writer.Budget.Release(request.CostBytes);
+                throw;
+            }
+        }
+
+        async ValueTask<WriteTicket> AwaitAdmission(ValueTask wait)
+        {
+            await wait.ConfigureAwait(false);
+            Enqueue();
+            return await request.AsTask().ConfigureAwait(false);
+        }
+    }
+
+    public WriteRequest NewRequest(RequestKind kind, ExtentDescriptor? descriptor, ExtentId extent, int block, ReadOnlyMemory<byte> payload, AlignedBuffer? buffer, int payloadBytes, ulong[] checksums, bool needsSync, TombstoneEntry[]? tombstones = null)
+        => new(_services.Threaded)
+        {
+            Kind = kind,
+            Descriptor = descriptor,
+            Extent = extent,
+            BlockSizeBytes = _services.Options.BlockSizeBytes,
+            Block = block,
+            Payload = payload,
+            Buffer = buffer,
+            PayloadBytes = payloadBytes,
+            Checksums = checksums,
+            Tombstones = tombstones,
+            NeedsSync = needsSync,
+        };
+
+    public WriteRequest NewTombstone(ExtentId extent, TombstoneEntry[] entries, bool needsSync)
+    {
+        var payload = new byte[entries.Length * TombstoneEntry.SizeBytes];
+        for (int i = 0; i < entries.Length; i++)
+            entries[i].Encode(payload.AsSpan(i * TombstoneEntry.SizeBytes));
+        var checksums = new ulong[VolumeFormat.ChunkCount(payload.Length)];
+        for (int i = 0; i < checksums.Length; i++)
+        {
+            int at = i * VolumeFormat.ChunkBytes;
+            checksums[i] = Integrity.Crc64Nvme.Compute(payload.AsSpan(at, Math.Min(VolumeFormat.ChunkBytes, payload.Length - at)));
+        }
+
+        return NewRequest(RequestKind.Tombstone, null, extent, 0, payload, null, payload.Length, checksums, needsSync, entries);
+    }
+
+    /// <summary>Deletes what this drive has of the extent; false where it has nothing.</summary>
+    public async ValueTask<bool> DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken)
+    {
+        var entries = new List<TombstoneEntry>();
+        bool any = false;
+        VolumeWriter writer = PickWriter();
+        for (int block = 0; block < layout.BlockCount; block++)
+        {
+            var key = new FragmentKey(layout.Id, block, 0);
+            if (_index.TryGet(key, out FragmentLocation location))
+                entries.Add(new TombstoneEntry(key, location.VolumeId, location.Offset));
+            if (entries.Count < TombstoneEntry.MaxPerRecord && block < layout.BlockCount - 1)
+                continue;
+            if (entries.Count == 0)
+                continue;
+            any = true;
+            StorageMetrics.FragmentsDeleted.Add(entries.Count);
+            await SubmitAsync(writer, NewTombstone(layout.Id, [.. entries], needsSync: true), cancellationToken).ConfigureAwait(false);
+            entries.Clear();
+        }
+
+        return any;
+    }
+
+    public bool TryLocate(FragmentKey key, out FragmentLocation location, out Volume volume)
+    {
+        volume = null!;
+        if (!_index.TryGet(key, out location))
+            return false;
+        if (_index.Volumes.TryGetValue(location.VolumeId, out Volume? found))
+        {
+            volume = found;
+            return true;
+        }
+
+        // The volume has been deleted since the location was cached, or its file is lost.
+        _index.Forget(key);
+        return false;
+    }
+
+    public FragmentCorruptException Corrupt(FragmentKey key, FragmentLocation location, string reason, Exception? inner = null)
+    {
+        StorageMetrics.FragmentsCorrupt.Add(1);
+        _services.Events.FragmentCorrupt(DriveId, location.VolumeId, location.Offset, key.Extent, key.Block, key.Shard, reason);
+        return new FragmentCorruptException(key.Extent, key.Block, key.Shard, DriveId, location.VolumeId, location.Offset, reason, inner);
+    }
+
+    public Volume TakeVolume(int minimumBytes, bool forDeletes)
+    {
+        long needed = VolumeFormat.AlignToPage(minimumBytes) + (3L * VolumeFormat.PageBytes);
+        for (int tries = _open.Count; tries > 0 && _open.TryDequeue(out Volume? open); tries--)
+        {
+            if (open.AppendOffset + needed <= open.Header.CapacityBytes)
+                return open;
+            _open.Enqueue(open);
+        }
+
+        lock (_create)
+            return CreateVolume(needed, forDeletes);
+    }
+
+    public DriveStatistics GetStatistics()
+    {
+        (long live, long garbage, long fragments) = _index.Totals();
+        ICollection<Volume> volumes = _index.Volumes.Values;
+        int poisoned = volumes.Count(volume => volume.State == VolumeState.Poisoned);
+        DriveState state = _closed ? DriveState.Closed : _full ? DriveState.Full : poisoned > 0 ? DriveState.Degraded : DriveState.Healthy;
+        return new DriveStatistics(
+            DriveId, _drive.Path, state, _drive.CapacityBytes, _drive.FreeBytes, live, garbage, fragments, volumes.Count,
+            volumes.Count(volume => volume.State == VolumeState.Sealed), poisoned, _writers.Sum(writer => writer.Budget.TakenBytes));
+    }
+
+    /// <summary>One step of every writer, in order; false where none had work. For the simulation.</summary>
+    public bool Step()
+    {
+        bool worked = false;
+        foreach (VolumeWriter writer in _writers)
+            worked |= writer.RunOnce();
+        return worked;
+    }
+
+    /// <summary>Brings the index up to the log and deletes volumes that hold only garbage.</summary>
+    public void Maintain(bool durable = false)
+    {
+        try
+        {
+            if (_index.TryFlush(durable))
+                _index.ReclaimVolumes();
+        }
+        catch (Exception e) when (e is IOException or StorageException or UnauthorizedAccessException)
+        {
+            _services.Events.IndexWriteFailed(DriveId, e);
+        }
+    }
+
+    public void Dispose()
+    {
+        if (_closed)
+            return;
+        foreach (VolumeWriter writer in _writers)
+            writer.Close();
+        _closing = true;
+        _work.Set();
+        _indexThread?.Join();
+        Maintain(durable: true);
+        _closed = true;
+        Release();
+    }
+
+    /// <summary>Lets go of everything without finishing anything, as a crash would. For the simulation.</summary>
+    internal void Abandon()
+    {
+        _closed = true;
+        Release();
+    }
+
+    private void Release()
+    {
+        foreach (VolumeWriter writer in _writers)
+            writer.Dispose();
+        _index.Dispose();
+        DisposeVolumes();
+        _drive.Dispose();
+        _work.Dispose();
+    }
+
+    private void DisposeVolumes()
+    {
+        foreach (Volume volume in _index.Volumes.Values)
+            volume.Dispose();
+    }
+
+    private static IndexDatabase Recreate(IDrive drive, DriveIdentity identity)
+    {
+        IndexDatabase.Delete(drive.IndexPath);
+        return IndexDatabase.Open(drive.IndexPath, identity.DriveId, out _);
+    }
+
+    private void Start()
+    {
+        int writers = _services.Options.WritersPerDrive != 0 ? _services.Options.WritersPerDrive : Math.Clamp(Environment.ProcessorCount, 1, 4);
+        _writers = [.. Enumerable.Range(0, writers).Select(number => new VolumeWriter(this, _index, _services.Options, _services.Events, _services.Time, _services.Threaded, number))];
+        if (!_services.Threaded)
+            _index.WorkDue = () => Maintain();
+        _indexThread?.Start();
+    }
+
+    private void RunIndex()
+    {
+        while (!_closing)
+        {
+            _work.WaitOne(_services.Options.IndexFlushInterval);
+            if (!_closing)
+                Maintain();
+        }
+    }
+
+    private long HeadroomBytes => _services.Options.HeadroomBytes ?? Math.Max(256L << 20, _drive.CapacityBytes / 100);
+
+    private Volume CreateVolume(long needed, bool forDeletes)
+    {
+        long size = _services.Options.VolumeSizeBytes;
+        long free = _drive.FreeBytes;
+        long available = free - HeadroomBytes;
+        if (available < size)
+        {
+            // Smaller volumes while the drive fills up; none once the headroom would be touched.
+            size = available & ~(VolumeFormat.PageBytes - 1L);
+            if (size < Math.Max(needed, Math.Min(SmallestVolumeBytes, _services.Options.VolumeSizeBytes)))
+            {
+                size = forDeletes ? Math.Max(needed, Math.Min(SmallestDeleteVolumeBytes, _services.Options.VolumeSizeBytes)) : 0;
+                if (size == 0 || size > free)
+                    throw RefuseFull(free);
+            }
+        }
+
+        long id = Math.Max(_lastVolumeId, 0) + 1;
+        IVolumeFile file;
+        try
+        {
+            file = _drive.CreateVolume(id, size);
+        }
+        catch (NoSpaceException)
+        {
+            throw RefuseFull(free);
+        }
+
+        _lastVolumeId = id;
+        var header = new VolumeHeader(_identity.ClusterId, _identity.DriveId, id, _services.NextRandom(), size, _services.Time.GetUtcNow().ToUnixTimeMilliseconds());
+        var volume = new Volume(header, file);
+        try
+        {
+            using var page = new AlignedBuffer(VolumeFormat.PageBytes);
+            header.Encode(page.GetSpan());
+            unsafe
+            {
+                file.Write(0, [new VolumeSegment((nint)page.Address, VolumeFormat.PageBytes)], throughCache: false);
+            }
+
+            file.Sync();
+            volume.AppendChecksum = volume.CompleteChecksum = Integrity.Crc64Nvme.Compute(page.GetSpan());
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+
+        if (_services.Options.DirectIo && OperatingSystem.IsLinux() && !file.DirectIo)
+            _services.Events.DirectIoUnavailable(DriveId, _drive.Path);
+        _index.Volumes[id] = volume;
+        _index.MarkDirty(volume);
+        if (_full && !forDeletes)
+        {
+            _full = false;
+            _services.Events.DriveHasSpaceAgain(DriveId, free);
+        }
+
+        return volume;
+    }
+
+    private DriveFullException RefuseFull(long free)
+    {
+        if (!_full)
+        {
+            _full = true;
+            _services.Events.DriveFull(DriveId, free, HeadroomBytes);
+        }
+
+        return new DriveFullException(DriveId, free, HeadroomBytes);
+    }
+
+    private void Recover(long began, bool rebuiltIndex)
+    {
+        using var window = new AlignedBuffer(4 << 20);
+        using var page = new AlignedBuffer(VolumeFormat.PageBytes);
+        IndexDatabase database = _index.Database;
+        Dictionary<long, VolumeRow> rows = database.ReadVolumes().ToDictionary(row => row.Id);
+        HashSet<long> files = [.. _drive.ListVolumes()];
+        _lastVolumeId = files.Concat(rows.Keys).DefaultIfEmpty(0).Max();
+
+        foreach (VolumeRow row in rows.Values.Where(row => row.State == VolumeState.Deleting).ToList())
+        {
+            if (files.Remove(row.Id))
+                _drive.DeleteVolume(row.Id);
+            _index.DropVolume(row.Id);
+            rows.Remove(row.Id);
+        }
+
+        var tombstones = new List<(Volume, PendingRecord)>();
+        var ends = new List<(Volume, long, ulong, long)>();
+        long records = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
+        var tails = new List<Volume>();
+        foreach (long id in files.Order())
+        {
+            if (!TryOpenVolume(id, rows.GetValueOrDefault(id), window, out Volume? volume))
+            {
+                corruptRegions++;
+                continue;
+            }
+
+            if (volume is null)
+                continue;
+            _index.Volumes[id] = volume;
+            if (volume.State == VolumeState.Active)
+                tails.Add(volume);
+        }
+
+        foreach (Volume volume in tails)
+        {
+            var scanner = new VolumeScanner(volume.File, volume.Header, window);
+            long start = volume.CompleteBelow;
+            volume.File.BeginScan(start);
+            ScanResult result = scanner.Scan(start, volume.CompleteSequence, (record, header, intact) =>
+            {
+                if (!intact)
+                {
+                    corruptRegions++;
+                    _services.Events.VolumeCorrupt(DriveId, volume.Id, header.Offset, header.RecordBytes);
+                }
+
+                if (header.Kind == RecordKind.Fragment)
+                    _index.Recover(volume, record);
+                else if (header.Kind == RecordKind.Tombstone)
+                    tombstones.Add((volume, record));
+            });
+            foreach ((long offset, long length) in result.CorruptRegions)
+            {
+                corruptRegions++;
+                _services.Events.VolumeCorrupt(DriveId, volume.Id, offset, length);
+            }
+
+            records += result.Records;
+            bytes += result.EndOffset - start;
+            tornBytes += result.TornBytes;
+            volume.AppendOffset = result.EndOffset;
+            volume.Sequence = result.Sequence;
+            volume.AppendChecksum = scanner.Checksum(volume.CompleteChecksum, start, result.EndOffset);
+            volume.DurableEnd = result.EndOffset;
+            volume.File.EndScan();
+            FinishTail(volume, result, page);
+            ends.Add((volume, volume.AppendOffset, volume.AppendChecksum, volume.Sequence));
+        }
+
+        _index.FinishRecovery(tombstones, ends);
+        foreach (VolumeRow row in rows.Values.Where(row => !files.Contains(row.Id)))
+        {
+            if (row.LiveFragments > 0)
+                _services.Events.VolumeMissing(DriveId, row.Id, row.LiveFragments);
+            else
+                _index.DropVolume(row.Id);
+        }
+
+        _index.ReclaimVolumes();
+        TimeSpan duration = Stopwatch.GetElapsedTime(began);
+        StorageMetrics.RecoveryDuration.Record(duration.TotalSeconds);
+        _services.Events.RecoveryFinished(DriveId, new RecoveryReport(_index.Volumes.Count, records, bytes, corruptRegions, tornBytes, rebuiltIndex, duration));
+    }
+
+    /// <summary>
+    /// Opens a file. No volume without an error: its creation never finished, nothing was ever acknowledged from it, and it has been removed.
+    /// False: it holds something, but its header cannot be made out; it is left alone.
+    /// </summary>
+    private bool TryOpenVolume(long id, VolumeRow? row, AlignedBuffer window, out Volume? volume)
+    {
+        volume = null;
+        IVolumeFile file = _drive.OpenVolume(id);
+        Span<byte> first = window.GetSpan()[..VolumeFormat.PageBytes];
+        bool decoded = TryReadHeader(file, first, out VolumeHeader header) && header.VolumeId == id && header.DriveId == _identity.DriveId;
+        if (!decoded)
+        {
+            ulong generation = row?.Generation ?? 0;
+            if (row is null)
+            {
+                bool found = VolumeScanner.TryFindAnyRecord(file, id, window, out RecordHeader record);
+                if (!found && file.NextData(VolumeFormat.PageBytes) >= file.LengthBytes)
+                {
+                    file.Dispose();
+                    _drive.DeleteVolume(id);
+                    return true;
+                }
+
+                if (!found && IsZeroAfterHeader(file, window))
+                {
+                    file.Dispose();
+                    _drive.DeleteVolume(id);
+                    return true;
+                }
+
+                _services.Events.VolumeCorrupt(DriveId, id, 0, VolumeFormat.PageBytes);
+                if (!found)
+                {
+                    file.Dispose();
+                    return false;
+                }
+
+                generation = record.Generation;
+            }
+            else
+            {
+                _services.Events.VolumeCorrupt(DriveId, id, 0, VolumeFormat.PageBytes);
+            }
+
+            header = new VolumeHeader(_identity.ClusterId, _identity.DriveId, id, generation, file.LengthBytes, 0);
+        }
+
+        volume = new Volume(header, file);
+        if (row is not null && row.Generation == header.Generation)
+        {
+            volume.State = row.State;
+            volume.CompleteBelow = volume.DurableEnd = volume.AppendOffset = row.CompleteBelow;
+            volume.CompleteChecksum = row.Checksum;
+            volume.CompleteSequence = row.Sequence;
+            volume.LiveBytes = row.LiveBytes;
+            volume.LiveFragments = row.LiveFragments;
+            volume.RecordBytes = row.RecordBytes;
+        }
+        else
+        {
+            volume.CompleteChecksum = decoded ? Integrity.Crc64Nvme.Compute(first) : 0;
+        }
+
+        return true;
+    }
+
+    private static bool TryReadHeader(IVolumeFile file, Span<byte> page, out VolumeHeader header)
+    {
+        try
+        {
+            if (file.Read(0, page, default, onlyIfCached: false) == page.Length && VolumeHeader.TryDecode(page, out header))
+                return true;
+        }
+        catch (IOException)
+        {
+        }
+
+        header = null!;
+        return false;
+    }
+
+    private static bool IsZeroAfterHeader(IVolumeFile file, AlignedBuffer window)
+    {
+        for (long at = VolumeFormat.PageBytes; at < file.LengthBytes; at += window.LengthBytes)
+        {
+            int read = file.Read(at, window.GetSpan(), default, onlyIfCached: false);
+            if (window.GetSpan()[..read].IndexOfAnyExcept((byte)0) >= 0)
+                return false;
+        }
+
+        return true;
+    }
+
+    /// <summary>
+    /// Settles a volume that was open: what was read may never have been synced, so it is now, before the index is told that it is complete. A clean end is
+    /// appended to further; an unclean one is sealed, so that no torn byte is ever among records.
+    /// </summary>
+    private void FinishTail(Volume volume, ScanResult result, AlignedBuffer page)
+    {
+        try
+        {
+            volume.File.Sync();
+            if (result.Sealed)
+            {
+                volume.State = VolumeState.Sealed;
+                return;
+            }
+
+            if (result.TornBytes > 0)
+                _services.Events.TornTailDropped(DriveId, volume.Id, result.EndOffset, result.TornBytes);
+            if (result.TornBytes == 0 && result.CorruptRegions.Count == 0 && volume.AppendOffset + (8 * VolumeFormat.PageBytes) <= volume.Header.CapacityBytes
+                && volume.File.LengthBytes >= volume.Header.CapacityBytes)
+            {
+                _open.Enqueue(volume);
+                return;
+            }
+
+            VolumeWriter.WriteFooter(volume, page, _services.Time);
+            volume.State = VolumeState.Sealed;
+        }
+        catch (IOException e)
+        {
+            volume.State = VolumeState.Poisoned;
+            StorageMetrics.VolumesPoisoned.Add(1);
+            _services.Events.VolumePoisoned(DriveId, volume.Id, e);
+        }
+    }
+}

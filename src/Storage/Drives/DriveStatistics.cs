@@ -1,0 +1,28 @@
+namespace ObjectStore.Storage.Drives;
+
+public enum DriveState
+{
+    Healthy,
+
+    /// <summary>Refuses writes until space returns.</summary>
+    Full,
+
+    /// <summary>Volumes have been poisoned since the drive was opened; it still takes writes.</summary>
+    Degraded,
+    Closed,
+}
+
+/// <summary>A drive at one moment. LiveBytes + GarbageBytes is what records occupy; the rest of the volumes is preallocated room.</summary>
+public sealed record DriveStatistics(
+    Guid DriveId,
+    string Path,
+    DriveState State,
+    long CapacityBytes,
+    long FreeBytes,
+    long LiveBytes,
+    long GarbageBytes,
+    long LiveFragments,
+    int Volumes,
+    int SealedVolumes,
+    int PoisonedVolumes,
+    long QueuedBytes);

@@ -1,0 +1,101 @@
+using System.Globalization;
+using Microsoft.Win32.SafeHandles;
+
+namespace ObjectStore.Storage.Drives;
+
+/// <summary>A drive that is a folder: `drive.json`, `lock`, `index.db`, `volumes/NNNNNNNN.vol`. Holds the folder's lock until disposed.</summary>
+internal sealed class FileDrive : IDrive
+{
+    private readonly string _volumes;
+    private readonly string _identity;
+    private readonly bool _directIo;
+    private readonly FileStream _lock;
+    private readonly DriveInfo _info;
+
+    /// <exception cref="DriveInUseException">Another process, or another store of this one, holds the lock.</exception>
+    public FileDrive(string path, bool directIo)
+    {
+        Path = System.IO.Path.GetFullPath(path);
+        _volumes = System.IO.Path.Combine(Path, "volumes");
+        _identity = System.IO.Path.Combine(Path, "drive.json");
+        _directIo = directIo;
+        Directory.CreateDirectory(Path);
+        try
+        {
+            // FileShare.None is flock(LOCK_EX | LOCK_NB): the kernel releases it with the process, however that ends.
+            _lock = new FileStream(System.IO.Path.Combine(Path, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1);
+        }
+        catch (IOException e)
+        {
+            throw new DriveInUseException(Path, e);
+        }
+
+        _info = new DriveInfo(Path);
+    }
+
+    public string Path { get; }
+
+    public string? IndexPath => System.IO.Path.Combine(Path, "index.db");
+
+    public long CapacityBytes => _info.TotalSize;
+
+    public long FreeBytes => _info.AvailableFreeSpace;
+
+    public byte[]? ReadIdentity() => File.Exists(_identity) ? File.ReadAllBytes(_identity) : null;
+
+    public void WriteIdentity(ReadOnlySpan<byte> content)
+    {
+        Directory.CreateDirectory(_volumes);
+        string temporary = _identity + ".new";
+        using (SafeFileHandle file = File.OpenHandle(temporary, FileMode.Create, FileAccess.Write))
+        {
+            RandomAccess.Write(file, content, 0);
+            RandomAccess.FlushToDisk(file);
+        }
+
+        File.Move(temporary, _identity, overwrite: true);
+        SyncFolder(Path);
+    }
+
+    public IReadOnlyList<long> ListVolumes()
+    {
+        if (!Directory.Exists(_volumes))
+            return [];
+        var ids = new List<long>();
+        foreach (string file in Directory.EnumerateFiles(_volumes, "*.vol"))
+        {
+            if (long.TryParse(System.IO.Path.GetFileNameWithoutExtension(file), NumberStyles.None, CultureInfo.InvariantCulture, out long id))
+                ids.Add(id);
+        }
+
+        ids.Sort();
+        return ids;
+    }
+
+    public IVolumeFile CreateVolume(long volumeId, long sizeBytes)
+    {
+        string file = FileOf(volumeId);
+        IVolumeFile volume = OperatingSystem.IsLinux() ? LinuxVolumeFile.Create(file, sizeBytes, _directIo) : PortableVolumeFile.Create(file, sizeBytes);
+        SyncFolder(_volumes);
+        return volume;
+    }
+
+    public IVolumeFile OpenVolume(long volumeId)
+        => OperatingSystem.IsLinux() ? LinuxVolumeFile.Open(FileOf(volumeId), _directIo) : PortableVolumeFile.Open(FileOf(volumeId));
+
+    public void DeleteVolume(long volumeId)
+    {
+        File.Delete(FileOf(volumeId));
+        SyncFolder(_volumes);
+    }
+
+    public void Dispose() => _lock.Dispose();
+
+    private string FileOf(long volumeId) => System.IO.Path.Combine(_volumes, volumeId.ToString("D8", CultureInfo.InvariantCulture) + ".vol");
+
+    private static void SyncFolder(string path)
+    {
+        if (OperatingSystem.IsLinux())
+            Posix.SyncFolder(path);
+    }
+}

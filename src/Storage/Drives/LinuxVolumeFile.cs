@@ -1,0 +1,186 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace ObjectStore.Storage.Drives;
+
+/// <summary>
+/// A volume file on Linux: one descriptor for reads and small writes through the page cache, one with O_DIRECT for large writes. The
+/// kernel drops cached pages under a direct write, and the writer never rewrites a page, so that the two agree.
+/// </summary>
+internal sealed unsafe class LinuxVolumeFile : IVolumeFile
+{
+    private const int MaxVectors = 1024;
+    private static bool s_noWaitRefused;
+
+    private readonly string _path;
+    private readonly SafeFileHandle _cached;
+    private readonly SafeFileHandle? _direct;
+    private long _lengthBytes;
+
+    private LinuxVolumeFile(string path, SafeFileHandle cached, SafeFileHandle? direct, long lengthBytes)
+    {
+        _path = path;
+        _cached = cached;
+        _direct = direct;
+        _lengthBytes = lengthBytes;
+    }
+
+    public long LengthBytes => Volatile.Read(ref _lengthBytes);
+
+    public bool DirectIo => _direct is not null;
+
+    public static LinuxVolumeFile Create(string path, long sizeBytes, bool directIo)
+    {
+        SafeFileHandle cached = Posix.Open(path, Posix.OpenReadWrite | Posix.OpenCreate | Posix.OpenExclusive);
+        try
+        {
+            while (Posix.Allocate(cached, 0, 0, sizeBytes) != 0)
+            {
+                int error = Marshal.GetLastPInvokeError();
+                if (error == Posix.ErrorInterrupted)
+                    continue;
+                if (error != Posix.ErrorNotSupported)
+                    throw Posix.Error("fallocate", path, error);
+                if (Posix.Truncate(cached, sizeBytes) != 0)
+                    throw Posix.LastError("ftruncate", path);
+                break;
+            }
+
+            if (Posix.Sync(cached) != 0)
+                throw Posix.LastError("fsync", path);
+            return new LinuxVolumeFile(path, cached, directIo ? OpenDirect(path) : null, sizeBytes);
+        }
+        catch
+        {
+            cached.Dispose();
+            File.Delete(path);
+            throw;
+        }
+    }
+
+    public static LinuxVolumeFile Open(string path, bool directIo)
+    {
+        SafeFileHandle cached = Posix.Open(path, Posix.OpenReadWrite);
+        return new LinuxVolumeFile(path, cached, directIo ? OpenDirect(path) : null, RandomAccess.GetLength(cached));
+    }
+
+    public void Write(long offset, ReadOnlySpan<VolumeSegment> segments, bool throughCache)
+    {
+        SafeFileHandle file = throughCache || _direct is null ? _cached : _direct;
+        Span<Posix.IoVector> vectors = stackalloc Posix.IoVector[Math.Min(segments.Length, 64)];
+        int next = 0;
+        int skip = 0; // bytes of segments[next] already written
+        while (next < segments.Length)
+        {
+            int count = 0;
+            for (int i = next; i < segments.Length && count < Math.Min(vectors.Length, MaxVectors); i++, count++)
+            {
+                int taken = i == next ? skip : 0;
+                vectors[count] = new Posix.IoVector { Address = (byte*)segments[i].Address + taken, LengthBytes = (nuint)(segments[i].LengthBytes - taken) };
+            }
+
+            nint written;
+            fixed (Posix.IoVector* pointer = vectors)
+                written = Posix.WriteVector(file, pointer, count, offset);
+            if (written < 0)
+            {
+                if (Marshal.GetLastPInvokeError() == Posix.ErrorInterrupted)
+                    continue;
+                throw Posix.LastError("pwritev", _path);
+            }
+
+            if (written == 0)
+                throw new IOException($"pwritev of '{_path}' wrote nothing.");
+            offset += written;
+            written += skip;
+            skip = 0;
+            while (next < segments.Length && written >= segments[next].LengthBytes)
+                written -= segments[next++].LengthBytes;
+            skip = (int)written;
+        }
+    }
+
+    public void Sync()
+    {
+        // Never retried: after a failure the kernel may have dropped the dirty pages, and a second call would report success.
+        if (Posix.SyncData(_cached) != 0)
+            throw Posix.LastError("fdatasync", _path);
+    }
+
+    public void Truncate(long lengthBytes)
+    {
+        if (Posix.Truncate(_cached, lengthBytes) != 0)
+            throw Posix.LastError("ftruncate", _path);
+        Volatile.Write(ref _lengthBytes, lengthBytes);
+    }
+
+    public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
+    {
+        if (onlyIfCached && s_noWaitRefused)
+            return -1;
+        int total = first.Length + second.Length;
+        int done = 0;
+        fixed (byte* firstPointer = first, secondPointer = second)
+        {
+            Posix.IoVector* vectors = stackalloc Posix.IoVector[2];
+            while (done < total)
+            {
+                int count = 0;
+                if (done < first.Length)
+                    vectors[count++] = new Posix.IoVector { Address = firstPointer + done, LengthBytes = (nuint)(first.Length - done) };
+                int secondDone = Math.Max(0, done - first.Length);
+                if (secondDone < second.Length)
+                    vectors[count++] = new Posix.IoVector { Address = secondPointer + secondDone, LengthBytes = (nuint)(second.Length - secondDone) };
+                nint read = Posix.ReadVector(_cached, vectors, count, offset + done, onlyIfCached ? Posix.ReadNoWait : 0);
+                if (read > 0)
+                {
+                    done += (int)read;
+                    continue;
+                }
+
+                if (read == 0)
+                    break;
+                int error = Marshal.GetLastPInvokeError();
+                if (error == Posix.ErrorInterrupted)
+                    continue;
+                if (onlyIfCached)
+                {
+                    if (error is Posix.ErrorNotSupported or Posix.ErrorInvalid)
+                        s_noWaitRefused = true;
+                    return -1;
+                }
+
+                throw Posix.Error("preadv", _path, error);
+            }
+        }
+
+        return done;
+    }
+
+    public void BeginScan(long offset)
+    {
+        _ = Posix.Advise(_cached, offset, 0, Posix.AdviseDontNeed);
+        _ = Posix.Advise(_cached, 0, 0, Posix.AdviseRandom);
+    }
+
+    public void EndScan() => _ = Posix.Advise(_cached, 0, 0, Posix.AdviseNormal);
+
+    public long NextData(long offset)
+    {
+        long length = LengthBytes;
+        if (offset >= length)
+            return length;
+        long data = Posix.Seek(_cached, offset, Posix.SeekData);
+        if (data >= 0)
+            return data;
+        return Marshal.GetLastPInvokeError() == Posix.ErrorNoDeviceAddress ? length : offset;
+    }
+
+    public void Dispose()
+    {
+        _cached.Dispose();
+        _direct?.Dispose();
+    }
+
+    private static SafeFileHandle? OpenDirect(string path) => Posix.TryOpen(path, Posix.OpenWriteOnly | Posix.OpenDirect, out _);
+}

@@ -1,0 +1,91 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace ObjectStore.Storage.Drives;
+
+/// <summary>The system calls .NET has no equivalent for. Numbers are those of Linux.</summary>
+internal static unsafe partial class Posix
+{
+    public const int OpenReadOnly = 0;
+    public const int OpenWriteOnly = 1;
+    public const int OpenReadWrite = 2;
+    public const int OpenCreate = 0x40;
+    public const int OpenExclusive = 0x80;
+    public const int OpenCloseOnExec = 0x80000;
+    public const int ReadNoWait = 8; // RWF_NOWAIT
+    public const int SeekData = 3;
+    public const int AdviseNormal = 0;
+    public const int AdviseRandom = 1;
+    public const int AdviseDontNeed = 4;
+    public const int ErrorInterrupted = 4;
+    public const int ErrorIo = 5;
+    public const int ErrorNoDeviceAddress = 6;
+    public const int ErrorAgain = 11;
+    public const int ErrorInvalid = 22;
+    public const int ErrorNoSpace = 28;
+    public const int ErrorNotSupported = 95;
+    public const int ErrorQuota = 122;
+
+    public static int OpenDirect => RuntimeInformation.ProcessArchitecture is Architecture.Arm64 or Architecture.Arm ? 0x10000 : 0x4000;
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct IoVector
+    {
+        public void* Address;
+        public nuint LengthBytes;
+    }
+
+    [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int OpenNative(string path, int flags, int mode);
+
+    [LibraryImport("libc", EntryPoint = "pwritev", SetLastError = true)]
+    public static partial nint WriteVector(SafeFileHandle file, IoVector* vectors, int count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "preadv2", SetLastError = true)]
+    public static partial nint ReadVector(SafeFileHandle file, IoVector* vectors, int count, long offset, int flags);
+
+    [LibraryImport("libc", EntryPoint = "fdatasync", SetLastError = true)]
+    public static partial int SyncData(SafeFileHandle file);
+
+    [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
+    public static partial int Sync(SafeFileHandle file);
+
+    [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
+    public static partial int Allocate(SafeFileHandle file, int mode, long offset, long length);
+
+    [LibraryImport("libc", EntryPoint = "ftruncate", SetLastError = true)]
+    public static partial int Truncate(SafeFileHandle file, long length);
+
+    [LibraryImport("libc", EntryPoint = "lseek", SetLastError = true)]
+    public static partial long Seek(SafeFileHandle file, long offset, int whence);
+
+    [LibraryImport("libc", EntryPoint = "posix_fadvise")]
+    public static partial int Advise(SafeFileHandle file, long offset, long length, int advice);
+
+    /// <summary>Null with the error where the call fails.</summary>
+    public static SafeFileHandle? TryOpen(string path, int flags, out int error)
+    {
+        int descriptor = OpenNative(path, flags | OpenCloseOnExec, 0x1A4);
+        error = descriptor < 0 ? Marshal.GetLastPInvokeError() : 0;
+        return descriptor < 0 ? null : new SafeFileHandle(descriptor, ownsHandle: true);
+    }
+
+    public static SafeFileHandle Open(string path, int flags)
+        => TryOpen(path, flags, out int error) ?? throw Error("open", path, error);
+
+    public static IOException LastError(string call, string path) => Error(call, path, Marshal.GetLastPInvokeError());
+
+    public static IOException Error(string call, string path, int error)
+    {
+        string message = $"{call} of '{path}' failed: {Marshal.GetPInvokeErrorMessage(error)} (errno {error}).";
+        return error is ErrorNoSpace or ErrorQuota ? new NoSpaceException(message) : new IOException(message, error);
+    }
+
+    /// <summary>Makes names created in, renamed into or removed from the folder durable.</summary>
+    public static void SyncFolder(string path)
+    {
+        using SafeFileHandle folder = Open(path, OpenReadOnly);
+        if (Sync(folder) != 0)
+            throw LastError("fsync", path);
+    }
+}

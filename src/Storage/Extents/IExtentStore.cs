@@ -1,0 +1,117 @@
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Placement;
+
+namespace ObjectStore.Storage.Extents;
+
+/// <summary>
+/// What makes fragments self-describing: written into every fragment's record, so that indexes and metadata can be recovered
+/// from volumes. The memory of <paramref name="KeyUtf8"/> must stay unchanged until the write completes.
+/// </summary>
+/// <param name="PlacementGroup">From <see cref="IExtentStore.PlacementGroupFor"/>.</param>
+/// <param name="KeyUtf8">At most 1,024 bytes.</param>
+/// <param name="PartNumber">0 to 65,535; 0 where the object has no parts.</param>
+public sealed record ExtentDescriptor(ExtentId Id, int PlacementGroup, long BucketId, ReadOnlyMemory<byte> KeyUtf8, UInt128 Version, int PartNumber)
+{
+    public const int MaxKeyBytes = 1024;
+}
+
+/// <summary>All that metadata keeps of an extent: primitives only, no drive and no volume.</summary>
+public sealed record ExtentLayout(ExtentId Id, int PlacementGroup, int SchemeId, int BlockSizeBytes, long LengthBytes)
+{
+    /// <summary>An extent of no bytes still has one block, of length zero: its record describes it.</summary>
+    public int BlockCount => LengthBytes == 0 ? 1 : checked((int)((LengthBytes + BlockSizeBytes - 1) / BlockSizeBytes));
+}
+
+/// <summary>
+/// The data plane of one process: extents in, extents out. Thread-safe. Every acknowledged write has been synced to its volume.
+/// Errors: <see cref="DriveFullException"/>, <see cref="VolumePoisonedException"/>, <see cref="FragmentCorruptException"/>,
+/// <see cref="FragmentMissingException"/>; all are <see cref="StorageException"/>.
+/// </summary>
+public interface IExtentStore : IAsyncDisposable
+{
+    IClusterMap ClusterMap { get; }
+
+    ExtentIdFactory Ids { get; }
+
+    /// <summary>The group a new extent goes to.</summary>
+    int PlacementGroupFor(ExtentId id);
+
+    /// <summary>Begins an extent whose bytes arrive as a stream.</summary>
+    /// <param name="expectedLengthBytes">A hint that sizes the buffer; the extent may end up longer or shorter.</param>
+    IExtentWriter CreateExtent(ExtentDescriptor descriptor, long? expectedLengthBytes = null);
+
+    /// <summary>
+    /// Writes a whole extent, durably. The caller owns <paramref name="bytes"/> and must leave it unchanged until the task
+    /// completes. Cancellation is honoured until the write is queued; after that the outcome is awaited.
+    /// </summary>
+    ValueTask<ExtentLayout> WriteAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken = default);
+
+    /// <summary>Opens [offsetBytes, offsetBytes + lengthBytes) of an extent. Nothing is read yet.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The range leaves the extent.</exception>
+    IExtentReader OpenRead(ExtentLayout layout, long offsetBytes, long lengthBytes);
+
+    /// <summary>
+    /// The short way for an extent that is one chunk: fills <paramref name="destination"/>, which must hold at least
+    /// LengthBytes, without blocking and without an allocation. False where the extent is longer than one chunk or its bytes are not in
+    /// memory: use <see cref="OpenRead"/> then. Throws as a reader does.
+    /// </summary>
+    bool TryReadSmall(ExtentLayout layout, Span<byte> destination);
+
+    /// <summary>Deletes an extent, durably. Idempotent: an extent that is not there is deleted.</summary>
+    ValueTask DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken = default);
+
+    /// <summary>One entry a drive of this process.</summary>
+    IReadOnlyList<DriveStatistics> GetStatistics();
+}
+
+/// <summary>
+/// Takes the bytes of one extent. Used by one caller at a time. The pattern: GetMemory, fill, Advance, FlushIfFullAsync, repeat;
+/// then CompleteAsync. Disposed without completion the extent is abandoned: never visible, its bytes are garbage.
+/// </summary>
+public interface IExtentWriter : IAsyncDisposable
+{
+    /// <summary>Bytes taken so far.</summary>
+    long LengthBytes { get; }
+
+    /// <summary>
+    /// The rest of the current block's buffer, one byte or more. Call <see cref="FlushIfFullAsync"/> after every Advance: a
+    /// full block has no room.
+    /// </summary>
+    Memory<byte> GetMemory();
+
+    void Advance(int bytes);
+
+    /// <summary>
+    /// Hands a full block to the drive. Completes at once while the block is not full or a buffer is free; waits where too many
+    /// blocks of this extent are on their way. Throws when an earlier block of this extent failed.
+    /// </summary>
+    ValueTask FlushIfFullAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>All fragments are on disk, synced, when this returns. After an exception only disposal is allowed.</summary>
+    ValueTask<ExtentLayout> CompleteAsync(CancellationToken cancellationToken = default);
+}
+
+/// <summary>
+/// Reads one range of one extent, in order. Used by one caller at a time. Bytes are verified against their chunk's CRC before
+/// they are handed out.
+/// </summary>
+public interface IExtentReader : IAsyncDisposable
+{
+    /// <summary>Bytes of the range not yet handed out.</summary>
+    long RemainingBytes { get; }
+
+    /// <summary>
+    /// Fills as much of <paramref name="destination"/> as is ready; 0 at the end of the range. With 64 KiB or more of room the bytes are read
+    /// straight into it, with less they are copied through a chunk buffer. Completes synchronously where the bytes are in the page cache.
+    /// On an exception the content of <paramref name="destination"/> is undefined and must not be sent.
+    /// </summary>
+    /// <exception cref="FragmentCorruptException">A checksum does not match.</exception>
+    /// <exception cref="FragmentMissingException">The drive has no such fragment.</exception>
+    ValueTask<int> ReadAsync(Memory<byte> destination, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// The next verified bytes in a buffer of the reader's, up to one block; empty at the end of the range. Valid until the next call on
+    /// this reader. What is not in memory comes through the kernel's readahead.
+    /// </summary>
+    ValueTask<ReadOnlyMemory<byte>> ReadNextAsync(CancellationToken cancellationToken = default);
+}

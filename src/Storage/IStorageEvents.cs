@@ -1,0 +1,39 @@
+using ObjectStore.Storage.Extents;
+
+namespace ObjectStore.Storage;
+
+/// <summary>
+/// What the data plane tells its host. Called from writer, index and request threads: implementations return quickly and do not throw.
+/// </summary>
+public interface IStorageEvents
+{
+    void VolumePoisoned(Guid driveId, long volumeId, Exception cause) { }
+    void VolumeSealed(Guid driveId, long volumeId, long lengthBytes) { }
+    void VolumeDeleted(Guid driveId, long volumeId, long freedBytes) { }
+    void DriveFull(Guid driveId, long freeBytes, long headroomBytes) { }
+    void DriveHasSpaceAgain(Guid driveId, long freeBytes) { }
+    void FragmentCorrupt(Guid driveId, long volumeId, long offsetBytes, ExtentId extent, int block, int shard, string reason) { }
+
+    /// <summary>Recovery met damaged bytes where the log says synced data was.</summary>
+    void VolumeCorrupt(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) { }
+
+    /// <summary>A volume's file that the index knows is gone. Its fragments are missing.</summary>
+    void VolumeMissing(Guid driveId, long volumeId, long liveFragments) { }
+
+    /// <summary>Recovery dropped bytes at a volume's end that were never acknowledged.</summary>
+    void TornTailDropped(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) { }
+    void IndexRebuildStarted(Guid driveId, string reason) { }
+    void IndexWriteFailed(Guid driveId, Exception cause) { }
+    void RecoveryFinished(Guid driveId, RecoveryReport report) { }
+
+    /// <summary>The drive's file system refuses O_DIRECT; writes go through the page cache.</summary>
+    void DirectIoUnavailable(Guid driveId, string path) { }
+}
+
+/// <summary>What opening a drive found.</summary>
+public sealed record RecoveryReport(int Volumes, long ReplayedRecords, long ReplayedBytes, long CorruptRegions, long TornBytes, bool RebuiltIndex, TimeSpan Duration);
+
+public sealed class NoStorageEvents : IStorageEvents
+{
+    public static NoStorageEvents Instance { get; } = new();
+}

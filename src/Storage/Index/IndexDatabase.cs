@@ -1,0 +1,331 @@
+using System.Collections.Concurrent;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Volumes;
+using SQLitePCL;
+
+namespace ObjectStore.Storage.Index;
+
+internal enum VolumeState
+{
+    Active = 0,
+    Sealed = 1,
+    Poisoned = 2,
+
+    /// <summary>Fully garbage; its file is being deleted. A crash leaves this state and the start after it finishes the job.</summary>
+    Deleting = 3,
+}
+
+/// <summary>What the index knows of one volume, as of the transaction that stored it.</summary>
+/// <param name="CompleteBelow">Every record below this offset has been applied to the index, and was synced before it was.</param>
+/// <param name="Checksum">CRC-64 of the file below CompleteBelow.</param>
+internal sealed record VolumeRow(
+    long Id, ulong Generation, VolumeState State, long CompleteBelow, ulong Checksum, long Sequence, long LiveBytes, long LiveFragments, long RecordBytes);
+
+internal sealed class IndexDamagedException(string message) : StorageException(message);
+
+/// <summary>
+/// The SQLite file of a drive's index. A cache of the volumes: in WAL mode with synchronous=NORMAL a power cut may undo the last transactions but leaves a
+/// consistent older state, whose checkpoints then make recovery replay more.
+/// </summary>
+internal sealed class IndexDatabase : IDisposable
+{
+    private const int SchemaVersion = 1;
+    private readonly string? _path;
+    private readonly sqlite3 _writer;
+    private readonly ConcurrentBag<Reader> _readers = [];
+    private readonly sqlite3_stmt _upsert;
+    private readonly sqlite3_stmt _delete;
+    private readonly sqlite3_stmt _upsertVolume;
+    private readonly byte[] _key = new byte[FragmentKey.SizeBytes];
+    private readonly Lock _memoryLock = new();
+
+    static IndexDatabase() => Batteries_V2.Init();
+
+    private IndexDatabase(string? path, sqlite3 writer)
+    {
+        _path = path;
+        _writer = writer;
+        _upsert = Prepare(writer, "INSERT OR REPLACE INTO fragment (key, volume, offset, payload_offset, payload_bytes) VALUES (?1, ?2, ?3, ?4, ?5)");
+        _delete = Prepare(writer, "DELETE FROM fragment WHERE key = ?1");
+        _upsertVolume = Prepare(writer, "INSERT OR REPLACE INTO volume (id, generation, state, complete_below, checksum, sequence, live_bytes, live_fragments, record_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+    }
+
+    /// <summary>Opens or makes the database.</summary>
+    /// <param name="created">Whether it was not there.</param>
+    /// <exception cref="IndexDamagedException">It is not an index of this drive, or is damaged: delete it and rebuild.</exception>
+    public static IndexDatabase Open(string? path, Guid driveId, out bool created)
+    {
+        created = path is null || !File.Exists(path) || new FileInfo(path).Length == 0;
+        int result = raw.sqlite3_open_v2(path ?? ":memory:", out sqlite3 connection, raw.SQLITE_OPEN_READWRITE | raw.SQLITE_OPEN_CREATE | raw.SQLITE_OPEN_NOMUTEX, null);
+        try
+        {
+            if (result != raw.SQLITE_OK)
+                throw new IndexDamagedException($"The index '{path}' cannot be opened (SQLite {result}).");
+            Execute(connection, "PRAGMA journal_mode=WAL");
+            Execute(connection, "PRAGMA synchronous=NORMAL");
+            Execute(connection, "PRAGMA cache_size=-8192");
+            Execute(connection, "PRAGMA wal_autocheckpoint=4000");
+            if (created)
+            {
+                Execute(connection, "BEGIN");
+                Execute(connection, "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID");
+                Execute(connection, "CREATE TABLE fragment (key BLOB PRIMARY KEY, volume INTEGER NOT NULL, offset INTEGER NOT NULL, payload_offset INTEGER NOT NULL, payload_bytes INTEGER NOT NULL) WITHOUT ROWID");
+                Execute(connection, "CREATE TABLE volume (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, state INTEGER NOT NULL, complete_below INTEGER NOT NULL, checksum INTEGER NOT NULL, sequence INTEGER NOT NULL, live_bytes INTEGER NOT NULL, live_fragments INTEGER NOT NULL, record_bytes INTEGER NOT NULL)");
+                Execute(connection, "CREATE TABLE tombstone_target (volume INTEGER NOT NULL, target INTEGER NOT NULL, entries INTEGER NOT NULL, PRIMARY KEY (volume, target)) WITHOUT ROWID");
+                Execute(connection, $"INSERT INTO meta VALUES ('schema', {SchemaVersion}), ('drive', '{driveId:D}')");
+                Execute(connection, "COMMIT");
+            }
+
+            using (sqlite3_stmt meta = Prepare(connection, "SELECT (SELECT value FROM meta WHERE name = 'schema'), (SELECT value FROM meta WHERE name = 'drive')"))
+            {
+                if (Step(connection, meta) != raw.SQLITE_ROW || raw.sqlite3_column_int(meta, 0) != SchemaVersion || raw.sqlite3_column_text(meta, 1).utf8_to_string() != driveId.ToString("D"))
+                    throw new IndexDamagedException($"The index '{path}' is of another format or another drive.");
+            }
+
+            return new IndexDatabase(path, connection);
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Removes a database that is to be rebuilt.</summary>
+    public static void Delete(string? path)
+    {
+        if (path is null)
+            return;
+        File.Delete(path);
+        File.Delete(path + "-wal");
+        File.Delete(path + "-shm");
+    }
+
+    /// <summary>Thread-safe.</summary>
+    public bool TryGet(FragmentKey key, out FragmentLocation location)
+    {
+        if (_path is null)
+        {
+            // An in-memory database has one connection.
+            lock (_memoryLock)
+                return GetReader().TryGet(key, out location);
+        }
+
+        Reader reader = GetReader();
+        bool found = reader.TryGet(key, out location);
+        _readers.Add(reader);
+        return found;
+    }
+
+    public List<VolumeRow> ReadVolumes()
+    {
+        var rows = new List<VolumeRow>();
+        using sqlite3_stmt select = Prepare(_writer, "SELECT id, generation, state, complete_below, checksum, sequence, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id");
+        while (Step(_writer, select) == raw.SQLITE_ROW)
+        {
+            rows.Add(new VolumeRow(
+                raw.sqlite3_column_int64(select, 0), (ulong)raw.sqlite3_column_int64(select, 1), (VolumeState)raw.sqlite3_column_int(select, 2),
+                raw.sqlite3_column_int64(select, 3), (ulong)raw.sqlite3_column_int64(select, 4), raw.sqlite3_column_int64(select, 5),
+                raw.sqlite3_column_int64(select, 6), raw.sqlite3_column_int64(select, 7), raw.sqlite3_column_int64(select, 8)));
+        }
+
+        return rows;
+    }
+
+    public Dictionary<(long Volume, long Target), long> ReadTombstoneTargets()
+    {
+        var targets = new Dictionary<(long, long), long>();
+        using sqlite3_stmt select = Prepare(_writer, "SELECT volume, target, entries FROM tombstone_target");
+        while (Step(_writer, select) == raw.SQLITE_ROW)
+            targets[(raw.sqlite3_column_int64(select, 0), raw.sqlite3_column_int64(select, 1))] = raw.sqlite3_column_int64(select, 2);
+        return targets;
+    }
+
+    /// <summary>Calls back with every fragment whose volume the predicate picks. Used where a volume's file is gone.</summary>
+    public void ForEachFragment(Func<FragmentKey, FragmentLocation, bool> visit)
+    {
+        using sqlite3_stmt select = Prepare(_writer, "SELECT key, volume, offset, payload_offset, payload_bytes FROM fragment ORDER BY key");
+        while (Step(_writer, select) == raw.SQLITE_ROW)
+        {
+            ReadOnlySpan<byte> key = raw.sqlite3_column_blob(select, 0);
+            var fragment = new FragmentKey(
+                ExtentId.ReadFrom(key),
+                System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(key[16..]),
+                System.Buffers.Binary.BinaryPrimitives.ReadUInt16BigEndian(key[20..]));
+            var location = new FragmentLocation(raw.sqlite3_column_int64(select, 1), raw.sqlite3_column_int64(select, 2), raw.sqlite3_column_int(select, 3), raw.sqlite3_column_int(select, 4));
+            if (!visit(fragment, location))
+                return;
+        }
+    }
+
+    /// <summary>One transaction: all of it or nothing. One caller at a time.</summary>
+    /// <param name="durable">Synced before this returns, for the steps that must not be undone by a power cut.</param>
+    public void Apply(
+        IEnumerable<KeyValuePair<FragmentKey, FragmentLocation?>> changes,
+        IEnumerable<VolumeRow> volumes,
+        IEnumerable<KeyValuePair<(long Volume, long Target), long>> tombstoneTargets,
+        IEnumerable<long> droppedVolumes,
+        bool durable)
+    {
+        using Lock.Scope scope = _path is null ? _memoryLock.EnterScope() : new Lock().EnterScope();
+        if (durable)
+            Execute(_writer, "PRAGMA synchronous=FULL");
+        Execute(_writer, "BEGIN IMMEDIATE");
+        try
+        {
+            foreach ((FragmentKey key, FragmentLocation? location) in changes)
+            {
+                key.WriteTo(_key);
+                sqlite3_stmt statement = location is null ? _delete : _upsert;
+                Check(_writer, raw.sqlite3_bind_blob(statement, 1, _key));
+                if (location is { } place)
+                {
+                    raw.sqlite3_bind_int64(statement, 2, place.VolumeId);
+                    raw.sqlite3_bind_int64(statement, 3, place.Offset);
+                    raw.sqlite3_bind_int(statement, 4, place.PayloadOffset);
+                    raw.sqlite3_bind_int(statement, 5, place.PayloadBytes);
+                }
+
+                Run(statement);
+            }
+
+            foreach (VolumeRow row in volumes)
+            {
+                raw.sqlite3_bind_int64(_upsertVolume, 1, row.Id);
+                raw.sqlite3_bind_int64(_upsertVolume, 2, (long)row.Generation);
+                raw.sqlite3_bind_int(_upsertVolume, 3, (int)row.State);
+                raw.sqlite3_bind_int64(_upsertVolume, 4, row.CompleteBelow);
+                raw.sqlite3_bind_int64(_upsertVolume, 5, (long)row.Checksum);
+                raw.sqlite3_bind_int64(_upsertVolume, 6, row.Sequence);
+                raw.sqlite3_bind_int64(_upsertVolume, 7, row.LiveBytes);
+                raw.sqlite3_bind_int64(_upsertVolume, 8, row.LiveFragments);
+                raw.sqlite3_bind_int64(_upsertVolume, 9, row.RecordBytes);
+                Run(_upsertVolume);
+            }
+
+            foreach (((long volume, long target), long entries) in tombstoneTargets)
+                Execute(_writer, $"INSERT OR REPLACE INTO tombstone_target VALUES ({volume}, {target}, {entries})");
+            foreach (long volume in droppedVolumes)
+            {
+                Execute(_writer, $"DELETE FROM volume WHERE id = {volume}");
+                Execute(_writer, $"DELETE FROM tombstone_target WHERE volume = {volume} OR target = {volume}");
+            }
+
+            Execute(_writer, "COMMIT");
+        }
+        catch
+        {
+            if (raw.sqlite3_get_autocommit(_writer) == 0)
+                raw.sqlite3_exec(_writer, "ROLLBACK");
+            throw;
+        }
+        finally
+        {
+            if (durable)
+                Execute(_writer, "PRAGMA synchronous=NORMAL");
+        }
+    }
+
+    public void Dispose()
+    {
+        while (_readers.TryTake(out Reader? reader))
+            reader.Dispose();
+        _upsert.Dispose();
+        _delete.Dispose();
+        _upsertVolume.Dispose();
+        _writer.Dispose();
+    }
+
+    private Reader GetReader()
+    {
+        if (_readers.TryTake(out Reader? reader))
+            return reader;
+        if (_path is null)
+        {
+            reader = new Reader(_writer, owned: false);
+            _readers.Add(reader);
+            return reader;
+        }
+
+        int result = raw.sqlite3_open_v2(_path, out sqlite3 connection, raw.SQLITE_OPEN_READONLY | raw.SQLITE_OPEN_NOMUTEX, null);
+        Check(connection, result);
+        Execute(connection, "PRAGMA cache_size=-4096");
+        Execute(connection, "PRAGMA mmap_size=268435456");
+        return new Reader(connection, owned: true);
+    }
+
+    private void Run(sqlite3_stmt statement)
+    {
+        int result = raw.sqlite3_step(statement);
+        raw.sqlite3_reset(statement);
+        if (result != raw.SQLITE_DONE)
+            throw Failure(_writer, result);
+    }
+
+    private static sqlite3_stmt Prepare(sqlite3 connection, string sql)
+    {
+        Check(connection, raw.sqlite3_prepare_v2(connection, sql, out sqlite3_stmt statement));
+        return statement;
+    }
+
+    private static int Step(sqlite3 connection, sqlite3_stmt statement)
+    {
+        int result = raw.sqlite3_step(statement);
+        return result is raw.SQLITE_ROW or raw.SQLITE_DONE ? result : throw Failure(connection, result);
+    }
+
+    private static void Execute(sqlite3 connection, string sql)
+    {
+        using sqlite3_stmt statement = Prepare(connection, sql);
+        while (Step(connection, statement) == raw.SQLITE_ROW)
+        {
+        }
+    }
+
+    private static void Check(sqlite3 connection, int result)
+    {
+        if (result != raw.SQLITE_OK)
+            throw Failure(connection, result);
+    }
+
+    private static Exception Failure(sqlite3 connection, int result)
+    {
+        string message = $"SQLite {result}: {raw.sqlite3_errmsg(connection).utf8_to_string()}";
+        return (result & 0xFF) switch
+        {
+            raw.SQLITE_CORRUPT or raw.SQLITE_NOTADB or raw.SQLITE_ERROR or raw.SQLITE_SCHEMA => new IndexDamagedException(message),
+            _ => new IOException(message),
+        };
+    }
+
+    private sealed class Reader(sqlite3 connection, bool owned) : IDisposable
+    {
+        private readonly sqlite3_stmt _select = Prepare(connection, "SELECT volume, offset, payload_offset, payload_bytes FROM fragment WHERE key = ?1");
+
+        public bool TryGet(FragmentKey key, out FragmentLocation location)
+        {
+            Span<byte> bytes = stackalloc byte[FragmentKey.SizeBytes];
+            key.WriteTo(bytes);
+            raw.sqlite3_bind_blob(_select, 1, bytes);
+            try
+            {
+                bool found = Step(connection, _select) == raw.SQLITE_ROW;
+                location = found
+                    ? new FragmentLocation(raw.sqlite3_column_int64(_select, 0), raw.sqlite3_column_int64(_select, 1), raw.sqlite3_column_int(_select, 2), raw.sqlite3_column_int(_select, 3))
+                    : default;
+                return found;
+            }
+            finally
+            {
+                raw.sqlite3_reset(_select);
+            }
+        }
+
+        public void Dispose()
+        {
+            _select.Dispose();
+            if (owned)
+                connection.Dispose();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+using ObjectStore.Storage.Drives;
+
+namespace ObjectStore.Storage.Simulation;
+
+/// <summary>The process is gone: thrown by every call on a drive from the moment of a simulated crash.</summary>
+internal sealed class SimulatedCrashException() : Exception("The simulated machine has lost power.");
+
+/// <summary>What goes wrong on a simulated drive, decided per call from the seed.</summary>
+internal sealed class FaultPlan
+{
+    /// <summary>Power is cut before this operation (writes, syncs, creations, deletions, truncations count); null never.</summary>
+    public long? PowerCutBeforeOperation { get; set; }
+
+    public double WriteErrorProbability { get; set; }
+    public double SyncErrorProbability { get; set; }
+    public double ReadErrorProbability { get; set; }
+}
+
+/// <summary>
+/// A drive in memory that fails as real ones do, from a seed: what has not been synced may be lost, kept or torn at 512-byte sectors, in any order, when power is cut.
+/// A failed write may have written some of its sectors; a failed sync leaves what was dirty on the medium or not, and forgets that it was dirty.
+/// </summary>
+internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string? indexPath) : IDrive
+{
+    private const int SectorBytes = 512;
+    private readonly Random _random = new(seed);
+    private readonly SortedDictionary<long, SimulatedFile> _files = [];
+    private byte[]? _identity;
+    private bool _crashed;
+
+    public FaultPlan Faults { get; set; } = new();
+
+    public long Operations { get; private set; }
+
+    public string Path => $"simulated-{seed}";
+
+    public string? IndexPath => indexPath;
+
+    public long CapacityBytes { get; set; } = capacityBytes;
+
+    public long FreeBytes => CapacityBytes - _files.Values.Sum(file => file.LengthBytes);
+
+    public byte[]? ReadIdentity() => _identity;
+
+    public void WriteIdentity(ReadOnlySpan<byte> content) => _identity = content.ToArray();
+
+    public IReadOnlyList<long> ListVolumes() => [.. _files.Keys];
+
+    public IVolumeFile CreateVolume(long volumeId, long sizeBytes)
+    {
+        Operation();
+        if (sizeBytes > FreeBytes)
+            throw new NoSpaceException("simulated ENOSPC");
+        var file = new SimulatedFile(this, sizeBytes);
+        _files.Add(volumeId, file);
+        return file;
+    }
+
+    public IVolumeFile OpenVolume(long volumeId) => _files[volumeId];
+
+    public void DeleteVolume(long volumeId)
+    {
+        Operation();
+        _files.Remove(volumeId);
+    }
+
+    /// <summary>Cuts power now: each unsynced sector is on the medium or not. The drive is as after the next start.</summary>
+    public void PowerCut()
+    {
+        _crashed = false;
+        Faults = new FaultPlan();
+        foreach (SimulatedFile file in _files.Values)
+            file.LoseUnsynced();
+    }
+
+    /// <summary>Flips one bit of the medium.</summary>
+    public void FlipBit(long volumeId, long offset, int bit) => _files[volumeId].FlipBit(offset, bit);
+
+    public byte[] Content(long volumeId) => _files[volumeId].Content();
+
+    public void Dispose()
+    {
+    }
+
+    private void Operation()
+    {
+        if (_crashed || Operations >= Faults.PowerCutBeforeOperation)
+        {
+            _crashed = true;
+            throw new SimulatedCrashException();
+        }
+
+        Operations++;
+    }
+
+    private bool Chance(double probability) => probability > 0 && _random.NextDouble() < probability;
+
+    private sealed class SimulatedFile(SimulatedDrive drive, long lengthBytes) : IVolumeFile
+    {
+        private readonly HashSet<long> _dirty = [];
+        private byte[] _seen = new byte[lengthBytes]; // what reads return
+        private byte[] _medium = new byte[lengthBytes]; // what a power cut leaves at least
+
+        public long LengthBytes => _seen.Length;
+
+        public bool DirectIo => true;
+
+        public void Write(long offset, ReadOnlySpan<VolumeSegment> segments, bool throughCache)
+        {
+            drive.Operation();
+            bool fails = drive.Chance(drive.Faults.WriteErrorProbability);
+            foreach (VolumeSegment segment in segments)
+            {
+                var bytes = new ReadOnlySpan<byte>((void*)segment.Address, segment.LengthBytes);
+                if (offset % 4096 != 0 || bytes.Length % 4096 != 0 || segment.Address % 4096 != 0)
+                    throw new InvalidOperationException("unaligned write");
+                for (int at = 0; at < bytes.Length; at += SectorBytes)
+                {
+                    if (fails && drive._random.Next(2) == 0)
+                        continue;
+                    bytes.Slice(at, SectorBytes).CopyTo(_seen.AsSpan((int)offset + at));
+                    _dirty.Add((offset + at) / SectorBytes);
+                }
+
+                offset += bytes.Length;
+            }
+
+            if (fails)
+                throw new IOException("simulated EIO on write");
+        }
+
+        public void Sync()
+        {
+            drive.Operation();
+            bool fails = drive.Chance(drive.Faults.SyncErrorProbability);
+            foreach (long sector in _dirty)
+            {
+                if (!fails || drive._random.Next(2) == 0)
+                    Sector(_seen, sector).CopyTo(Sector(_medium, sector));
+            }
+
+            _dirty.Clear();
+            if (fails)
+                throw new IOException("simulated EIO on sync");
+        }
+
+        public void Truncate(long newLengthBytes)
+        {
+            drive.Operation();
+            Array.Resize(ref _seen, (int)newLengthBytes);
+            Array.Resize(ref _medium, (int)newLengthBytes);
+            _dirty.RemoveWhere(sector => sector * SectorBytes >= newLengthBytes);
+        }
+
+        public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
+        {
+            if (onlyIfCached && drive._random.Next(4) == 0)
+                return -1;
+            if (drive.Chance(drive.Faults.ReadErrorProbability))
+                throw new IOException("simulated EIO on read");
+            int done = 0;
+            foreach (int part in (ReadOnlySpan<int>)[0, 1])
+            {
+                Span<byte> destination = part == 0 ? first : second;
+                int count = (int)Math.Clamp(LengthBytes - offset - done, 0, destination.Length);
+                _seen.AsSpan((int)offset + done, count).CopyTo(destination);
+                done += count;
+            }
+
+            return done;
+        }
+
+        public void EndScan()
+        {
+        }
+
+        public void BeginScan(long offset)
+        {
+        }
+
+        public long NextData(long offset)
+        {
+            if (offset >= LengthBytes)
+                return LengthBytes;
+            int next = _seen.AsSpan((int)offset).IndexOfAnyExcept((byte)0);
+            return next < 0 ? LengthBytes : offset + next;
+        }
+
+        public void LoseUnsynced()
+        {
+            double kept = drive._random.Next(4) switch { 0 => 0, 1 => 1, _ => drive._random.NextDouble() };
+            foreach (long sector in _dirty.Order())
+            {
+                if (drive._random.NextDouble() < kept)
+                    Sector(_seen, sector).CopyTo(Sector(_medium, sector));
+            }
+
+            _dirty.Clear();
+            _medium.CopyTo(_seen, 0);
+        }
+
+        public void FlipBit(long offset, int bit)
+        {
+            _seen[offset] ^= (byte)(1 << bit);
+            _medium[offset] ^= (byte)(1 << bit);
+        }
+
+        public byte[] Content() => [.. _seen];
+
+        public void Dispose()
+        {
+        }
+
+        private static Span<byte> Sector(byte[] bytes, long sector) => bytes.AsSpan((int)(sector * SectorBytes), SectorBytes);
+    }
+}

@@ -1,0 +1,21 @@
+using System.Diagnostics.Metrics;
+
+namespace ObjectStore.Storage;
+
+/// <summary>The instruments of the meter "ObjectStore.Storage".</summary>
+internal static class StorageMetrics
+{
+    public const string MeterName = "ObjectStore.Storage";
+    private static readonly Meter Meter = new(MeterName);
+
+    public static readonly Counter<long> BytesWritten = Meter.CreateCounter<long>("objectstore.storage.written", "By", "Bytes appended to volumes, headers and padding included.");
+    public static readonly Counter<long> BytesRead = Meter.CreateCounter<long>("objectstore.storage.read", "By", "Verified payload bytes read.");
+    public static readonly Counter<long> FragmentsWritten = Meter.CreateCounter<long>("objectstore.storage.fragments.written", "{fragment}");
+    public static readonly Counter<long> FragmentsDeleted = Meter.CreateCounter<long>("objectstore.storage.fragments.deleted", "{fragment}");
+    public static readonly Counter<long> FragmentsCorrupt = Meter.CreateCounter<long>("objectstore.storage.fragments.corrupt", "{fragment}");
+    public static readonly Counter<long> VolumesPoisoned = Meter.CreateCounter<long>("objectstore.storage.volumes.poisoned", "{volume}");
+    public static readonly Histogram<double> SyncDuration = Meter.CreateHistogram<double>("objectstore.storage.sync.duration", "s");
+    public static readonly Histogram<int> BatchFragments = Meter.CreateHistogram<int>("objectstore.storage.batch.fragments", "{fragment}", "Requests that shared one write.");
+    public static readonly Histogram<long> QueuedBytes = Meter.CreateHistogram<long>("objectstore.storage.queue", "By", "Bytes waiting for a writer when a request joins.");
+    public static readonly Histogram<double> RecoveryDuration = Meter.CreateHistogram<double>("objectstore.storage.recovery.duration", "s");
+}

@@ -1,0 +1,74 @@
+namespace ObjectStore.Storage;
+
+/// <summary>Settings of the data plane. Validated when the store opens.</summary>
+public sealed class StorageOptions
+{
+    /// <summary>The folders of this node's drives, one or more. A folder that does not exist is made.</summary>
+    public IReadOnlyList<string> DrivePaths { get; init; } = [];
+
+    /// <summary>The cluster this node belongs to. A drive of another cluster is refused. Null takes the drives' own, or a new one.</summary>
+    public Guid? ClusterId { get; init; }
+
+    /// <summary>Whether an empty folder may become a new drive. Off, an unmounted drive is refused instead of found empty.</summary>
+    public bool FormatNewDrives { get; init; } = true;
+
+    /// <summary>Default 4 GiB: few files for a drive of tens of terabytes, and quick to compact.</summary>
+    public long VolumeSizeBytes { get; init; } = 4L << 30;
+
+    /// <summary>Bytes of an extent per block; a multiple of 64 KiB up to 1 MiB. Default 1 MiB, at which O_DIRECT writes reach the drive's rate.</summary>
+    public int BlockSizeBytes { get; init; } = 1 << 20;
+
+    /// <summary>Volume writers of each drive. 0 is one per core, at most 4.</summary>
+    public int WritersPerDrive { get; init; }
+
+    /// <summary>Blocks of one extent on their way to the drive at once.</summary>
+    public int MaxBlocksInFlightPerExtent { get; init; } = 4;
+
+    /// <summary>Bytes waiting for one writer before callers wait.</summary>
+    public long WriterQueueBytes { get; init; } = 32L << 20;
+
+    /// <summary>Free space never used for volumes. Null is the larger of 256 MiB and 1 % of the drive, kept for index and compaction.</summary>
+    public long? HeadroomBytes { get; init; }
+
+    /// <summary>Index entries held in memory before they are written. The hard bound is four times this.</summary>
+    public int IndexFlushEntries { get; init; } = 32 * 1024;
+
+    /// <summary>Bytes appended to volumes before the index is brought up to date: bounds what recovery reads.</summary>
+    public long IndexFlushBytes { get; init; } = 512L << 20;
+
+    /// <summary>The longest the index lags behind.</summary>
+    public TimeSpan IndexFlushInterval { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Fragment locations kept in memory per drive for reads. About 120 bytes each.</summary>
+    public int LocationCacheEntries { get; init; } = 128 * 1024;
+
+    /// <summary>Placement groups of the cluster map. Fixed for the life of a cluster.</summary>
+    public int PlacementGroups { get; init; } = 256;
+
+    /// <summary>Whether volumes are written with O_DIRECT where the file system allows it.</summary>
+    public bool DirectIo { get; init; } = true;
+
+    /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
+    public void Validate()
+    {
+        Require(DrivePaths.Count > 0, nameof(DrivePaths), "(empty)", "name at least one folder.");
+        Require(DrivePaths.Select(Path.GetFullPath).Distinct().Count() == DrivePaths.Count, nameof(DrivePaths), string.Join(", ", DrivePaths), "name each folder once.");
+        Require(BlockSizeBytes is >= 64 << 10 and <= 1 << 20 && BlockSizeBytes % (64 << 10) == 0, nameof(BlockSizeBytes), BlockSizeBytes, "use a multiple of 65536 up to 1048576.");
+        Require(VolumeSizeBytes >= BlockSizeBytes + (64 << 10) && VolumeSizeBytes % 4096 == 0, nameof(VolumeSizeBytes), VolumeSizeBytes, "use a multiple of 4096 that holds a block and 64 KiB more.");
+        Require(WritersPerDrive is >= 0 and <= 64, nameof(WritersPerDrive), WritersPerDrive, "use 0 to 64.");
+        Require(MaxBlocksInFlightPerExtent is >= 1 and <= 64, nameof(MaxBlocksInFlightPerExtent), MaxBlocksInFlightPerExtent, "use 1 to 64.");
+        Require(WriterQueueBytes >= 2 << 20, nameof(WriterQueueBytes), WriterQueueBytes, "use 2097152 or more.");
+        Require(HeadroomBytes is null or >= 0, nameof(HeadroomBytes), HeadroomBytes ?? 0, "use 0 or more.");
+        Require(IndexFlushEntries >= 1, nameof(IndexFlushEntries), IndexFlushEntries, "use 1 or more.");
+        Require(IndexFlushBytes >= 1, nameof(IndexFlushBytes), IndexFlushBytes, "use 1 or more.");
+        Require(IndexFlushInterval > TimeSpan.Zero, nameof(IndexFlushInterval), IndexFlushInterval, "use more than zero.");
+        Require(LocationCacheEntries >= 16, nameof(LocationCacheEntries), LocationCacheEntries, "use 16 or more.");
+        Require(PlacementGroups is >= 1 and <= 1 << 20, nameof(PlacementGroups), PlacementGroups, "use 1 to 1048576.");
+    }
+
+    private static void Require(bool holds, string setting, object value, string remedy)
+    {
+        if (!holds)
+            throw new StorageOptionsException(setting, Convert.ToString(value, System.Globalization.CultureInfo.InvariantCulture) ?? "", remedy);
+    }
+}

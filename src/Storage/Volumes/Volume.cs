@@ -1,0 +1,52 @@
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Index;
+
+namespace ObjectStore.Storage.Volumes;
+
+/// <summary>A record written but not yet synced, to be applied to the index once it is.</summary>
+internal readonly record struct PendingRecord(FragmentKey Key, FragmentLocation Location, TombstoneEntry[]? Tombstones, int RecordBytes);
+
+/// <summary>
+/// One volume file and what is known of it. The append fields belong to its writer's thread; the accounting fields are guarded by the
+/// index's state lock; the rest may be read by anyone.
+/// </summary>
+internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposable
+{
+    private long _durableEnd = VolumeFormat.PageBytes;
+    private volatile VolumeState _state;
+
+    public VolumeHeader Header { get; } = header;
+    public IVolumeFile File { get; } = file;
+    public long Id => Header.VolumeId;
+
+    public VolumeState State
+    {
+        get => _state;
+        set => _state = value;
+    }
+
+    /// <summary>Everything below has been synced and applied to the index.</summary>
+    public long DurableEnd
+    {
+        get => Volatile.Read(ref _durableEnd);
+        set => Volatile.Write(ref _durableEnd, value);
+    }
+
+    // The writer's.
+    public long AppendOffset = VolumeFormat.PageBytes;
+    public long Sequence;
+    public ulong AppendChecksum;
+    public long ZeroedTo;
+    public readonly List<PendingRecord> Pending = [];
+
+    // Guarded by the index's state lock.
+    public long LiveBytes;
+    public long LiveFragments;
+    public long RecordBytes;
+    public long CompleteBelow = VolumeFormat.PageBytes;
+    public ulong CompleteChecksum;
+    public long CompleteSequence;
+    public bool Dirty;
+
+    public void Dispose() => File.Dispose();
+}

@@ -1,0 +1,447 @@
+// IMetadataStore with the semantics of the real ones and no disk: what the grains are tested and simulated against. Deterministic: no thread, no
+// clock and no chance of its own. Calls run to the end at once unless a fault says otherwise.
+
+using System.Collections.Immutable;
+using System.Text;
+using ObjectStore.Grains;
+using ObjectStore.Metadata;
+
+namespace ObjectStore.Testing;
+
+/// <summary>A call of the store, as a fault hook sees it.</summary>
+/// <param name="Method">The method's name without Async.</param>
+/// <param name="Number">Counts the store's calls from 1.</param>
+/// <param name="Argument">The call's first argument: the <see cref="RangeCommit"/> of a commit.</param>
+public readonly record struct StoreCall(string Method, long Number, object? Argument);
+
+/// <summary>What is to go wrong with a call. In this order: wait, run or not, answer or not.</summary>
+public sealed record StoreFault
+{
+    /// <summary>Waited for before the call runs.</summary>
+    public Task? Before { get; init; }
+
+    /// <summary>How long the call takes to arrive.</summary>
+    public TimeSpan Delay { get; init; }
+
+    /// <summary>Thrown in place of the call: nothing is changed.</summary>
+    public Exception? Fail { get; init; }
+
+    /// <summary>Runs just before the call does: what another activation has done in the meantime.</summary>
+    public Action? Meanwhile { get; init; }
+
+    /// <summary>Waited for after the call has run, before it answers.</summary>
+    public Task? After { get; init; }
+
+    /// <summary>Thrown after the call has run: its answer is lost.</summary>
+    public Exception? LoseReply { get; init; }
+}
+
+public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadataStore
+{
+    private readonly TimeProvider _time = time ?? TimeProvider.System;
+    private readonly Lock _lock = new();
+    private readonly SortedDictionary<string, Bucket> _bucketsByName = new(StringComparer.Ordinal);
+    private readonly Dictionary<BucketId, Bucket> _buckets = [];
+    private readonly Dictionary<VersionId, Upload> _uploads = [];
+    private readonly SortedDictionary<long, Garbage> _garbage = [];
+    private readonly Dictionary<VersionId, int> _inserts = [];
+    private long _lastBucketId;
+    private long _lastGarbageId;
+    private long _calls;
+
+    /// <summary>Decides what goes wrong with each call; null for nothing. Called on the caller's thread, not under the lock.</summary>
+    public Func<StoreCall, StoreFault?>? OnCall { get; set; }
+
+    /// <summary>How long every commit takes, as a sync does; so that batches form.</summary>
+    public TimeSpan CommitLatency { get; set; }
+
+    /// <summary>How often a version was inserted: more than once is a double write.</summary>
+    public int CountInserts(VersionId id)
+    {
+        lock (_lock)
+            return _inserts.GetValueOrDefault(id);
+    }
+
+    /// <summary>The number of garbage records.</summary>
+    public int GarbageCount
+    {
+        get
+        {
+            lock (_lock)
+                return _garbage.Count;
+        }
+    }
+
+    public ValueTask<CreateBucketResult> CreateBucketAsync(string name, string owner, string region, long createdUnixMs, CancellationToken cancellationToken = default) =>
+        RunAsync("CreateBucket", name, () =>
+        {
+            if (_bucketsByName.TryGetValue(name, out Bucket? existing))
+                return new CreateBucketResult(false, existing.Info);
+            Bucket bucket = new(new BucketInfo(new BucketId(++_lastBucketId), name, owner, region, createdUnixMs));
+            bucket.Ranges.Add(new Range(new IndexRange(++bucket.LastRangeId, [], null)));
+            _bucketsByName.Add(name, bucket);
+            _buckets.Add(bucket.Info.Id, bucket);
+            return new CreateBucketResult(true, bucket.Info);
+        }, cancellationToken);
+
+    public ValueTask<BucketInfo?> GetBucketAsync(string name, CancellationToken cancellationToken = default) =>
+        RunAsync("GetBucket", name, () => _bucketsByName.GetValueOrDefault(name)?.Info, cancellationToken);
+
+    public ValueTask<ImmutableArray<BucketInfo>> ListBucketsAsync(string prefix, string startAfter, int maxBuckets, CancellationToken cancellationToken = default) =>
+        RunAsync<ImmutableArray<BucketInfo>>("ListBuckets", prefix, () =>
+            [.. _bucketsByName.Values
+                .Select(bucket => bucket.Info)
+                .Where(info => info.Name.StartsWith(prefix, StringComparison.Ordinal) && string.CompareOrdinal(info.Name, startAfter) > 0)
+                .Take(maxBuckets)], cancellationToken);
+
+    public ValueTask<DeleteBucketStatus> DeleteBucketAsync(BucketId bucket, long garbageNotBeforeUnixMs, CancellationToken cancellationToken = default) =>
+        RunAsync("DeleteBucket", bucket, () =>
+        {
+            if (!_buckets.TryGetValue(bucket, out Bucket? found))
+                return DeleteBucketStatus.NoSuchBucket;
+            if (found.Keys.Count > 0)
+                return DeleteBucketStatus.NotEmpty;
+            foreach (Upload upload in _uploads.Values.Where(upload => upload.Info.Bucket == bucket).ToArray())
+                EndUpload(upload, [], garbageNotBeforeUnixMs);
+            _buckets.Remove(bucket);
+            _bucketsByName.Remove(found.Info.Name);
+            return DeleteBucketStatus.Deleted;
+        }, cancellationToken);
+
+    public ValueTask<ImmutableArray<IndexRange>> ListRangesAsync(BucketId bucket, CancellationToken cancellationToken = default) =>
+        RunAsync<ImmutableArray<IndexRange>>("ListRanges", bucket, () =>
+            _buckets.TryGetValue(bucket, out Bucket? found) ? [.. found.Ranges.Select(range => range.Value)] : [], cancellationToken);
+
+    public ValueTask<RangeLease?> AcquireRangeAsync(BucketId bucket, long rangeId, CancellationToken cancellationToken = default) =>
+        RunAsync("AcquireRange", bucket, () =>
+            FindRange(bucket, rangeId) is { } range ? new RangeLease(range.Value, ++range.Epoch) : null, cancellationToken);
+
+    public ValueTask<ImmutableArray<CommitResult>> CommitAsync(RangeCommit commit, CancellationToken cancellationToken = default) =>
+        RunAsync("Commit", commit, () => Commit(commit), cancellationToken);
+
+    public ValueTask<IndexRange?> SplitRangeAsync(BucketId bucket, long rangeId, long epoch, byte[] splitKeyUtf8, CancellationToken cancellationToken = default) =>
+        RunAsync("SplitRange", bucket, () =>
+        {
+            if (FindRange(bucket, rangeId) is not { } range
+                || range.Epoch != epoch
+                || !range.Value.Contains(splitKeyUtf8)
+                || range.Value.Start.AsSpan().SequenceEqual(splitKeyUtf8))
+                return null;
+            Bucket owner = _buckets[bucket];
+            IndexRange created = new(++owner.LastRangeId, splitKeyUtf8, range.Value.End);
+            range.Value = range.Value with { End = splitKeyUtf8 };
+            range.Epoch++;
+            owner.Ranges.Insert(owner.Ranges.IndexOf(range) + 1, new Range(created) { Epoch = 1 });
+            return created;
+        }, cancellationToken);
+
+    public ValueTask<ObjectVersion?> ReadNewestAsync(BucketId bucket, string key, CancellationToken cancellationToken = default) =>
+        RunAsync("ReadNewest", key, () => VersionsOf(bucket, key) is [var newest, ..] ? newest : null, cancellationToken);
+
+    public ValueTask<ObjectVersion?> ReadVersionAsync(BucketId bucket, string key, VersionId version, CancellationToken cancellationToken = default) =>
+        RunAsync("ReadVersion", key, () => VersionsOf(bucket, key)?.Find(found => found.VersionId == version), cancellationToken);
+
+    public ValueTask<ListPage> ListAsync(BucketId bucket, IndexRange range, ListQuery query, CancellationToken cancellationToken = default) =>
+        RunAsync("List", query, () => List(bucket, range, query), cancellationToken);
+
+    public ValueTask<bool> CreateUploadAsync(UploadInfo upload, CancellationToken cancellationToken = default) =>
+        RunAsync("CreateUpload", upload, () =>
+        {
+            if (!_buckets.ContainsKey(upload.Bucket))
+                return false;
+            _uploads.TryAdd(upload.UploadId, new Upload(upload));
+            return true;
+        }, cancellationToken);
+
+    public ValueTask<UploadInfo?> GetUploadAsync(VersionId uploadId, CancellationToken cancellationToken = default) =>
+        RunAsync("GetUpload", uploadId, () => _uploads.GetValueOrDefault(uploadId)?.Info, cancellationToken);
+
+    public ValueTask<ImmutableArray<UploadInfo>> ListUploadsAsync(BucketId bucket, string prefix, string keyMarker, VersionId? uploadIdMarker, int maxUploads, CancellationToken cancellationToken = default) =>
+        RunAsync<ImmutableArray<UploadInfo>>("ListUploads", bucket, () =>
+            [.. _uploads.Values
+                .Select(upload => (upload.Info, Key: Encoding.UTF8.GetBytes(upload.Info.Key), Id: upload.Info.UploadId.ToString()))
+                .Where(upload => upload.Info.Bucket == bucket && upload.Info.Key.StartsWith(prefix, StringComparison.Ordinal) && IsBehindMarker(upload.Key, upload.Id, keyMarker, uploadIdMarker))
+                .OrderBy(upload => upload.Key, KeyOrder.Instance)
+                .ThenBy(upload => upload.Id, StringComparer.Ordinal)
+                .Select(upload => upload.Info)
+                .Take(maxUploads)], cancellationToken);
+
+    public ValueTask<bool> PutPartAsync(VersionId uploadId, UploadPart part, long garbageNotBeforeUnixMs, CancellationToken cancellationToken = default) =>
+        RunAsync("PutPart", part, () =>
+        {
+            if (!_uploads.TryGetValue(uploadId, out Upload? upload))
+                return false;
+            if (upload.Parts.TryGetValue(part.Layout.PartNumber, out UploadPart? before) && !IsSameExtent(before.Layout, part.Layout))
+                AddGarbage(before.Layout, garbageNotBeforeUnixMs);
+            upload.Parts[part.Layout.PartNumber] = part;
+            return true;
+        }, cancellationToken);
+
+    public ValueTask<ImmutableArray<UploadPart>> ListPartsAsync(VersionId uploadId, int afterPartNumber, int maxParts, CancellationToken cancellationToken = default) =>
+        RunAsync<ImmutableArray<UploadPart>>("ListParts", uploadId, () =>
+            _uploads.TryGetValue(uploadId, out Upload? upload) ? [.. upload.Parts.Values.Where(part => part.Layout.PartNumber > afterPartNumber).Take(maxParts)] : [], cancellationToken);
+
+    public ValueTask<bool> AbortUploadAsync(VersionId uploadId, long garbageNotBeforeUnixMs, CancellationToken cancellationToken = default) =>
+        RunAsync("AbortUpload", uploadId, () =>
+        {
+            if (!_uploads.TryGetValue(uploadId, out Upload? upload))
+                return false;
+            EndUpload(upload, [], garbageNotBeforeUnixMs);
+            return true;
+        }, cancellationToken);
+
+    public async ValueTask AddGarbageAsync(ImmutableArray<PartLayout> extents, long notBeforeUnixMs, CancellationToken cancellationToken = default) =>
+        await RunAsync("AddGarbage", extents, () =>
+        {
+            foreach (PartLayout extent in extents)
+                AddGarbage(extent, notBeforeUnixMs);
+            return true;
+        }, cancellationToken);
+
+    public ValueTask<ImmutableArray<ExtentGarbage>> ListGarbageAsync(long nowUnixMs, int maxExtents, CancellationToken cancellationToken = default) =>
+        RunAsync<ImmutableArray<ExtentGarbage>>("ListGarbage", nowUnixMs, () =>
+            [.. _garbage.Values.Where(garbage => garbage.NotBeforeUnixMs <= nowUnixMs).Take(maxExtents).Select(garbage => garbage.Record)], cancellationToken);
+
+    public async ValueTask RemoveGarbageAsync(ImmutableArray<long> garbageIds, CancellationToken cancellationToken = default) =>
+        await RunAsync("RemoveGarbage", garbageIds, () =>
+        {
+            foreach (long id in garbageIds)
+                _garbage.Remove(id);
+            return true;
+        }, cancellationToken);
+
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+
+    // ---- Behind the grains' backs ----------------------------------------------------------------------------------------------
+
+    /// <summary>Takes a range's lead as another activation would.</summary>
+    public RangeLease? Acquire(BucketId bucket, long rangeId)
+    {
+        lock (_lock)
+            return FindRange(bucket, rangeId) is { } range ? new RangeLease(range.Value, ++range.Epoch) : null;
+    }
+
+    /// <summary>Commits as another activation would, under the epoch that is the range's now (which fences nobody).</summary>
+    public CommitResult CommitBehind(BucketId bucket, ObjectMutation mutation)
+    {
+        lock (_lock)
+        {
+            Range range = _buckets[bucket].Ranges.Single(range => range.Value.Contains(Encoding.UTF8.GetBytes(mutation.Key)));
+            return Commit(new RangeCommit(bucket, range.Value.RangeId, range.Epoch, [mutation], 0))[0];
+        }
+    }
+
+    /// <summary>All versions of a key, newest first.</summary>
+    public ImmutableArray<ObjectVersion> AllVersions(BucketId bucket, string key)
+    {
+        lock (_lock)
+            return [.. VersionsOf(bucket, key) ?? []];
+    }
+
+    // ---- Inside ----------------------------------------------------------------------------------------------------------------
+
+    private async ValueTask<T> RunAsync<T>(string method, object? argument, Func<T> body, CancellationToken cancellationToken)
+    {
+        StoreFault? fault = OnCall?.Invoke(new StoreCall(method, Interlocked.Increment(ref _calls), argument));
+        TimeSpan delay = (fault?.Delay ?? TimeSpan.Zero) + (method == "Commit" ? CommitLatency : TimeSpan.Zero);
+        if (delay > TimeSpan.Zero)
+            await Task.Delay(delay, _time, cancellationToken);
+        if (fault?.Before is { } before)
+            await before.WaitAsync(cancellationToken);
+        if (fault?.Fail is { } failure)
+            throw failure;
+        fault?.Meanwhile?.Invoke();
+        T result;
+        lock (_lock)
+            result = body();
+        if (fault?.After is { } after)
+            await after;
+        if (fault?.LoseReply is { } lost)
+            throw lost;
+        return result;
+    }
+
+    private ImmutableArray<CommitResult> Commit(RangeCommit commit)
+    {
+        CommitStatus? refusal = !_buckets.TryGetValue(commit.Bucket, out Bucket? bucket)
+            ? CommitStatus.NoSuchBucket
+            : FindRange(commit.Bucket, commit.RangeId)?.Epoch != commit.Epoch ? CommitStatus.RangeMoved : null;
+        return refusal is { } status
+            ? [.. commit.Mutations.Select(_ => new CommitResult(status, VersionId.None))]
+            : [.. commit.Mutations.Select(mutation => Apply(bucket!, FindRange(commit.Bucket, commit.RangeId)!.Value, mutation, commit.GarbageNotBeforeUnixMs))];
+    }
+
+    private CommitResult Apply(Bucket bucket, IndexRange range, ObjectMutation mutation, long garbageNotBeforeUnixMs)
+    {
+        byte[] key = Encoding.UTF8.GetBytes(mutation.Key);
+        if (!range.Contains(key))
+            return new CommitResult(CommitStatus.RangeMoved, VersionId.None);
+        List<ObjectVersion>? versions = bucket.Versions.GetValueOrDefault(mutation.Key);
+        if (mutation.Insert is { } again && versions?.Exists(version => version.VersionId == again.VersionId) == true)
+            return new CommitResult(CommitStatus.AlreadyApplied, VersionId.None);
+        VersionId newest = versions is [var top, ..] ? top.VersionId : VersionId.None;
+        if (newest != mutation.ExpectedNewest)
+            return new CommitResult(CommitStatus.Conflict, newest);
+        Upload? upload = null;
+        if (mutation.CompletesUpload is { } uploadId
+            && (!_uploads.TryGetValue(uploadId, out upload) || upload.Info.Bucket != bucket.Info.Id || upload.Info.Key != mutation.Key))
+            return new CommitResult(CommitStatus.NoSuchUpload, VersionId.None);
+
+        if (versions is null)
+            bucket.Versions.Add(mutation.Key, versions = []);
+        foreach (VersionId removed in mutation.Remove)
+        {
+            int at = versions.FindIndex(version => version.VersionId == removed);
+            if (at < 0)
+                continue;
+            foreach (PartLayout part in versions[at].Parts)
+                AddGarbage(part, garbageNotBeforeUnixMs);
+            versions.RemoveAt(at);
+        }
+
+        if (mutation.Insert is { } insert)
+        {
+            versions.Insert(0, insert);
+            _inserts[insert.VersionId] = _inserts.GetValueOrDefault(insert.VersionId) + 1;
+        }
+
+        if (upload is not null)
+            EndUpload(upload, mutation.Insert?.Parts ?? [], garbageNotBeforeUnixMs);
+        if (versions.Count == 0)
+        {
+            bucket.Versions.Remove(mutation.Key);
+            bucket.Keys.Remove(key);
+        }
+        else
+        {
+            bucket.Keys.Add(key);
+        }
+
+        return new CommitResult(CommitStatus.Committed, VersionId.None);
+    }
+
+    private ListPage List(BucketId bucketId, IndexRange range, ListQuery query)
+    {
+        ImmutableArray<ListEntry>.Builder entries = ImmutableArray.CreateBuilder<ListEntry>();
+        ImmutableArray<byte[]>.Builder prefixes = ImmutableArray.CreateBuilder<byte[]>();
+        byte[] last = [];
+        bool lastIsPrefix = false;
+        bool isTruncated = false;
+        if (_buckets.TryGetValue(bucketId, out Bucket? bucket))
+        {
+            byte[]? from = KeyOrder.Max(range.Start, query.Prefix);
+            if (query.StartAfter.Length > 0)
+                from = (query.StartAfterIsPrefix ? Successor(query.StartAfter) : [.. query.StartAfter, 0]) is { } after ? KeyOrder.Max(from, after) : null;
+            while (from is not null && NextKey(bucket, from) is { } key && range.Contains(key) && key.AsSpan().StartsWith(query.Prefix))
+            {
+                from = [.. key, 0];
+                ObjectVersion newest = bucket.Versions[Encoding.UTF8.GetString(key)][0];
+                if (newest.IsDeleteMarker)
+                    continue;
+                if (entries.Count + prefixes.Count == query.MaxItems)
+                {
+                    isTruncated = true;
+                    break;
+                }
+
+                int at = query.Delimiter.Length == 0 ? -1 : key.AsSpan(query.Prefix.Length).IndexOf(query.Delimiter);
+                lastIsPrefix = at >= 0;
+                if (at >= 0)
+                {
+                    last = key[..(query.Prefix.Length + at + query.Delimiter.Length)];
+                    prefixes.Add(last);
+                    from = Successor(last);
+                }
+                else
+                {
+                    last = key;
+                    entries.Add(new ListEntry(key, newest.SizeBytes, newest.ETag, newest.LastModifiedUnixMs, newest.StorageClass, newest.Checksum?.Algorithm, newest.Checksum?.IsComposite ?? false));
+                }
+            }
+        }
+
+        return new ListPage(entries.ToImmutable(), prefixes.ToImmutable(), isTruncated, last, lastIsPrefix, RangeMoved: false);
+    }
+
+    private static byte[]? NextKey(Bucket bucket, byte[] from) =>
+        bucket.Keys.Max is { } max && KeyOrder.Instance.Compare(from, max) <= 0 ? bucket.Keys.GetViewBetween(from, max).Min : null;
+
+    /// <summary>The first key behind every key that starts with the prefix; null when there is none.</summary>
+    private static byte[]? Successor(byte[] prefix)
+    {
+        int length = prefix.Length;
+        while (length > 0 && prefix[length - 1] == 0xFF)
+            length--;
+        if (length == 0)
+            return null;
+        byte[] successor = prefix[..length];
+        successor[^1]++;
+        return successor;
+    }
+
+    private static bool IsBehindMarker(byte[] key, string id, string keyMarker, VersionId? uploadIdMarker)
+    {
+        int order = KeyOrder.Instance.Compare(key, Encoding.UTF8.GetBytes(keyMarker));
+        return order > 0 || (order == 0 && uploadIdMarker is { } marker && string.CompareOrdinal(id, marker.ToString()) > 0);
+    }
+
+    private static bool IsSameExtent(PartLayout a, PartLayout b) => a.ExtentHigh == b.ExtentHigh && a.ExtentLow == b.ExtentLow;
+
+    private Range? FindRange(BucketId bucket, long rangeId) =>
+        _buckets.TryGetValue(bucket, out Bucket? found) ? found.Ranges.Find(range => range.Value.RangeId == rangeId) : null;
+
+    private List<ObjectVersion>? VersionsOf(BucketId bucket, string key) =>
+        _buckets.TryGetValue(bucket, out Bucket? found) ? found.Versions.GetValueOrDefault(key) : null;
+
+    private void EndUpload(Upload upload, ImmutableArray<PartLayout> kept, long garbageNotBeforeUnixMs)
+    {
+        foreach (UploadPart part in upload.Parts.Values)
+        {
+            if (!kept.Any(layout => IsSameExtent(layout, part.Layout)))
+                AddGarbage(part.Layout, garbageNotBeforeUnixMs);
+        }
+
+        _uploads.Remove(upload.Info.UploadId);
+    }
+
+    private void AddGarbage(PartLayout extent, long notBeforeUnixMs) =>
+        _garbage.Add(++_lastGarbageId, new Garbage(new ExtentGarbage(_lastGarbageId, extent), notBeforeUnixMs));
+
+    private sealed class Bucket(BucketInfo info)
+    {
+        public BucketInfo Info { get; } = info;
+
+        public List<Range> Ranges { get; } = [];
+
+        public long LastRangeId { get; set; }
+
+        public SortedSet<byte[]> Keys { get; } = new(KeyOrder.Instance);
+
+        public Dictionary<string, List<ObjectVersion>> Versions { get; } = new(StringComparer.Ordinal);
+    }
+
+    private sealed class Range(IndexRange value)
+    {
+        public IndexRange Value { get; set; } = value;
+
+        public long Epoch { get; set; }
+    }
+
+    private sealed class Upload(UploadInfo info)
+    {
+        public UploadInfo Info { get; } = info;
+
+        public SortedDictionary<int, UploadPart> Parts { get; } = [];
+    }
+
+    private sealed record Garbage(ExtentGarbage Record, long NotBeforeUnixMs);
+
+    private sealed class KeyOrder : IComparer<byte[]>
+    {
+        public static readonly KeyOrder Instance = new();
+
+        public static byte[] Max(byte[] a, byte[] b) => a.AsSpan().SequenceCompareTo(b) >= 0 ? a : b;
+
+        public int Compare(byte[]? x, byte[]? y) => x.AsSpan().SequenceCompareTo(y);
+    }
+}
