@@ -9,7 +9,7 @@ namespace ObjectStore.Metadata.Tests;
 public sealed class MetadataBenchmarks(ITestOutputHelper output)
 {
     private static readonly int PageSize = int.Parse(Environment.GetEnvironmentVariable("BENCH_PAGE_SIZE") ?? "4096");
-    private static readonly long MapBytes = long.Parse(Environment.GetEnvironmentVariable("BENCH_MMAP") ?? (1L << 30).ToString());
+    private static readonly long MapBytes = long.Parse(Environment.GetEnvironmentVariable("BENCH_MMAP") ?? "0");
 
     private static Task<TemporaryMetadataStore> OpenAsync() =>
         TemporaryMetadataStore.OpenAsync(directory => new SqliteMetadataOptions { Directory = directory, PageSizeBytes = PageSize, MemoryMapBytes = MapBytes });
