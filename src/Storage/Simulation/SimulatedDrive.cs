@@ -32,6 +32,9 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
     public long Operations { get; private set; }
 
+    /// <summary>Whether power was cut in the deletion of a volume, which the index had been told of before.</summary>
+    public bool DeletionBegan { get; private set; }
+
     public string Path => $"simulated-{seed}";
 
     public string? IndexPath => indexPath;
@@ -60,7 +63,9 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
     public void DeleteVolume(long volumeId)
     {
+        DeletionBegan = true;
         Operation();
+        DeletionBegan = false;
         _files.Remove(volumeId);
     }
 
@@ -68,6 +73,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
     public void PowerCut()
     {
         _crashed = false;
+        DeletionBegan = false;
         Faults = new FaultPlan();
         foreach (SimulatedFile file in _files.Values)
             file.LoseUnsynced();

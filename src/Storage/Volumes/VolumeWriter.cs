@@ -34,7 +34,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private const int StagingBytes = 2 << 20;
     private const int MaxBatchBytes = 8 << 20;
     private const int MaxCachedBatchBytes = 512 << 10;
-    private const int ZeroAheadBytes = 4 << 20;
+    private const int ZeroAheadBytes = 1 << 20;
     private const int TailBytes = 2 * VolumeFormat.PageBytes; // a close record and a footer
 
     private readonly IVolumeSource _source;
@@ -295,7 +295,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private void WriteSegments(Volume volume, long start, long end, bool onlyPacked)
     {
         // A first write into preallocated room makes fdatasync commit the file system's journal, which costs more than the data. Small
-        // batches therefore go into pages written with zeros a few MiB ahead. Measured: 240 µs become 110 µs for 4 KiB.
+        // batches therefore go into pages written with zeros a little ahead. Measured: 240 µs become 110 µs for 4 KiB; 1 MiB ahead stalls less than 4 MiB.
         bool cached = onlyPacked && end - start <= MaxCachedBatchBytes;
         if (cached && end > volume.ZeroedTo)
             ZeroAhead(volume, start, end);

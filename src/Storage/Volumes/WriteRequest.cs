@@ -99,12 +99,12 @@ internal sealed class ByteBudget(long capacityBytes, bool asynchronousContinuati
             _waiting.Enqueue((bytes, source));
         }
 
-        return cancellationToken.CanBeCanceled ? WaitAsync(source, bytes, cancellationToken) : new ValueTask(source.Task);
+        return cancellationToken.CanBeCanceled ? WaitAsync(source, cancellationToken) : new ValueTask(source.Task);
     }
 
     public void Release(long bytes)
     {
-        List<TaskCompletionSource>? granted = null;
+        List<(long Bytes, TaskCompletionSource Source)>? granted = null;
         lock (_lock)
         {
             _taken -= bytes;
@@ -120,29 +120,26 @@ internal sealed class ByteBudget(long capacityBytes, bool asynchronousContinuati
                     break;
                 _waiting.Dequeue();
                 _taken += next.Bytes;
-                (granted ??= []).Add(next.Source);
+                (granted ??= []).Add(next);
             }
         }
 
         if (granted is null)
             return;
-        foreach (TaskCompletionSource source in granted)
-            source.TrySetResult();
+        foreach ((long taken, TaskCompletionSource source) in granted)
+        {
+            // Cancelled between the look and the grant: nobody will give these bytes back.
+            if (!source.TrySetResult())
+                Release(taken);
+        }
     }
 
     private bool Fits(long bytes) => _taken == 0 || _taken + bytes <= capacityBytes;
 
-    private async ValueTask WaitAsync(TaskCompletionSource source, long bytes, CancellationToken cancellationToken)
+    private static async ValueTask WaitAsync(TaskCompletionSource source, CancellationToken cancellationToken)
     {
         using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(
             static (state, token) => ((TaskCompletionSource)state!).TrySetCanceled(token), source);
-        try
-        {
-            await source.Task.ConfigureAwait(false);
-        }
-        catch (OperationCanceledException)
-        {
-            throw;
-        }
+        await source.Task.ConfigureAwait(false);
     }
 }

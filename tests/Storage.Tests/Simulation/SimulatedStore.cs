@@ -59,7 +59,7 @@ internal sealed class SimulatedStore : IDisposable
     }
 
     /// <summary>Power is cut; the index is kept, or lost, or as old as the given copy. Then the store starts again.</summary>
-    public void Crash(bool loseIndex, byte[]? olderIndex = null)
+    public void Crash(bool loseIndex, Dictionary<string, byte[]>? olderIndex = null)
     {
         foreach (DriveEngine engine in Store.Engines)
             engine.Abandon();
@@ -68,12 +68,16 @@ internal sealed class SimulatedStore : IDisposable
         {
             foreach (string file in Directory.GetFiles(_folder.Path))
                 File.Delete(file);
-            if (olderIndex is not null)
-                File.WriteAllBytes(IndexPath, olderIndex);
+            foreach ((string file, byte[] content) in olderIndex ?? [])
+                File.WriteAllBytes(file, content);
         }
 
         Store = Open();
     }
+
+    /// <summary>The index as it is now: what a power cut that undoes SQLite's unsynced transactions may bring back.</summary>
+    public Dictionary<string, byte[]> CopyIndex()
+        => Directory.GetFiles(_folder.Path).Where(file => !file.EndsWith("-shm", StringComparison.Ordinal)).ToDictionary(file => file, File.ReadAllBytes);
 
     public async Task Restart(bool loseIndex)
     {
