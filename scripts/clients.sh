@@ -12,9 +12,8 @@ while [ $# -gt 0 ]; do
     esac
 done
 export AWS_ACCESS_KEY_ID=$OBJECTSTORE_ACCESS_KEY AWS_SECRET_ACCESS_KEY=$OBJECTSTORE_SECRET_KEY AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
-# Nothing of the user's own configuration, and nothing left in his home.
-export HOME="$work/home" AWS_CONFIG_FILE="$work/aws-config" AWS_SHARED_CREDENTIALS_FILE="$work/aws-credentials"
-mkdir -p "$HOME"
+# Nothing of the user's own configuration.
+export AWS_CONFIG_FILE="$work/aws-config" AWS_SHARED_CREDENTIALS_FILE="$work/aws-credentials"
 
 have() { # installs a package where that is possible; $1: command
     command -v "$1" >/dev/null && return 0
@@ -59,7 +58,7 @@ client_aws() {
     "${aws[@]}" s3 cp --no-progress "$files/hundred+MiB" "s3://aws-cli/copied" >/dev/null
     "${aws[@]}" s3 cp --no-progress "s3://aws-cli/copied" "s3://aws-cli/copied again" >/dev/null
     "${aws[@]}" s3 cp --no-progress "s3://aws-cli/copied again" - | cmp - "$files/hundred+MiB" || fail "aws s3 cp"
-    "${aws[@]}" s3 ls --recursive s3://aws-cli/ | grep -q "copied again" || fail "aws s3 ls"
+    "${aws[@]}" s3 ls --recursive s3://aws-cli/ | grep "copied again" >/dev/null || fail "aws s3 ls"
     "${aws[@]}" s3 presign "s3://aws-cli/copied" | xargs curl -fsS | cmp - "$files/hundred+MiB" || fail "aws s3 presign"
     "${aws[@]}" s3 rm --recursive s3://aws-cli/ >/dev/null
     [ -z "$("${aws[@]}" s3 ls --recursive s3://aws-cli/)" ] || fail "aws s3 rm left objects"
