@@ -45,6 +45,8 @@ printf deeper >"$files/sub folder/deeper/a&b=c;d.txt"
 
 client_aws() {
     local aws=(aws --endpoint-url "$endpoint") key
+    # Without it the CLI presigns by Signature Version 2, which the server refuses.
+    aws configure set default.s3.signature_version s3v4
     "${aws[@]}" s3 mb s3://aws-cli >/dev/null
     "${aws[@]}" s3 sync --no-progress "$files" s3://aws-cli/sync/ >/dev/null
     [ -z "$("${aws[@]}" s3 sync --no-progress --dryrun "$files" s3://aws-cli/sync/)" ] || fail "aws s3 sync finds differences after a sync"
