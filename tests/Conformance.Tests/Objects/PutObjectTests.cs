@@ -206,7 +206,11 @@ public sealed class PutObjectTests(ServerFixture server) : ConformanceTest(serve
         using HttpClient client = new();
         string url = S3.GetPreSignedURL(new GetPreSignedUrlRequest
         {
-            BucketName = Bucket, Key = "key", Verb = HttpVerb.PUT, Expires = DateTime.UtcNow.AddMinutes(5), Protocol = Protocol.HTTP,
+            BucketName = Bucket,
+            Key = "key",
+            Verb = HttpVerb.PUT,
+            Expires = DateTime.UtcNow.AddMinutes(5),
+            Protocol = Protocol.HTTP,
         });
         using HttpRequestMessage request = new(HttpMethod.Put, url) { Content = new ByteArrayContent([7]) };
         request.Headers.ExpectContinue = true;
