@@ -101,7 +101,8 @@ public sealed class LoadRun(LoadOptions options)
                         failure = exception.Message;
                     }
                 }
-            }, ThreadStackBytes) { IsBackground = true };
+            }, ThreadStackBytes)
+            { IsBackground = true };
             threads[i].Start();
         }
 

@@ -93,7 +93,8 @@ public sealed class BodyTests(ServerFixture server) : BadInputTest(server)
     [Fact]
     public Task AWrongContentMd5_IsBadDigest() => RefusedAsync(400, "BadDigest", new RawRequest("PUT", $"/{Bucket}/key")
     {
-        Body = RandomBytes(1000), Headers = [("Content-MD5", Convert.ToBase64String(new byte[16]))],
+        Body = RandomBytes(1000),
+        Headers = [("Content-MD5", Convert.ToBase64String(new byte[16]))],
     });
 
     [Fact]
@@ -115,7 +116,8 @@ public sealed class BodyTests(ServerFixture server) : BadInputTest(server)
         byte[] body = Encoding.UTF8.GetBytes(xml);
         RawAnswer answer = await Server.Raw.SendAsync(new RawRequest("POST", $"/{Bucket}", "delete=")
         {
-            Body = body, Headers = [("Content-MD5", Convert.ToBase64String(System.Security.Cryptography.MD5.HashData(body)))],
+            Body = body,
+            Headers = [("Content-MD5", Convert.ToBase64String(System.Security.Cryptography.MD5.HashData(body)))],
         });
         Assert.Equal(400, answer.Status);
         Assert.Contains(answer.Code, xml.Length == 0 ? ["MalformedXML", "MissingRequestBodyError"] : new[] { "MalformedXML" });
@@ -129,7 +131,8 @@ public sealed class BodyTests(ServerFixture server) : BadInputTest(server)
         byte[] body = Encoding.UTF8.GetBytes(xml);
         await RefusedAsync(400, "MalformedXML", new RawRequest("POST", $"/{Bucket}", "delete=")
         {
-            Body = body, Headers = [("Content-MD5", Convert.ToBase64String(System.Security.Cryptography.MD5.HashData(body)))],
+            Body = body,
+            Headers = [("Content-MD5", Convert.ToBase64String(System.Security.Cryptography.MD5.HashData(body)))],
         });
     }
 }

@@ -22,7 +22,8 @@ public sealed class SigningTests(ServerFixture server) : BadInputTest(server)
     [Fact]
     public Task AnotherAuthorizationScheme_IsRefused() => RefusedAsync(400, "InvalidArgument", Put() with
     {
-        IsSigned = false, Headers = [("Authorization", "Basic dXNlcjpwYXNz"), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD")],
+        IsSigned = false,
+        Headers = [("Authorization", "Basic dXNlcjpwYXNz"), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD")],
     });
 
     [Theory]

@@ -112,13 +112,13 @@ public sealed class CompleteMultipartUploadTests(ServerFixture server) : Conform
         byte[] second = RandomBytes(77, 2);
         string uploadId = await CreateUploadAsync("key", request =>
         {
-            request.ChecksumAlgorithm = Amazon.S3.ChecksumAlgorithm.CRC32C;
+            request.ChecksumAlgorithm = Amazon.S3.ChecksumAlgorithm.CRC32;
             request.ChecksumType = Amazon.S3.ChecksumType.FULL_OBJECT;
         });
-        UploadPartResponse one = await UploadPartAsync("key", uploadId, 1, first, request => request.ChecksumAlgorithm = Amazon.S3.ChecksumAlgorithm.CRC32C);
-        UploadPartResponse two = await UploadPartAsync("key", uploadId, 2, second, request => request.ChecksumAlgorithm = Amazon.S3.ChecksumAlgorithm.CRC32C);
+        UploadPartResponse one = await UploadPartAsync("key", uploadId, 1, first, request => request.ChecksumAlgorithm = Amazon.S3.ChecksumAlgorithm.CRC32);
+        UploadPartResponse two = await UploadPartAsync("key", uploadId, 2, second, request => request.ChecksumAlgorithm = Amazon.S3.ChecksumAlgorithm.CRC32);
         CompleteMultipartUploadResponse response = await CompleteAsync("key", uploadId, new PartETag(one), new PartETag(two));
-        string expected = ObjectStore.S3.Checksums.IncrementalChecksum.Compute(ObjectStore.S3.Checksums.ChecksumAlgorithm.Crc32C, [.. first, .. second]).ToString();
-        Assert.Equal(expected, response.ChecksumCRC32C);
+        string expected = ObjectStore.S3.Checksums.IncrementalChecksum.Compute(ObjectStore.S3.Checksums.ChecksumAlgorithm.Crc32, [.. first, .. second]).ToString();
+        Assert.Equal(expected, response.ChecksumCRC32);
     }
 }

@@ -26,13 +26,19 @@ public sealed class UploadPartCopyTests(ServerFixture server) : ConformanceTest(
         string uploadId = await CreateUploadAsync("key");
         RawAnswer answer = await Server.Raw.SendAsync(new RawRequest("PUT", $"/{Bucket}/key", $"partNumber=1&uploadId={Uri.EscapeDataString(uploadId)}")
         {
-            Body = [], Headers = [("x-amz-copy-source", $"/{Bucket}/source"), ("x-amz-copy-source-range", "bytes=0-3")],
+            Body = [],
+            Headers = [("x-amz-copy-source", $"/{Bucket}/source"), ("x-amz-copy-source-range", "bytes=0-3")],
         });
         Assert.Equal((416, "InvalidRange"), (answer.Status, answer.Code));
     }
 
     private CopyPartRequest Request(string uploadId, int partNumber) => new()
     {
-        SourceBucket = Bucket, SourceKey = "source", DestinationBucket = Bucket, DestinationKey = "key", UploadId = uploadId, PartNumber = partNumber,
+        SourceBucket = Bucket,
+        SourceKey = "source",
+        DestinationBucket = Bucket,
+        DestinationKey = "key",
+        UploadId = uploadId,
+        PartNumber = partNumber,
     };
 }

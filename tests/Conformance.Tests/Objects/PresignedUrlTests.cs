@@ -32,6 +32,10 @@ public sealed class PresignedUrlTests(ServerFixture server) : ConformanceTest(se
 
     private string Url(string key, HttpVerb verb) => S3.GetPreSignedURL(new GetPreSignedUrlRequest
     {
-        BucketName = Bucket, Key = key, Verb = verb, Expires = DateTime.UtcNow.AddMinutes(5), Protocol = Protocol.HTTP,
+        BucketName = Bucket,
+        Key = key,
+        Verb = verb,
+        Expires = DateTime.UtcNow.AddMinutes(5),
+        Protocol = Protocol.HTTP,
     });
 }

@@ -105,7 +105,12 @@ public abstract class ConformanceTest(ServerFixture server) : IAsyncLifetime
     {
         UploadPartRequest request = new()
         {
-            BucketName = Bucket, Key = key, UploadId = uploadId, PartNumber = partNumber, InputStream = new MemoryStream(body), PartSize = body.Length,
+            BucketName = Bucket,
+            Key = key,
+            UploadId = uploadId,
+            PartNumber = partNumber,
+            InputStream = new MemoryStream(body),
+            PartSize = body.Length,
         };
         configure?.Invoke(request);
         return S3.UploadPartAsync(request, Cancellation);
