@@ -29,8 +29,8 @@ dotnet "$load" get --label "get $size" --endpoint "$endpoint" --server-pid "$ser
 check "download $size" "$large_limit"
 stop_server
 start_server single
-dotnet "$load" put --label "put $size at once" --endpoint "$endpoint" --server-pid "$server_pid" --bucket large --size 4GiB --distinct 0 --count 1 --connections 1 --timeout 600s
-check "upload 4 GiB in one request" "$large_limit"
+dotnet "$load" put --label "put $size at once" --endpoint "$endpoint" --server-pid "$server_pid" --bucket large --size "$size" --distinct 0 --count 1 --connections 1 --timeout 600s
+check "upload $size in one request" "$large_limit"
 stop_server
 rm -rf "${work:?}/large" "${work:?}/single"
 

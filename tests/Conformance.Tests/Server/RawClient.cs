@@ -79,6 +79,23 @@ public sealed class RawClient(ServerFixture server)
         return await ReadAnswerAsync(stream, request.Method == "HEAD", deadline.Token);
     }
 
+    /// <summary>Sends a request and returns the head of the answer as it came, interim answers included.</summary>
+    public async Task<string> SendAndReadRawAsync(RawRequest request)
+    {
+        using CancellationTokenSource deadline = new(Timeout);
+        using TcpClient client = new();
+        await client.ConnectAsync(server.Endpoint.Host, server.Endpoint.Port, deadline.Token);
+        NetworkStream stream = client.GetStream();
+        (byte[] head, byte[] body) = Build(request);
+        await stream.WriteAsync(head, deadline.Token);
+        await stream.WriteAsync(body, deadline.Token);
+        using StreamReader reader = new(stream, Encoding.ASCII);
+        StringBuilder answer = new();
+        string? line;
+        while (!string.IsNullOrEmpty(line = await reader.ReadLineAsync(deadline.Token))) answer.Append(line).Append("\r\n");
+        return answer.ToString();
+    }
+
     /// <summary>Sends the head and part of the body, and then resets the connection.</summary>
     public async Task SendAndVanishAsync(RawRequest request, int bodyBytes)
     {
