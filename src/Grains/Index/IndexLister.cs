@@ -30,9 +30,12 @@ public sealed class IndexLister(IGrainFactory grains, IndexRangeMap ranges)
             if (last.Length > 0)
                 rest = rest with { StartAfter = last, StartAfterIsPrefix = lastIsPrefix };
             ListPage page = await grains.GetGrain<IBucketIndexGrain>(GrainKeys.Range(bucket, range.RangeId)).ListAsync(rest);
-            if (page.RangeMoved)
-            {
+            // The range ended before the cursor: its grain knows of a split that this silo's map does not, or the other way round.
+            bool isElsewhere = page.RangeMoved || (page.RangeEnd is { } end && cursor.AsSpan().SequenceCompareTo(end) >= 0);
+            if (isElsewhere || !SameEnd(page.RangeEnd, range.End))
                 ranges.Forget(bucket, range);
+            if (isElsewhere)
+            {
                 if (++moves > MaxMoves)
                     throw new TimeoutException($"Range {range.RangeId} of bucket {bucket} moved {moves} times while it was listed.");
                 continue;
@@ -53,6 +56,8 @@ public sealed class IndexLister(IGrainFactory grains, IndexRangeMap ranges)
             cursor = page.RangeEnd!;
         }
     }
+
+    private static bool SameEnd(byte[]? a, byte[]? b) => a is null ? b is null : b is not null && a.AsSpan().SequenceEqual(b);
 
     private static bool IsBehindPrefix(ReadOnlySpan<byte> key, ReadOnlySpan<byte> prefix) =>
         !key.StartsWith(prefix) && key.SequenceCompareTo(prefix) > 0;

@@ -18,8 +18,8 @@ using Orleans.Runtime;
 
 namespace ObjectStore.Grains;
 
-// One minute is the shortest age both runtimes take.
-[GrainType("object"), CollectionAgeLimit(Minutes = 1)]
+// The shortest whole minutes that Orleans takes: it must be above its collection quantum of one minute.
+[GrainType("object"), CollectionAgeLimit(Minutes = 2)]
 public sealed partial class ObjectGrain(
     IMetadataStore store,
     IndexRangeMap ranges,
