@@ -65,6 +65,7 @@ public sealed class SqliteGrainStore : IGrainStateStore, IReminderStore, IDispos
     public static SqliteGrainStore Open(string path)
     {
         Batteries_V2.Init();
+        ObjectStore.Sqlite.SqliteSleep.Install();
         int result = raw.sqlite3_open_v2(path, out sqlite3 connection, raw.SQLITE_OPEN_READWRITE | raw.SQLITE_OPEN_CREATE | raw.SQLITE_OPEN_NOMUTEX, null);
         if (result != raw.SQLITE_OK)
         {

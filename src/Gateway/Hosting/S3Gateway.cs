@@ -46,8 +46,9 @@ public sealed partial class S3Gateway
         using Activity? activity = GatewayMetrics.Source.HasListeners() ? GatewayMetrics.Source.StartActivity("S3", ActivityKind.Server) : null;
         try
         {
-            Task handled = Dispatch(request);
-            await handled;
+            // An empty body is never read, so no "100 Continue" goes out; botocore then takes the next response on the connection for this one.
+            if (http.Request.ContentLength == 0 && http.Request.Headers.Expect.Count > 0) http.Response.Headers.Connection = "close";
+            await Dispatch(request);
         }
         catch (Exception e)
         {
@@ -141,7 +142,8 @@ public sealed partial class S3Gateway
         headers["x-amz-request-id"] = request.RequestId;
 
         // A body that was not read to its end is in the way of the next request; Kestrel drains a short rest and closes otherwise.
-        if (http.Request.ContentLength > 1 << 20 || Faults.LeavesBodyInDoubt(exception)) headers.Connection = "close";
+        // And a client that still waits for "100 Continue" may or may not send the body after this answer.
+        if (http.Request.ContentLength > 1 << 20 || http.Request.Headers.Expect.Count > 0 || Faults.LeavesBodyInDoubt(exception)) headers.Connection = "close";
         try
         {
             string resource = request.Address.HasBucket ? (request.Address.HasKey ? $"/{request.Bucket}/{request.Key}" : $"/{request.Bucket}") : "/";

@@ -18,6 +18,7 @@ internal sealed unsafe class SqliteConnection : IDisposable
     /// <summary>Opens the file, creating it if there is none.</summary>
     public static SqliteConnection Open(string path)
     {
+        ObjectStore.Sqlite.SqliteSleep.Install();
         nint database;
         int code;
         fixed (byte* name = Encoding.UTF8.GetBytes(path + '\0'))

@@ -39,7 +39,11 @@ internal sealed class IndexDatabase : IDisposable
     private readonly byte[] _key = new byte[FragmentKey.SizeBytes];
     private readonly Lock _memoryLock = new();
 
-    static IndexDatabase() => Batteries_V2.Init();
+    static IndexDatabase()
+    {
+        Batteries_V2.Init();
+        Sqlite.SqliteSleep.Install();
+    }
 
     private IndexDatabase(string? path, sqlite3 writer)
     {

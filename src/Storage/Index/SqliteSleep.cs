@@ -1,0 +1,43 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace ObjectStore.Sqlite;
+
+/// <summary>
+/// Gives SQLite a sleep that is finer than a second. The bundled library is built without usleep, so every wait inside it, even one of
+/// 39 µs in the retry of a WAL read, takes a whole second; under load that showed as latencies of exactly 1.00 s. The default VFS is a
+/// mutable record of function pointers, one of which is replaced here, once per process. This file is compiled into every project that opens a database.
+/// </summary>
+internal static unsafe partial class SqliteSleep
+{
+    // sqlite3_vfs, 64 bit: three ints and padding, then pointers; xSleep is the tenth function. Source: sqlite3.h, struct sqlite3_vfs.
+    private const int SleepOffset = 16 + 3 * 8 + 9 * 8;
+
+    private static int _installed;
+
+    /// <summary>Installs the sleep before the first database is opened. Thread-safe; does nothing on Windows, where SQLite's own sleep is fine enough.</summary>
+    public static void Install()
+    {
+        if (OperatingSystem.IsWindows() || !Environment.Is64BitProcess || Interlocked.Exchange(ref _installed, 1) != 0) return;
+        _ = Initialize();
+        nint vfs = FindVfs(0);
+        if (vfs == 0) return;
+        delegate* unmanaged[Cdecl]<nint, int, int> sleep = &Sleep;
+        Volatile.Write(ref Unsafe.AsRef<nint>((void*)(vfs + SleepOffset)), (nint)sleep);
+    }
+
+    [LibraryImport("e_sqlite3", EntryPoint = "sqlite3_initialize")]
+    private static partial int Initialize();
+
+    [LibraryImport("e_sqlite3", EntryPoint = "sqlite3_vfs_find")]
+    private static partial nint FindVfs(nint name);
+
+    [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
+    private static int Sleep(nint vfs, int microseconds)
+    {
+        // Whole milliseconds are slept; less is a yield, because a timer would take longer than what is waited for.
+        if (microseconds >= 1000) Thread.Sleep(microseconds / 1000);
+        else Thread.Sleep(0);
+        return microseconds;
+    }
+}
