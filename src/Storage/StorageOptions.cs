@@ -34,7 +34,7 @@ public sealed class StorageOptions
     public int IndexFlushEntries { get; init; } = 32 * 1024;
 
     /// <summary>Bytes appended to volumes before the index is brought up to date: bounds what recovery reads.</summary>
-    public long IndexFlushBytes { get; init; } = 512L << 20;
+    public long IndexFlushBytes { get; init; } = 64L << 20;
 
     /// <summary>The longest the index lags behind.</summary>
     public TimeSpan IndexFlushInterval { get; init; } = TimeSpan.FromSeconds(5);
