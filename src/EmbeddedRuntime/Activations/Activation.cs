@@ -40,10 +40,10 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
     private static readonly object DeactivateStep = LifecycleStep.Deactivate;
 
     [ThreadStatic]
-    private static int s_inlineDepth;
+    private static int _inlineDepth;
 
     [ThreadStatic]
-    private static Activation? s_constructing;
+    private static Activation? _constructing;
 
     private readonly string _directoryKey;
     private Grain? _instance;
@@ -84,7 +84,7 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
         Gone,
     }
 
-    public static Activation? Constructing => s_constructing;
+    public static Activation? Constructing => _constructing;
 
     public GrainRuntime Runtime { get; }
 
@@ -132,7 +132,7 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
     /// <summary>Makes this thread the activation's turn for one call, where that is safe and the call may begin at once.</summary>
     public bool TryEnterInline(MethodDescriptor method)
     {
-        if (s_inlineDepth >= MaxInlineDepth)
+        if (_inlineDepth >= MaxInlineDepth)
             return false;
         lock (this)
         {
@@ -142,14 +142,14 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
             RecordBegin(method, keepsAlive: true);
         }
 
-        s_inlineDepth++;
+        _inlineDepth++;
         return true;
     }
 
     /// <summary>Ends what <see cref="TryEnterInline"/> began.</summary>
     public void ExitInline(MethodDescriptor method, bool completed)
     {
-        s_inlineDepth--;
+        _inlineDepth--;
         bool schedule;
         lock (this)
         {
@@ -188,7 +188,7 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
             if (!_running && !_scheduled && HasNext())
             {
                 // The first call to a grain runs where it is: there is no queue to join, and it saves a switch of threads.
-                if (_phase == Phase.New && Runtime.InlineCalls && s_inlineDepth < MaxInlineDepth && !request.Method.OneWay)
+                if (_phase == Phase.New && Runtime.InlineCalls && _inlineDepth < MaxInlineDepth && !request.Method.OneWay)
                     runHere = _running = true;
                 else
                     schedule = _scheduled = true;
@@ -265,9 +265,9 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
     private void RunInline(int turns)
     {
         ExecutionContext? context = ExecutionContext.Capture();
-        s_inlineDepth++;
+        _inlineDepth++;
         RunTurns(turns);
-        s_inlineDepth--;
+        _inlineDepth--;
         if (context is not null && !ReferenceEquals(ExecutionContext.Capture(), context))
             ExecutionContext.Restore(context);
     }
@@ -420,6 +420,7 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
     private void RecordBegin(MethodDescriptor method, bool keepsAlive)
     {
         _inFlight++;
+        bool usedBefore = _served;
         _served = true;
         if (!Interleaves(method))
         {
@@ -431,7 +432,8 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
         if (!keepsAlive)
             return;
         LastUsedTicks = Runtime.CoarseNowTicks;
-        if (!IsReferenced)
+        // The call that created it is not a sign that it will be used again: what is called once goes before what is called often.
+        if (usedBefore && !IsReferenced)
             IsReferenced = true;
     }
 
@@ -522,7 +524,7 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
             if (needsTurn)
             {
                 _deactivation = new DeactivationOrder(reason);
-                runHere = Runtime.InlineCalls && s_inlineDepth < MaxInlineDepth;
+                runHere = Runtime.InlineCalls && _inlineDepth < MaxInlineDepth;
                 _running = runHere;
                 _scheduled = !runHere;
             }
@@ -578,15 +580,15 @@ internal sealed class Activation : SynchronizationContext, IThreadPoolWorkItem, 
         try
         {
             PersistentState[] states;
-            Activation? outer = s_constructing;
-            s_constructing = this;
+            Activation? outer = _constructing;
+            _constructing = this;
             try
             {
                 _instance = Class.Create(this, Runtime.Services, out states);
             }
             finally
             {
-                s_constructing = outer;
+                _constructing = outer;
             }
 
             if (states.Length > 0 || Class.ActivatesItself)

@@ -19,7 +19,6 @@ internal sealed class ActivationList(GrainRuntime runtime, int capacity)
     private Activation? _first;
     private Activation? _last;
     private int _count;
-    private int _evicting;
 
     public int Count => Volatile.Read(ref _count);
 
@@ -78,27 +77,18 @@ internal sealed class ActivationList(GrainRuntime runtime, int capacity)
 
     private void Evict()
     {
-        // One thread at a time walks; the others' additions are covered by its surplus.
-        if (Interlocked.Exchange(ref _evicting, 1) == 1)
-            return;
-        try
+        // Every thread that adds also takes away, so additions cannot outrun evictions.
+        Activation[] one = new Activation[1];
+        int evicted = 0;
+        for (int step = 0; step < StepsPerAddition && evicted < EvictionsPerAddition && Count > capacity; step++)
         {
-            Activation[] one = new Activation[1];
-            int evicted = 0;
-            for (int step = 0; step < StepsPerAddition && evicted < EvictionsPerAddition && Count > capacity; step++)
-            {
-                if (Advance(one) == 0)
-                    return;
-                Activation activation = one[0];
-                if (activation.IsReferenced)
-                    activation.IsReferenced = false;
-                else if (activation.TryCollect(new DeactivationReason(DeactivationReasonCode.HighMemoryPressure, "Too many activations."), runtime.NowTicks, long.MaxValue))
-                    evicted++;
-            }
-        }
-        finally
-        {
-            Volatile.Write(ref _evicting, 0);
+            if (Advance(one) == 0)
+                return;
+            Activation activation = one[0];
+            if (activation.IsReferenced)
+                activation.IsReferenced = false;
+            else if (activation.TryCollect(new DeactivationReason(DeactivationReasonCode.HighMemoryPressure, "Too many activations."), runtime.NowTicks, long.MaxValue))
+                evicted++;
         }
     }
 

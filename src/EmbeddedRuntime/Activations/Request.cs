@@ -119,17 +119,25 @@ internal sealed class Call<TInvokable, TReturn, TResult, TShape> : CallRequest
     public override void Fail(Exception exception)
     {
         _cancellation.Unregister();
-        if (_reply.TrySetException(exception) && Method.OneWay)
-            Runtime.LogOneWayFailure(this, exception);
+        if (!_reply.TrySetException(exception) || !Method.OneWay)
+            return;
+        // Nobody awaits it: looking at it here keeps it from being reported as unobserved.
+        _ = _reply.Task.Exception;
+        Runtime.LogOneWayFailure(this, exception);
     }
 
     public override void DeliverReply()
     {
+        if (Method.OneWay)
+        {
+            if (_running!.IsFaulted)
+                Runtime.LogOneWayFailure(this, _running.Exception!.InnerException!);
+            return;
+        }
+
         // The answer first, then the list: whoever adds this call to the list at the same time looks at the answer afterwards.
         TShape.Reply(_reply, _running!);
         Runtime.Timeouts.Remove(this);
-        if (Method.OneWay && _running!.IsFaulted)
-            Runtime.LogOneWayFailure(this, _running.Exception!.InnerException!);
     }
 
     private void CancelWaiting()

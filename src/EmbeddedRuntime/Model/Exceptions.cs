@@ -50,6 +50,25 @@ namespace Orleans.Runtime
         }
     }
 
+    /// <summary>The host of an activation is gone. Never thrown here, where there is one host; callers that must survive it catch it.</summary>
+    public sealed class SiloUnavailableException : OrleansMessageRejectionException
+    {
+        public SiloUnavailableException()
+            : base("The host of the grain is gone.")
+        {
+        }
+
+        public SiloUnavailableException(string msg)
+            : base(msg)
+        {
+        }
+
+        public SiloUnavailableException(string message, Exception innerException)
+            : base(message, innerException)
+        {
+        }
+    }
+
     /// <summary>A reminder could not be registered, read or removed.</summary>
     public sealed class ReminderException(string message) : OrleansException(message);
 }

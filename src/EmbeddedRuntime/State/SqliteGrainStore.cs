@@ -1,4 +1,4 @@
-// Grain state and reminders in one SQLite file (docs/formats/grain-store.md).
+// Grain state and reminders in one SQLite file; its format is described in README.md beside this project.
 //
 // One thread owns the connection. It takes every operation that is waiting, runs them in one transaction, commits with synchronous=FULL
 // in WAL mode, and completes them after the commit: concurrent writers share a sync, and nobody is told of a write that is not on disk.
@@ -49,6 +49,7 @@ public sealed class SqliteGrainStore : IGrainStateStore, IReminderStore, IDispos
     private Exception? _poison;
     private long _lastETag;
     private long _committedETag;
+    private int _disposed;
 
     private SqliteGrainStore(sqlite3 connection)
     {
@@ -189,7 +190,8 @@ public sealed class SqliteGrainStore : IGrainStateStore, IReminderStore, IDispos
     /// <summary>Completes the operations that were asked for, then closes the file.</summary>
     public void Dispose()
     {
-        if (_operations.IsAddingCompleted)
+        // The container disposes it once for each service it stands for.
+        if (Interlocked.Exchange(ref _disposed, 1) == 1)
             return;
         _operations.CompleteAdding();
         _thread.Join();
