@@ -1,0 +1,88 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace ObjectStore.Metadata.Sqlite;
+
+/// <summary>The database's folder: one process at a time, and its names are on the disk before anything is acknowledged from it.</summary>
+internal static class StoreFolder
+{
+    internal const string LockFileName = "metadata.lock";
+
+    /// <summary>Makes the folder if need be, and syncs the folder above it.</summary>
+    internal static void Create(string directory)
+    {
+        if (Directory.Exists(directory))
+        {
+            return;
+        }
+
+        Directory.CreateDirectory(directory);
+        for (string? above = Path.GetDirectoryName(directory); !string.IsNullOrEmpty(above); above = Path.GetDirectoryName(above))
+        {
+            // Which of the folders above are new is not known any more; a sync of an old one costs nothing. What may not be opened was there before.
+            if (!TrySync(above))
+            {
+                break;
+            }
+        }
+    }
+
+    /// <summary>Takes the folder. The lock ends with the process, however it ends.</summary>
+    internal static FileStream Lock(string directory)
+    {
+        string path = Path.Combine(directory, LockFileName);
+        FileStream held;
+        try
+        {
+            held = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
+        }
+        catch (IOException fault) when (fault is not (FileNotFoundException or DirectoryNotFoundException))
+        {
+            throw new MetadataStoreInUseException($"The metadata folder {directory} is in use by another process: stop that one, or name another folder.", fault);
+        }
+
+        // For whoever looks into the file to see who holds it; nothing reads it.
+        held.SetLength(0);
+        held.Write(Encoding.ASCII.GetBytes(Environment.ProcessId.ToString(CultureInfo.InvariantCulture)));
+        return held;
+    }
+
+    /// <summary>Makes the names in a folder durable. On Windows they are, by the file system's journal.</summary>
+    internal static void Sync(string directory)
+    {
+        if (!OperatingSystem.IsWindows() && !TrySync(directory))
+        {
+            throw new MetadataStoreException($"The metadata folder {directory} could not be synced (errno {Marshal.GetLastPInvokeError()}).");
+        }
+    }
+
+    private static bool TrySync(string directory)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            return true;
+        }
+
+        int handle = Open(Encoding.UTF8.GetBytes(directory + '\0'), 0);
+        if (handle < 0)
+        {
+            return false;
+        }
+
+        int result = FSync(handle);
+        int error = Marshal.GetLastPInvokeError();
+        _ = Close(handle);
+        Marshal.SetLastPInvokeError(error);
+        return result == 0;
+    }
+
+    [DllImport("libc", EntryPoint = "open", SetLastError = true)]
+    private static extern int Open(byte[] path, int flags);
+
+    [DllImport("libc", EntryPoint = "fsync", SetLastError = true)]
+    private static extern int FSync(int handle);
+
+    [DllImport("libc", EntryPoint = "close")]
+    private static extern int Close(int handle);
+}
