@@ -38,6 +38,7 @@ public sealed record StoreFault
 
 public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadataStore
 {
+    private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
     private readonly TimeProvider _time = time ?? TimeProvider.System;
     private readonly Lock _lock = new();
     private readonly SortedDictionary<string, Bucket> _bucketsByName = new(StringComparer.Ordinal);
@@ -200,7 +201,7 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
 
     public ValueTask<ImmutableArray<ExtentGarbage>> ListGarbageAsync(long nowUnixMs, int maxExtents, CancellationToken cancellationToken = default) =>
         RunAsync<ImmutableArray<ExtentGarbage>>("ListGarbage", nowUnixMs, () =>
-            [.. _garbage.Values.Where(garbage => garbage.NotBeforeUnixMs <= nowUnixMs).Take(maxExtents).Select(garbage => garbage.Record)], cancellationToken);
+            [.. _garbage.Values.Where(garbage => garbage.NotBeforeUnixMs <= nowUnixMs).OrderBy(garbage => garbage.NotBeforeUnixMs).Take(maxExtents).Select(garbage => garbage.Record)], cancellationToken);
 
     public async ValueTask RemoveGarbageAsync(ImmutableArray<long> garbageIds, CancellationToken cancellationToken = default) =>
         await RunAsync("RemoveGarbage", garbageIds, () =>
@@ -242,6 +243,7 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
 
     private async ValueTask<T> RunAsync<T>(string method, object? argument, Func<T> body, CancellationToken cancellationToken)
     {
+        cancellationToken.ThrowIfCancellationRequested();
         StoreFault? fault = OnCall?.Invoke(new StoreCall(method, Interlocked.Increment(ref _calls), argument));
         TimeSpan delay = (fault?.Delay ?? TimeSpan.Zero) + (method == "Commit" ? CommitLatency : TimeSpan.Zero);
         if (delay > TimeSpan.Zero)
@@ -263,6 +265,13 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
 
     private ImmutableArray<CommitResult> Commit(RangeCommit commit)
     {
+        // As the real ones do, before anything is written.
+        foreach (ObjectMutation mutation in commit.Mutations)
+        {
+            if (StrictUtf8.GetByteCount(mutation.Key) is 0 or > 1024)
+                throw new ArgumentException("An object key has 1 to 1024 bytes of UTF-8.", nameof(commit));
+        }
+
         CommitStatus? refusal = !_buckets.TryGetValue(commit.Bucket, out Bucket? bucket)
             ? CommitStatus.NoSuchBucket
             : FindRange(commit.Bucket, commit.RangeId)?.Epoch != commit.Epoch ? CommitStatus.RangeMoved : null;
@@ -281,7 +290,11 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
             return new CommitResult(CommitStatus.AlreadyApplied, VersionId.None);
         VersionId newest = versions is [var top, ..] ? top.VersionId : VersionId.None;
         if (newest != mutation.ExpectedNewest)
-            return new CommitResult(CommitStatus.Conflict, newest);
+        {
+            bool nothingLeftToRemove = mutation.Insert is null && !mutation.Remove.IsEmpty && newest.IsNone;
+            return nothingLeftToRemove ? new CommitResult(CommitStatus.AlreadyApplied, VersionId.None) : new CommitResult(CommitStatus.Conflict, newest);
+        }
+
         Upload? upload = null;
         if (mutation.CompletesUpload is { } uploadId
             && (!_uploads.TryGetValue(uploadId, out upload) || upload.Info.Bucket != bucket.Info.Id || upload.Info.Key != mutation.Key))
@@ -295,7 +308,11 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
             if (at < 0)
                 continue;
             foreach (PartLayout part in versions[at].Parts)
-                AddGarbage(part, garbageNotBeforeUnixMs);
+            {
+                if (mutation.Insert?.Parts.Any(kept => IsSameExtent(kept, part)) != true)
+                    AddGarbage(part, garbageNotBeforeUnixMs);
+            }
+
             versions.RemoveAt(at);
         }
 

@@ -185,6 +185,21 @@ public sealed partial class BucketIndexGrain(IMetadataStore store, GrainOptions 
             // Nothing was changed, and the epoch is still ours.
             Fail(batch, exception);
         }
+        catch (ArgumentException exception) when (batch.Length == 1)
+        {
+            Fail(batch, exception);
+        }
+        catch (ArgumentException)
+        {
+            // The store will not take one of them (such as a key of no bytes), and changed nothing. It must not take the others with it.
+            foreach (Pending pending in batch)
+            {
+                if (ReferenceEquals(_lease, lease))
+                    await CommitAsync(lease, [pending]);
+                else
+                    Complete(pending, new CommitResult(CommitStatus.RangeMoved, VersionId.None));
+            }
+        }
         catch (Exception exception)
         {
             activity?.SetStatus(ActivityStatusCode.Error);

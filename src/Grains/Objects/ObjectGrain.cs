@@ -149,8 +149,12 @@ public sealed partial class ObjectGrain(
                 ObjectMutation mutation = new(_key, newest.VersionId, null, [newest.VersionId], null);
                 switch (await TryCommitAsync(mutation, null, attempts))
                 {
-                    case CommitStatus.Committed or CommitStatus.AlreadyApplied:
+                    case CommitStatus.Committed:
                         return new DeleteResult(DeleteStatus.Deleted);
+                    case CommitStatus.AlreadyApplied when attempts.AnswerWasLost:
+                        return new DeleteResult(DeleteStatus.Deleted);
+                    case CommitStatus.AlreadyApplied:
+                        continue; // Another removed it first: what there was to decide on is gone.
                     case CommitStatus.NoSuchBucket:
                         return new DeleteResult(DeleteStatus.NoSuchBucket);
                 }

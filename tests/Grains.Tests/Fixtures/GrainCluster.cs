@@ -122,7 +122,7 @@ public sealed class SharedCluster : IAsyncLifetime
 
     public async ValueTask InitializeAsync() => Cluster = await GrainCluster.StartAsync();
 
-    public ValueTask DisposeAsync() => Cluster.DisposeAsync();
+    public ValueTask DisposeAsync() => Cluster is null ? ValueTask.CompletedTask : Cluster.DisposeAsync();
 }
 
 /// <summary>A test with a bucket of its own.</summary>

@@ -70,6 +70,20 @@ public sealed class BucketIndexTests(SharedCluster shared, ITestOutputHelper out
     }
 
     [Fact]
+    public async Task Commit_OfAMutationTheStoreRefuses_FailsAloneInItsBatch()
+    {
+        TaskCompletionSource gate = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        int commits = 0;
+        Store.OnCall = call => call.Method == "Commit" && Interlocked.Increment(ref commits) <= 2 ? new StoreFault { Before = gate.Task } : null;
+        Task<PutResult>[] good = [.. Enumerable.Range(0, 20).Select(i => this[$"key-{i}"].PutAsync(Make.Put()))];
+        Task<PutResult> bad = this[new string('k', 1025)].PutAsync(Make.Put());
+        gate.SetResult();
+
+        Assert.All(await Task.WhenAll(good), result => Assert.Equal(PutStatus.Committed, result.Status));
+        await Assert.ThrowsAnyAsync<ArgumentException>(() => bad);
+    }
+
+    [Fact]
     public async Task Put_WhenTheRangeWasTakenOver_IsCommittedOnce()
     {
         await this["a"].PutAsync(Make.Put("1"));

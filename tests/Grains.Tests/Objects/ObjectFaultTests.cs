@@ -124,6 +124,16 @@ public sealed class ObjectFaultTests(SharedCluster shared, ITestOutputHelper out
     }
 
     [Fact]
+    public async Task Delete_IfMatch_WhenAnotherActivationRemovedTheObject_ReturnsNoSuchKey()
+    {
+        PutCommand put = Make.Put("1");
+        await this["a"].PutAsync(put);
+        Store.CommitBehind(Bucket, new ObjectMutation("a", put.Version.VersionId, null, [put.Version.VersionId], null));
+
+        Assert.Equal(DeleteStatus.NoSuchKey, (await this["a"].DeleteAsync(new DeleteCommand(Make.IfMatch("1")))).Status);
+    }
+
+    [Fact]
     public async Task Read_WhenTheCacheIsOlderThanItMayBe_AsksTheStore()
     {
         PutCommand first = Make.Put("1");
