@@ -91,6 +91,7 @@ internal sealed class BodyReceiver : IDisposable
         CancellationToken aborted = _request.Aborted;
         if (LengthBytes <= BufferedLimitBytes)
         {
+            using GatewayServices.BufferTicket admitted = await _request.Services.AdmitBufferAsync(aborted);
             byte[] buffer = ArrayPool<byte>.Shared.Rent((int)LengthBytes);
             try
             {
@@ -134,26 +135,35 @@ internal sealed class BodyReceiver : IDisposable
     private async IAsyncEnumerable<ReadOnlyMemory<byte>> ReadAsync([System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
     {
         PipeReader reader = _request.Http.Request.BodyReader;
+        _request.IsBodyPending = true;
         while (true)
         {
             ReadResult result = await reader.ReadAsync(cancellationToken);
             if (result.IsCanceled) throw new OperationCanceledException(cancellationToken);
-            foreach (ReadOnlyMemory<byte> segment in result.Buffer)
+            try
             {
-                ReadOnlyMemory<byte> rest = segment;
-                while (!rest.IsEmpty)
+                foreach (ReadOnlyMemory<byte> segment in result.Buffer)
                 {
-                    ReadOnlyMemory<byte> payload = TakePayload(ref rest);
-                    if (payload.IsEmpty) continue;
-                    Append(payload.Span);
-                    yield return payload;
+                    ReadOnlyMemory<byte> rest = segment;
+                    while (!rest.IsEmpty)
+                    {
+                        ReadOnlyMemory<byte> payload = TakePayload(ref rest);
+                        if (payload.IsEmpty) continue;
+                        Append(payload.Span);
+                        yield return payload;
+                    }
                 }
             }
+            finally
+            {
+                // Also when the decoder or the consumer fails: a read that is not advanced leaves the connection unusable without a word.
+                reader.AdvanceTo(result.Buffer.End);
+            }
 
-            reader.AdvanceTo(result.Buffer.End);
             if (result.IsCompleted) break;
         }
 
+        _request.IsBodyPending = false;
         _decoder?.EndOfInput();
         if (_received != LengthBytes) throw new S3Exception(S3ErrorCode.IncompleteBody);
         GatewayMetrics.BytesReceived(_received);

@@ -19,7 +19,11 @@ internal static class XmlBody
     {
         long? declared = request.Http.Request.ContentLength;
         if (declared > maxBytes + 64 * 1024) throw new S3Exception(S3ErrorCode.MaxMessageLengthExceeded);
-        using MemoryStream raw = new((int)(declared ?? 0));
+        using GatewayServices.BufferTicket admitted = await request.Services.AdmitDocumentAsync(request.Aborted);
+        request.IsBodyPending = true;
+
+        // It grows with what arrives, not with what is promised.
+        using MemoryStream raw = new();
         byte[] buffer = new byte[16 * 1024];
         while (true)
         {
@@ -29,6 +33,7 @@ internal static class XmlBody
             if (raw.Length > maxBytes + 64 * 1024) throw new S3Exception(S3ErrorCode.MaxMessageLengthExceeded);
         }
 
+        request.IsBodyPending = false;
         return Verify(request, raw.GetBuffer().AsMemory(0, (int)raw.Length), maxBytes, checksumIsOfBody);
     }
 
@@ -44,7 +49,7 @@ internal static class XmlBody
             if (length < 0 || length > maxBytes) throw new S3Exception(S3ErrorCode.MaxMessageLengthExceeded);
             string[] trailers = request.Header("x-amz-trailer")?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? [];
             using AwsChunkedDecoder decoder = new(request.Signature, length, trailers);
-            byte[] decoded = new byte[length];
+            byte[] decoded = new byte[Math.Min(length, body.Length)];
             int filled = 0;
             ReadOnlySpan<byte> rest = body.Span;
             while (!rest.IsEmpty)
@@ -52,6 +57,7 @@ internal static class XmlBody
                 DecodeStatus status = decoder.Decode(rest, out int consumed, out ReadOnlySpan<byte> payload);
                 if (status == DecodeStatus.Payload)
                 {
+                    if (filled + payload.Length > decoded.Length) throw new S3Exception(S3ErrorCode.IncompleteBody);
                     payload.CopyTo(decoded.AsSpan(filled));
                     filled += payload.Length;
                 }

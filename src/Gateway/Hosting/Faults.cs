@@ -1,8 +1,10 @@
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http;
+using ObjectStore.Grains;
 using ObjectStore.Metadata;
 using ObjectStore.S3.Errors;
 using ObjectStore.Storage;
+using Orleans.Runtime;
 
 namespace ObjectStore.Gateway;
 
@@ -15,7 +17,8 @@ internal static class Faults
         DriveFullException or MetadataStoreFullException => new S3Error(S3ErrorCode.InsufficientStorage),
         FragmentCorruptException or FragmentMissingException => new S3Error(S3ErrorCode.InternalError),
         StorageException or MetadataStoreException => new S3Error(S3ErrorCode.ServiceUnavailable),
-        TimeoutException => new S3Error(S3ErrorCode.ServiceUnavailable),
+        RangeBusyException => new S3Error(S3ErrorCode.SlowDown),
+        TimeoutException or OrleansException => new S3Error(S3ErrorCode.ServiceUnavailable),
         BadHttpRequestException bad => bad.StatusCode switch
         {
             StatusCodes.Status408RequestTimeout => new S3Error(S3ErrorCode.RequestTimeout),
@@ -26,8 +29,4 @@ internal static class Faults
         OperationCanceledException => new S3Error(S3ErrorCode.ServiceUnavailable),
         _ => new S3Error(S3ErrorCode.InternalError),
     };
-
-    /// <summary>True when the request's body may be half read, so that nothing that follows on the connection can be understood.</summary>
-    public static bool LeavesBodyInDoubt(Exception exception) =>
-        exception is BadHttpRequestException || (exception is S3Exception s3 && (s3.Error.Code == S3ErrorCode.IncompleteBody || s3.Error.Code == S3ErrorCode.MalformedTrailerError));
 }

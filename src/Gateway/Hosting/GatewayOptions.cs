@@ -9,8 +9,11 @@ public sealed class GatewayOptions
     /// <summary>Domains under which a bucket is a subdomain (virtual-host style), for example <c>s3.example.com</c>. Path style always works.</summary>
     public IReadOnlyList<string> Domains { get; init; } = ["localhost", "s3.localhost"];
 
-    /// <summary>Request bodies that are in memory at once for small objects and XML, in bytes; more wait their turn. 64 MiB unless set.</summary>
-    public long BufferedBodyLimitBytes { get; init; } = 64L << 20;
+    /// <summary>Bodies of small objects in memory at once, 128 KiB each at most; more wait their turn. 512 unless set, which is 64 MiB.</summary>
+    public int MaxBufferedBodies { get; init; } = 512;
+
+    /// <summary>XML bodies in memory at once, 8 MiB each at most; more wait their turn.</summary>
+    public int MaxXmlBodies { get; init; } = 16;
 
     /// <summary>Streaming uploads and copies at once; each holds a few blocks. More are answered with SlowDown.</summary>
     public int MaxConcurrentStreams { get; init; } = 256;

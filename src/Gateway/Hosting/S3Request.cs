@@ -18,6 +18,8 @@ namespace ObjectStore.Gateway;
 public sealed class GatewayServices(
     IGrainFactory grains, IExtentStore extents, TimeProvider time, Func<(ulong High, ulong Low)> nextRandom, GatewayOptions options)
 {
+    private readonly SemaphoreSlim _buffers = new(options.MaxBufferedBodies);
+    private readonly SemaphoreSlim _documents = new(options.MaxXmlBodies);
     private int _streams;
 
     /// <summary>The metadata plane.</summary>
@@ -47,6 +49,27 @@ public sealed class GatewayServices(
         return new StreamTicket(this);
     }
 
+    /// <summary>Waits for one of the buffers that small bodies are gathered in.</summary>
+    public async ValueTask<BufferTicket> AdmitBufferAsync(CancellationToken cancellationToken)
+    {
+        await _buffers.WaitAsync(cancellationToken);
+        return new BufferTicket(_buffers);
+    }
+
+    /// <summary>Waits for room for one XML body, which may be large.</summary>
+    public async ValueTask<BufferTicket> AdmitDocumentAsync(CancellationToken cancellationToken)
+    {
+        await _documents.WaitAsync(cancellationToken);
+        return new BufferTicket(_documents);
+    }
+
+    /// <summary>Held while a body is in memory.</summary>
+    public readonly struct BufferTicket(SemaphoreSlim owner) : IDisposable
+    {
+        /// <inheritdoc/>
+        public void Dispose() => owner.Release();
+    }
+
     /// <summary>Held while a body streams.</summary>
     public readonly struct StreamTicket(GatewayServices owner) : IDisposable
     {
@@ -72,6 +95,9 @@ internal sealed class S3Request(HttpContext http, GatewayServices services, stri
     public QueryString Query { get; set; }
 
     public SigV4Result Signature { get; set; }
+
+    /// <summary>True while the body has been begun and not been read to its end: what follows on the connection cannot be told from it.</summary>
+    public bool IsBodyPending { get; set; }
 
     public string Bucket => Address.Bucket!;
 

@@ -104,7 +104,7 @@ internal static class GetObject
         for (int i = 0; i < OverrideNames.Length; i++)
         {
             if (request.Query.Get(OverrideNames[i]) is not { } value) continue;
-            if (value.AsSpan().ContainsAnyInRange('\0', '\x1f')) throw new S3Exception(S3Error.InvalidArgument("The value holds control characters.", OverrideNames[i], null));
+            StoredHeaders.RefuseControlCharacters(OverrideNames[i], value);
             headers[Protocol.ObjectHeaders.ResponseOverrides[i].Value] = value;
         }
     }

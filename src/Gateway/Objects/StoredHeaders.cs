@@ -55,17 +55,20 @@ internal static class StoredHeaders
     {
         ImmutableArray<KeyValuePair<string, string>>.Builder? values = null;
         List<KeyValuePair<string, string>>? metadata = null;
+        RefuseControlCharacters("Content-Type", request.Http.Request.ContentType);
         foreach (KeyValuePair<string, StringValues> header in request.Http.Request.Headers)
         {
             if (Protocol.ObjectHeaders.TryGetUserMetadataName(header.Key, out string name))
             {
                 string value = header.Value.ToString();
+                RefuseControlCharacters(header.Key, value);
                 (metadata ??= []).Add(new(name, value));
                 (values ??= ImmutableArray.CreateBuilder<KeyValuePair<string, string>>()).Add(new(Protocol.ObjectHeaders.UserMetadataPrefix + name, value));
                 continue;
             }
 
             if (Stored(header.Key) is not { } stored) continue;
+            RefuseControlCharacters(header.Key, header.Value.ToString());
             string? kept = stored == "content-encoding" ? Protocol.ObjectHeaders.StoredContentEncoding(header.Value.ToString()) : header.Value.ToString();
             if (kept is not null) (values ??= ImmutableArray.CreateBuilder<KeyValuePair<string, string>>()).Add(new(stored, kept));
         }
@@ -75,6 +78,18 @@ internal static class StoredHeaders
         return values is null && string.IsNullOrEmpty(contentType)
             ? ObjectHeaders.Empty
             : new ObjectHeaders { ContentType = string.IsNullOrEmpty(contentType) ? null : contentType, Values = values?.ToImmutable() ?? [] };
+    }
+
+    /// <summary>
+    /// InvalidArgument for a value that no response header may hold: HTTP servers take control characters in requests and refuse them in responses, so an
+    /// object that kept one could never be read again.
+    /// </summary>
+    public static void RefuseControlCharacters(string name, string? value)
+    {
+        foreach (char c in value.AsSpan())
+        {
+            if ((c < ' ' && c != '\t') || c == '\x7f') throw new S3Exception(S3Error.InvalidArgument("The value holds control characters.", name, null));
+        }
     }
 
     /// <summary>The condition on a write, or null; NotImplemented for the conditions S3 does not take there.</summary>

@@ -4,7 +4,6 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using ObjectStore.Grains;
 using ObjectStore.Metadata;
-using ObjectStore.Storage;
 using ObjectStore.Storage.Extents;
 
 namespace ObjectStore.Maintenance.Reclamation;
@@ -31,18 +30,32 @@ public sealed partial class GarbageReclaimer(
         {
             ImmutableArray<ExtentGarbage> due = await metadata.ListGarbageAsync(time.GetUtcNow().ToUnixTimeMilliseconds(), options.BatchExtents, cancellationToken);
             if (due.IsEmpty) return total;
+            List<long> deleted = new(due.Length);
             foreach (ExtentGarbage garbage in due)
             {
                 PartLayout part = garbage.Extent;
-                await extents.DeleteAsync(
-                    new ExtentLayout(new ExtentId(new UInt128(part.ExtentHigh, part.ExtentLow)), part.PlacementGroup, part.Scheme, part.BlockSizeBytes, part.LengthBytes),
-                    cancellationToken);
-                ReclaimedBytes.Add(part.LengthBytes);
+                try
+                {
+                    await extents.DeleteAsync(
+                        new ExtentLayout(new ExtentId(new UInt128(part.ExtentHigh, part.ExtentLow)), part.PlacementGroup, part.Scheme, part.BlockSizeBytes, part.LengthBytes),
+                        cancellationToken);
+                    deleted.Add(garbage.GarbageId);
+                    ReclaimedBytes.Add(part.LengthBytes);
+                }
+                catch (Exception e) when (e is not OperationCanceledException)
+                {
+                    // One extent that cannot be deleted must not stand in the way of the others.
+                    Failures.Add(1);
+                    LogExtentFailure(garbage.GarbageId, e);
+                }
             }
 
-            await metadata.RemoveGarbageAsync([.. due.Select(garbage => garbage.GarbageId)], cancellationToken);
-            Reclaimed.Add(due.Length);
-            total += due.Length;
+            await metadata.RemoveGarbageAsync([.. deleted], cancellationToken);
+            Reclaimed.Add(deleted.Count);
+            total += deleted.Count;
+
+            // A batch of failures alone would be listed again at once; the next round tries it.
+            if (deleted.Count == 0) return total;
         }
     }
 
@@ -58,7 +71,7 @@ public sealed partial class GarbageReclaimer(
                 {
                     await ReclaimAsync(stoppingToken);
                 }
-                catch (Exception e) when (e is StorageException or MetadataStoreException or IOException)
+                catch (Exception e) when (e is not OperationCanceledException)
                 {
                     Failures.Add(1);
                     LogFailure(e);
@@ -73,6 +86,9 @@ public sealed partial class GarbageReclaimer(
 
     [LoggerMessage(1, LogLevel.Warning, "Reclaiming garbage failed; it is tried again at the next round")]
     private partial void LogFailure(Exception exception);
+
+    [LoggerMessage(2, LogLevel.Warning, "The extent of garbage record {GarbageId} cannot be deleted; it is tried again")]
+    private partial void LogExtentFailure(long garbageId, Exception exception);
 }
 
 /// <summary>Settings of <see cref="GarbageReclaimer"/>.</summary>

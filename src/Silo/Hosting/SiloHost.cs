@@ -72,6 +72,7 @@ internal static class SiloHost
             kestrel.AddServerHeader = false;
             kestrel.AllowSynchronousIO = false;
             kestrel.Limits.MaxRequestBodySize = null;
+            kestrel.Limits.MaxConcurrentConnections = 10_000;
 
             // S3 allows 8 KiB of headers beside 2 KiB of user metadata, and a presigned URL may itself be long.
             kestrel.Limits.MaxRequestHeadersTotalSize = 64 * 1024;
