@@ -15,6 +15,9 @@ internal static class GrainHosting
             silo.UseLocalhostClustering(siloPort: port, gatewayPort: 0, serviceId: "objectstore", clusterId: folder.ClusterId.ToString("N"));
             silo.AddMemoryGrainStorage(Grains.GrainStorageNames.Metadata);
             silo.UseInMemoryReminderService();
+
+            // The gateway tells faults apart by their types, which Orleans keeps across processes only for namespaces it is told of.
+            silo.Configure<Orleans.Serialization.ExceptionSerializationOptions>(options => options.SupportedNamespacePrefixes.Add("ObjectStore"));
         });
         builder.Services.AddHostedService<StorageNodeHeartbeat>();
     }
