@@ -138,19 +138,26 @@ internal sealed class BodyReceiver : IDisposable
         {
             ReadResult result = await reader.ReadAsync(cancellationToken);
             if (result.IsCanceled) throw new OperationCanceledException(cancellationToken);
-            foreach (ReadOnlyMemory<byte> segment in result.Buffer)
+            try
             {
-                ReadOnlyMemory<byte> rest = segment;
-                while (!rest.IsEmpty)
+                foreach (ReadOnlyMemory<byte> segment in result.Buffer)
                 {
-                    ReadOnlyMemory<byte> payload = TakePayload(ref rest);
-                    if (payload.IsEmpty) continue;
-                    Append(payload.Span);
-                    yield return payload;
+                    ReadOnlyMemory<byte> rest = segment;
+                    while (!rest.IsEmpty)
+                    {
+                        ReadOnlyMemory<byte> payload = TakePayload(ref rest);
+                        if (payload.IsEmpty) continue;
+                        Append(payload.Span);
+                        yield return payload;
+                    }
                 }
             }
+            finally
+            {
+                // Also where the body is refused: the server can only drain the rest, and keep the connection, from a reader that is not in the middle of a read.
+                reader.AdvanceTo(result.Buffer.End);
+            }
 
-            reader.AdvanceTo(result.Buffer.End);
             if (result.IsCompleted) break;
         }
 

@@ -29,5 +29,5 @@ internal static class Faults
 
     /// <summary>True when the request's body may be half read, so that nothing that follows on the connection can be understood.</summary>
     public static bool LeavesBodyInDoubt(Exception exception) =>
-        exception is BadHttpRequestException || (exception is S3Exception s3 && (s3.Error.Code == S3ErrorCode.IncompleteBody || s3.Error.Code == S3ErrorCode.MalformedTrailerError));
+        exception is BadHttpRequestException or ConnectionResetException || (exception is S3Exception s3 && (s3.Error.Code == S3ErrorCode.IncompleteBody || s3.Error.Code == S3ErrorCode.MalformedTrailerError));
 }
