@@ -80,9 +80,10 @@ public sealed class SqliteGrainStore : IGrainStateStore, IReminderStore, IDispos
             CreateSchema(connection, path);
             return new SqliteGrainStore(connection);
         }
-        catch
+        catch (Exception e)
         {
             connection.Dispose();
+            if (e is IOException) throw new IOException($"Cannot open the grain store {path}: {e.Message}", e);
             throw;
         }
     }

@@ -26,10 +26,22 @@ internal sealed class Credentials(string accessKey, string secret, bool isNew) :
     }
 
     /// <summary>The pair from the environment, or from the file, which is made on the first start from a secure random source.</summary>
-    /// <exception cref="StartException">The file is damaged.</exception>
+    /// <exception cref="StartException">The file is damaged, or cannot be read or written.</exception>
     public static Credentials Load(string file, string? accessKey, string? secret)
     {
         if (accessKey is not null) return new Credentials(accessKey, secret!, isNew: false);
+        try
+        {
+            return LoadOrMake(file);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new StartException($"'{file}' cannot be used: {e.Message}", e);
+        }
+    }
+
+    private static Credentials LoadOrMake(string file)
+    {
         if (!File.Exists(file))
         {
             Stored made = new()

@@ -50,6 +50,11 @@ internal sealed class DataFolder : IDisposable
         {
             return new DataFolder(path, ReadOrWriteFormat(path), held);
         }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            held.Dispose();
+            throw new StartException($"the data folder '{path}' cannot be used: {e.Message}", e);
+        }
         catch
         {
             held.Dispose();

@@ -70,7 +70,7 @@ internal sealed class SiloOptions
             string? value = null;
             int equals = name.IndexOf('=', StringComparison.Ordinal);
             if (name.StartsWith("--", StringComparison.Ordinal) && equals > 0) (name, value) = (name[..equals], name[(equals + 1)..]);
-            string Value() => value ?? (++i < arguments.Count ? arguments[i] : throw new StartException($"{name} needs a value; see --help"));
+            string Value() => (value ?? (++i < arguments.Count ? arguments[i] : "")) is { Length: > 0 } given ? given : throw new StartException($"{name} needs a value; see --help");
             switch (name)
             {
                 case "--data": options.DataPath = Value(); break;

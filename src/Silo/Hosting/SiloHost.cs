@@ -38,7 +38,7 @@ internal static class SiloHost
         AddServices(builder, options, folder, credentials, extents, metadata, exporter);
         await using WebApplication application = builder.Build();
         ServiceState state = new();
-        S3Gateway gateway = application.Services.GetRequiredService<S3Gateway>();
+        S3Gateway gateway = OpenGateway(application.Services);
         OperatorEndpoints endpoints = new(state, exporter, extents);
         application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : gateway.HandleAsync(http));
         try
@@ -93,6 +93,9 @@ internal static class SiloHost
     {
         logging.SetMinimumLevel(options.LogLevel);
         logging.AddFilter("Microsoft", options.LogLevel > LogLevel.Warning ? options.LogLevel : LogLevel.Warning);
+
+        // A failed start is told in one line on stderr; the host's own account of it is a stack trace. Its critical events still come.
+        logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.Critical);
         logging.AddFilter("Orleans", options.LogLevel > LogLevel.Warning ? options.LogLevel : LogLevel.Warning);
         if (options.JsonLogs) logging.AddJsonConsole(console => console.UseUtcTimestamp = true);
         else logging.AddSimpleConsole(console => (console.SingleLine, console.UseUtcTimestamp, console.TimestampFormat) = (true, true, "yyyy-MM-ddTHH:mm:ss.fffZ "));
@@ -118,6 +121,19 @@ internal static class SiloHost
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new StartException($"a drive cannot be opened: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Makes the gateway and, behind it, the grain runtime, which opens its store.</summary>
+    private static S3Gateway OpenGateway(IServiceProvider services)
+    {
+        try
+        {
+            return services.GetRequiredService<S3Gateway>();
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
+        {
+            throw new StartException(e.Message, e);
         }
     }
 

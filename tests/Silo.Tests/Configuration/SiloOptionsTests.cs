@@ -1,0 +1,115 @@
+using System.Net;
+using ObjectStore.Silo.Configuration;
+
+namespace ObjectStore.Silo.Tests.Configuration;
+
+/// <summary>The command line, without a process.</summary>
+public sealed class SiloOptionsTests
+{
+    [Fact]
+    public void NoWords_GiveTheDocumentedDefaults()
+    {
+        SiloOptions options = Parse();
+        Assert.Equal((Path.GetFullPath("data"), IPAddress.Loopback, 9000), (options.DataPath, options.Address, options.Port));
+        Assert.Equal([Path.GetFullPath("data/drives/1")], options.DrivePaths);
+        Assert.Equal(("us-east-1", 1L << 30, (long?)null), (options.Region, options.VolumeSizeBytes, options.HeadroomBytes));
+        Assert.Equal((TimeSpan.FromMinutes(15), TimeSpan.FromSeconds(30)), (options.GarbageGrace, options.DrainTimeout));
+        Assert.Equal((LogLevel.Information, false), (options.LogLevel, options.JsonLogs));
+    }
+
+    [Fact]
+    public void EqualsSign_IsAsGoodAsASpace()
+    {
+        SiloOptions options = Parse("--region=eu-1", "--domain", "S3.Example.com", "--domain=other", "--headroom=8MiB", "--log-format=json", "--log-level=WARNING");
+        Assert.Equal(("eu-1", 8L << 20, true, LogLevel.Warning), (options.Region, options.HeadroomBytes, options.JsonLogs, options.LogLevel));
+        Assert.Equal(["s3.example.com", "other"], options.Domains);
+    }
+
+    [Theory]
+    [InlineData("http://0.0.0.0:80", "0.0.0.0", 80)]
+    [InlineData("http://localhost:0", "127.0.0.1", 0)]
+    [InlineData("http://[::1]:9000/", "::1", 9000)]
+    public void Listen_TakesAddresses(string url, string address, int port)
+    {
+        SiloOptions options = Parse("--listen", url);
+        Assert.Equal((IPAddress.Parse(address), port), (options.Address, options.Port));
+    }
+
+    [Theory]
+    [InlineData("0", 0)]
+    [InlineData("1", 1)]
+    [InlineData("3KiB", 3L << 10)]
+    [InlineData("3mib", 3L << 20)]
+    [InlineData("2GiB", 2L << 30)]
+    [InlineData("1TiB", 1L << 40)]
+    public void Size_TakesUnits(string text, long bytes) => Assert.Equal(bytes, Parse("--headroom", text).HeadroomBytes);
+
+    [Theory]
+    [InlineData("a,b", "a", "b")]
+    [InlineData("d{1...3}", "d1", "d2", "d3")]
+    [InlineData(" x{9...10}y , z", "x9y", "x10y", "z")]
+    public void Drives_AreListedAndCounted(string list, params string[] expected) => Assert.Equal(expected.Select(Path.GetFullPath), Parse("--drives", list).DrivePaths);
+
+    [Theory]
+    [InlineData("--listen", "127.0.0.1:9000")]
+    [InlineData("--listen", "https://127.0.0.1:9000")]
+    [InlineData("--listen", "http://127.0.0.1:99999")]
+    [InlineData("--listen", "http://127.0.0.1:9000/path")]
+    [InlineData("--listen", "http://example.com:9000")]
+    [InlineData("--headroom", "-1")]
+    [InlineData("--headroom", "8MB")]
+    [InlineData("--headroom", "MiB")]
+    [InlineData("--headroom", "99999999999TiB")]
+    [InlineData("--volume-size", "1.5GiB")]
+    [InlineData("--garbage-grace", "-1")]
+    [InlineData("--garbage-grace", "NaN")]
+    [InlineData("--garbage-grace", "1e9")]
+    [InlineData("--drain-timeout", "soon")]
+    [InlineData("--log-level", "7")]
+    [InlineData("--log-format", "xml")]
+    [InlineData("--drives", "d{3...1}")]
+    [InlineData("--drives", "d{1..3}")]
+    [InlineData("--drives", "d{1...99999}")]
+    [InlineData("--data", "")]
+    [InlineData("--region", "")]
+    public void ValueThatCannotBeUsed_IsRefusedByItsOptionsName(string option, string value)
+    {
+        StartException refused = Assert.Throws<StartException>(() => Parse(option, value));
+        Assert.Contains(option, refused.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', refused.Message);
+    }
+
+    [Theory]
+    [InlineData("--data")]
+    [InlineData("data")]
+    [InlineData("--Data", "x")]
+    [InlineData("--data ", "x")]
+    public void WordsThatSayNothing_AreRefused(params string[] words) => Assert.Throws<StartException>(() => Parse(words));
+
+    [Theory]
+    [InlineData(null, "12345678")]
+    [InlineData("key", null)]
+    [InlineData("ke", "12345678")]
+    [InlineData("key", "1234567")]
+    [InlineData("a/key", "12345678")]
+    [InlineData("a key", "12345678")]
+    public void KeysOfTheEnvironment_ThatCannotBeUsed_AreRefused_WithoutTheSecret(string? accessKey, string? secret)
+    {
+        StartException refused = Assert.Throws<StartException>(() => SiloOptions.Parse([], name => name == "OBJECTSTORE_ACCESS_KEY" ? accessKey : secret));
+        if (secret is not null) Assert.DoesNotContain(secret, refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void KeysOfTheEnvironment_EmptyAreNone() => Assert.Null(SiloOptions.Parse([], _ => "").AccessKey);
+
+    [Fact]
+    public void Help_NamesEveryOptionThatIsParsed()
+    {
+        foreach (string option in new[] { "data", "drives", "listen", "domain", "region", "volume-size", "headroom", "garbage-grace", "drain-timeout", "log-level", "log-format" })
+        {
+            Assert.Contains($"  --{option} ", SiloOptions.Help, StringComparison.Ordinal);
+        }
+    }
+
+    private static SiloOptions Parse(params string[] words) => SiloOptions.Parse(words, _ => null);
+}
