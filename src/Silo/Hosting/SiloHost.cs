@@ -171,7 +171,11 @@ internal static class SiloHost
         // Hosted services stop in the reverse of this order: the grains outlive everything that calls them, and Kestrel, which the web host
         // adds last, stops first, so that requests in flight end while all they need still runs.
         GrainHosting.Add(builder, folder);
-        services.AddSingleton(new GarbageReclaimerOptions());
+
+        // A grace that is shorter than the round would be the round in truth.
+        TimeSpan round = new GarbageReclaimerOptions().Interval;
+        if (options.GarbageGrace < round) round = options.GarbageGrace > TimeSpan.FromSeconds(1) ? options.GarbageGrace : TimeSpan.FromSeconds(1);
+        services.AddSingleton(new GarbageReclaimerOptions { Interval = round });
         services.AddHostedService<GarbageReclaimer>();
     }
 

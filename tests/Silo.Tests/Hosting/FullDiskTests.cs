@@ -75,6 +75,23 @@ public sealed class FullDiskTests
         Assert.Equal("before", (await again.GetAsync("/bucket/before")).Text);
     }
 
+    [Fact]
+    public async Task Start_OnADiskWithoutAByteLeft_IsRefusedInOneLine()
+    {
+        using SmallDisk disk = SmallDisk.Mount();
+        disk.FillUp();
+        await using HostProcess host = HostProcess.Launch(["run", "--data", disk["data"], "--listen", "http://127.0.0.1:0", "--volume-size", "16MiB", "--headroom", "8MiB"]);
+        Assert.Equal(1, await host.ExitAsync());
+        Assert.StartsWith("objectstore: ", Assert.Single(host.Errors.Split('\n', StringSplitOptions.RemoveEmptyEntries)), StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", host.Output, StringComparison.Ordinal);
+
+        // What it could not finish is not in the way once there is space.
+        disk.GiveBack();
+        await using HostProcess again = await HostProcess.StartAsync(disk["data"], Keys);
+        using S3Client client = new(again.Endpoint, Keys);
+        Assert.Equal(HttpStatusCode.OK, (await client.PutAsync("/bucket")).Status);
+    }
+
     /// <summary>Puts objects until one is refused for want of space; how many were stored. Any other answer fails.</summary>
     private static async Task<int> FillAsync(S3Client client, byte[] body)
     {
