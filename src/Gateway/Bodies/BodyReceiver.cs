@@ -135,7 +135,6 @@ internal sealed class BodyReceiver : IDisposable
     private async IAsyncEnumerable<ReadOnlyMemory<byte>> ReadAsync([System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
     {
         PipeReader reader = _request.Http.Request.BodyReader;
-        _request.IsBodyPending = true;
         while (true)
         {
             ReadResult result = await reader.ReadAsync(cancellationToken);
@@ -163,7 +162,6 @@ internal sealed class BodyReceiver : IDisposable
             if (result.IsCompleted) break;
         }
 
-        _request.IsBodyPending = false;
         _decoder?.EndOfInput();
         if (_received != LengthBytes) throw new S3Exception(S3ErrorCode.IncompleteBody);
         GatewayMetrics.BytesReceived(_received);

@@ -20,7 +20,6 @@ internal static class XmlBody
         long? declared = request.Http.Request.ContentLength;
         if (declared > maxBytes + 64 * 1024) throw new S3Exception(S3ErrorCode.MaxMessageLengthExceeded);
         using GatewayServices.BufferTicket admitted = await request.Services.AdmitDocumentAsync(request.Aborted);
-        request.IsBodyPending = true;
 
         // It grows with what arrives, not with what is promised.
         using MemoryStream raw = new();
@@ -33,7 +32,6 @@ internal static class XmlBody
             if (raw.Length > maxBytes + 64 * 1024) throw new S3Exception(S3ErrorCode.MaxMessageLengthExceeded);
         }
 
-        request.IsBodyPending = false;
         return Verify(request, raw.GetBuffer().AsMemory(0, (int)raw.Length), maxBytes, checksumIsOfBody);
     }
 

@@ -29,4 +29,8 @@ internal static class Faults
         OperationCanceledException => new S3Error(S3ErrorCode.ServiceUnavailable),
         _ => new S3Error(S3ErrorCode.InternalError),
     };
+
+    /// <summary>True when the request's body may be half read, so that nothing that follows on the connection can be understood.</summary>
+    public static bool LeavesBodyInDoubt(Exception exception) => exception is BadHttpRequestException or ConnectionResetException
+        || (exception is S3Exception s3 && (s3.Error.Code == S3ErrorCode.IncompleteBody || s3.Error.Code == S3ErrorCode.MalformedTrailerError));
 }

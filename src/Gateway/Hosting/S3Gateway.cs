@@ -143,7 +143,7 @@ public sealed partial class S3Gateway
 
         // A body that was not read to its end is in the way of the next request; Kestrel drains a short rest and closes otherwise.
         // And a client that still waits for "100 Continue" may or may not send the body after this answer.
-        if (http.Request.ContentLength > 1 << 20 || http.Request.Headers.Expect.Count > 0 || request.IsBodyPending || exception is BadHttpRequestException or ConnectionResetException) headers.Connection = "close";
+        if (http.Request.ContentLength > 1 << 20 || http.Request.Headers.Expect.Count > 0 || Faults.LeavesBodyInDoubt(exception)) headers.Connection = "close";
         try
         {
             string resource = request.Address.HasBucket ? (request.Address.HasKey ? $"/{request.Bucket}/{request.Key}" : $"/{request.Bucket}") : "/";

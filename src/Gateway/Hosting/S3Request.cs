@@ -96,9 +96,6 @@ internal sealed class S3Request(HttpContext http, GatewayServices services, stri
 
     public SigV4Result Signature { get; set; }
 
-    /// <summary>True while the body has been begun and not been read to its end: what follows on the connection cannot be told from it.</summary>
-    public bool IsBodyPending { get; set; }
-
     public string Bucket => Address.Bucket!;
 
     public string Key => Address.Key!;
