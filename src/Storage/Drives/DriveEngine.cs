@@ -342,7 +342,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             }
         }
 
-        long id = Math.Max(_lastVolumeId, 0) + 1;
+        long id = ++_lastVolumeId; // taken whatever happens: a file may stay behind where the creation fails
         IVolumeFile file;
         try
         {
@@ -353,7 +353,6 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             throw RefuseFull(free);
         }
 
-        _lastVolumeId = id;
         var header = new VolumeHeader(_identity.ClusterId, _identity.DriveId, id, _services.NextRandom(), size, _services.Time.GetUtcNow().ToUnixTimeMilliseconds());
         var volume = new Volume(header, file);
         try
@@ -368,9 +367,11 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             file.Sync();
             volume.AppendChecksum = volume.CompleteChecksum = Integrity.Crc64Nvme.Compute(page.GetSpan());
         }
-        catch
+        catch (Exception e)
         {
             file.Dispose();
+            if (e is IOException)
+                TryDelete(id);
             throw;
         }
 
@@ -385,6 +386,18 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
 
         return volume;
+    }
+
+    private void TryDelete(long id)
+    {
+        try
+        {
+            _drive.DeleteVolume(id);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The next start finds a volume that was never finished and removes it.
+        }
     }
 
     private DriveFullException RefuseFull(long free)
@@ -409,8 +422,13 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
         foreach (VolumeRow row in rows.Values.Where(row => row.State == VolumeState.Deleting).ToList())
         {
-            if (files.Remove(row.Id))
+            // A later volume may have taken the id, where the index is older than the volumes.
+            if (files.Contains(row.Id) && IsGeneration(row, page))
+            {
                 _drive.DeleteVolume(row.Id);
+                files.Remove(row.Id);
+            }
+
             _index.DropVolume(row.Id);
             rows.Remove(row.Id);
         }
@@ -549,6 +567,20 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
 
         return true;
+    }
+
+    private bool IsGeneration(VolumeRow row, AlignedBuffer page)
+    {
+        IVolumeFile file = _drive.OpenVolume(row.Id);
+        try
+        {
+            return TryReadHeader(file, page.GetSpan()[..VolumeFormat.PageBytes], out VolumeHeader header)
+                && header.VolumeId == row.Id && header.DriveId == _identity.DriveId && header.Generation == row.Generation;
+        }
+        finally
+        {
+            file.Dispose();
+        }
     }
 
     private static bool TryReadHeader(IVolumeFile file, Span<byte> page, out VolumeHeader header)

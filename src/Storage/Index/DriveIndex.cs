@@ -150,7 +150,7 @@ internal sealed class DriveIndex : IDisposable
                     _tombstoneTargets.Remove(key);
             }
 
-            _database.Apply([], [], [], [volumeId], durable: false);
+            _database.Apply([], [], [], [volumeId], durable: true);
         }
     }
 
@@ -235,7 +235,7 @@ internal sealed class DriveIndex : IDisposable
                     }
                 }
 
-                _database.Apply([], [], [], [volume.Id], durable: false);
+                _database.Apply([], [], [], [volume.Id], durable: true);
                 long freed = volume.File.LengthBytes;
                 volume.Dispose();
                 _events.VolumeDeleted(_driveId, volume.Id, freed);

@@ -254,7 +254,7 @@ internal sealed class IndexDatabase : IDisposable
         int result = raw.sqlite3_open_v2(_path, out sqlite3 connection, raw.SQLITE_OPEN_READONLY | raw.SQLITE_OPEN_NOMUTEX, null);
         Check(connection, result);
         Execute(connection, "PRAGMA cache_size=-4096");
-        Execute(connection, "PRAGMA mmap_size=268435456");
+        Execute(connection, "PRAGMA mmap_size=0"); // a bad sector under a mapping is a SIGBUS, which ends the process; a failed read is an error code
         return new Reader(connection, owned: true);
     }
 
