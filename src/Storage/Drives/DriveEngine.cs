@@ -232,9 +232,20 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         (long live, long garbage, long fragments) = _index.Totals();
         ICollection<Volume> volumes = _index.Volumes.Values;
         int poisoned = volumes.Count(volume => volume.State == VolumeState.Poisoned);
-        DriveState state = _closed ? DriveState.Closed : _full ? DriveState.Full : poisoned > 0 ? DriveState.Degraded : DriveState.Healthy;
+        (long capacity, long free) = (0, 0);
+        bool available = true;
+        try
+        {
+            (capacity, free) = (_drive.CapacityBytes, _drive.FreeBytes);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            available = false; // the folder is gone, or the drive is
+        }
+
+        DriveState state = _closed ? DriveState.Closed : !available ? DriveState.Unavailable : _full ? DriveState.Full : poisoned > 0 ? DriveState.Degraded : DriveState.Healthy;
         return new DriveStatistics(
-            DriveId, _drive.Path, state, _drive.CapacityBytes, _drive.FreeBytes, live, garbage, fragments, volumes.Count,
+            DriveId, _drive.Path, state, capacity, free, live, garbage, fragments, volumes.Count,
             volumes.Count(volume => volume.State == VolumeState.Sealed), poisoned, _writers.Sum(writer => writer.Budget.TakenBytes));
     }
 
@@ -413,6 +424,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
     private void Recover(long began, bool rebuiltIndex)
     {
+        using Activity? activity = StorageActivities.StartRecovery(DriveId, _drive.Path);
         using var window = new AlignedBuffer(4 << 20);
         using var page = new AlignedBuffer(VolumeFormat.PageBytes);
         IndexDatabase database = _index.Database;
@@ -498,6 +510,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
 
         _index.ReclaimVolumes();
+        activity?.SetTag("objectstore.records", records).SetTag("objectstore.bytes", bytes).SetTag("objectstore.rebuilt", rebuiltIndex);
         TimeSpan duration = Stopwatch.GetElapsedTime(began);
         StorageMetrics.RecoveryDuration.Record(duration.TotalSeconds);
         _services.Events.RecoveryFinished(DriveId, new RecoveryReport(_index.Volumes.Count, records, bytes, corruptRegions, tornBytes, rebuiltIndex, duration));

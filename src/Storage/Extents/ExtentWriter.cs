@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Integrity;
@@ -27,6 +28,7 @@ internal sealed class ExtentWriter : IExtentWriter
     private bool _completed;
     private bool _failed;
     private bool _disposed;
+    private Activity? _activity;
 
     public ExtentWriter(DriveEngine engine, ExtentDescriptor descriptor, long? expectedLengthBytes, StorageOptions options, AlignedBufferPool blockBuffers, AlignedBufferPool smallBuffers)
     {
@@ -38,6 +40,8 @@ internal sealed class ExtentWriter : IExtentWriter
         _smallBuffers = smallBuffers;
         _pool = expectedLengthBytes is { } expected && expected <= PayloadRoom(smallBuffers) ? smallBuffers : blockBuffers;
         _buffer = _pool.Rent();
+        if (_pool == blockBuffers)
+            _activity = StorageActivities.StartWrite(descriptor.Id);
     }
 
     public long LengthBytes { get; private set; }
@@ -119,6 +123,8 @@ internal sealed class ExtentWriter : IExtentWriter
             }
         }
 
+        _activity?.SetTag("objectstore.bytes", LengthBytes).SetStatus(_completed ? ActivityStatusCode.Ok : ActivityStatusCode.Error).Dispose();
+        _activity = null;
         if (!_completed)
             Abandon();
     }

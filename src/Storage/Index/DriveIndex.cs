@@ -366,6 +366,7 @@ internal sealed class DriveIndex : IDisposable
             {
                 _lookupFailure = e;
                 _rebuildDue = true;
+                CountTarget(volume, entry);
                 continue;
             }
 
@@ -381,14 +382,19 @@ internal sealed class DriveIndex : IDisposable
                 emptied |= target.LiveFragments == 0;
             }
 
-            if (entry.VolumeId == volume.Id)
-                continue;
-            (long, long) pair = (volume.Id, entry.VolumeId);
-            _tombstoneTargets[pair] = _tombstoneTargets.GetValueOrDefault(pair) + 1;
-            _dirtyTargets.Add(pair);
+            CountTarget(volume, entry);
         }
 
         return emptied;
+    }
+
+    private void CountTarget(Volume volume, TombstoneEntry entry)
+    {
+        if (entry.VolumeId == volume.Id)
+            return;
+        (long, long) pair = (volume.Id, entry.VolumeId);
+        _tombstoneTargets[pair] = _tombstoneTargets.GetValueOrDefault(pair) + 1;
+        _dirtyTargets.Add(pair);
     }
 
     private void Write(FlushBatch batch, bool durable)
