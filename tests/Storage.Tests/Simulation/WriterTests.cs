@@ -44,6 +44,34 @@ public sealed class WriterTests
         await store.DisposeAsync();
     }
 
+    [Fact(Timeout = 120_000)]
+    public async Task Writers_ThatWaitForTheIndex_AreAllWoken()
+    {
+        using var folder = new TestFolder();
+        var options = new StorageOptions
+        {
+            DrivePaths = [folder.Path], VolumeSizeBytes = 16 << 20, WritersPerDrive = 4, HeadroomBytes = 0, IndexFlushEntries = 1, WriterQueueBytes = 2 << 20,
+            IndexFlushInterval = TimeSpan.FromHours(1), // no second chance: a wake-up that is lost is a hang
+        };
+        var random = new Random(24);
+        await using ExtentStore store = await ExtentStore.OpenAsync(options, TimeProvider.System, Random64, cancellationToken: Stop);
+        var bytes = new byte[100 << 10];
+        await Task.WhenAll(Enumerable.Range(0, 64).Select(_ => Task.Run(
+            async () =>
+            {
+                for (int i = 0; i < 12; i++)
+                    await store.WriteAsync(FaultTests.Descriptor(store), bytes, Stop);
+            },
+            Stop)));
+        Assert.Equal(64 * 12, store.GetStatistics()[0].LiveFragments);
+
+        ulong Random64()
+        {
+            lock (random)
+                return (ulong)random.NextInt64();
+        }
+    }
+
     [Fact]
     public async Task LargeUploads_ThroughAFullQueue_AllSucceed()
     {
