@@ -22,6 +22,13 @@ public sealed class VolumePoisonedException(Guid driveId, long volumeId, Excepti
     public long VolumeId { get; } = volumeId;
 }
 
+/// <summary>A volume writer met an unforeseen fault while no volume was open. The fragment is not stored; it may be written again.</summary>
+public sealed class VolumeWriterException(Guid driveId, Exception inner)
+    : StorageException($"A volume writer of drive {driveId} failed: {inner.Message}", inner)
+{
+    public Guid DriveId { get; } = driveId;
+}
+
 /// <summary>Stored bytes do not match their checksum, or cannot be read. Never the same as missing.</summary>
 public sealed class FragmentCorruptException(ExtentId extent, int block, int shard, Guid driveId, long volumeId, long offsetBytes, string reason, Exception? inner = null)
     : StorageException($"Fragment {extent}/{block}/{shard} on drive {driveId}, volume {volumeId} at {offsetBytes} is corrupt: {reason}.", inner)

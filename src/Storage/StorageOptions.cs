@@ -27,6 +27,9 @@ public sealed class StorageOptions
     /// <summary>Bytes waiting for one writer before callers wait.</summary>
     public long WriterQueueBytes { get; init; } = 32L << 20;
 
+    /// <summary>Bytes of block buffers that readers hold at once before further ones wait.</summary>
+    public long ReadBufferBytes { get; init; } = 256L << 20;
+
     /// <summary>Free space never used for volumes. Null is the larger of 256 MiB and 1 % of the drive, kept for index and compaction.</summary>
     public long? HeadroomBytes { get; init; }
 
@@ -58,6 +61,7 @@ public sealed class StorageOptions
         Require(WritersPerDrive is >= 0 and <= 64, nameof(WritersPerDrive), WritersPerDrive, "use 0 to 64.");
         Require(MaxBlocksInFlightPerExtent is >= 1 and <= 64, nameof(MaxBlocksInFlightPerExtent), MaxBlocksInFlightPerExtent, "use 1 to 64.");
         Require(WriterQueueBytes >= 2 << 20, nameof(WriterQueueBytes), WriterQueueBytes, "use 2097152 or more.");
+        Require(ReadBufferBytes >= 2 << 20, nameof(ReadBufferBytes), ReadBufferBytes, "use 2097152 or more.");
         Require(HeadroomBytes is null or >= 0, nameof(HeadroomBytes), HeadroomBytes ?? 0, "use 0 or more.");
         Require(IndexFlushEntries >= 1, nameof(IndexFlushEntries), IndexFlushEntries, "use 1 or more.");
         Require(IndexFlushBytes >= 1, nameof(IndexFlushBytes), IndexFlushBytes, "use 1 or more.");

@@ -232,9 +232,20 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         (long live, long garbage, long fragments) = _index.Totals();
         ICollection<Volume> volumes = _index.Volumes.Values;
         int poisoned = volumes.Count(volume => volume.State == VolumeState.Poisoned);
-        DriveState state = _closed ? DriveState.Closed : _full ? DriveState.Full : poisoned > 0 ? DriveState.Degraded : DriveState.Healthy;
+        (long capacity, long free) = (0, 0);
+        bool available = true;
+        try
+        {
+            (capacity, free) = (_drive.CapacityBytes, _drive.FreeBytes);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            available = false; // the folder is gone, or the drive is
+        }
+
+        DriveState state = _closed ? DriveState.Closed : !available ? DriveState.Unavailable : _full ? DriveState.Full : poisoned > 0 ? DriveState.Degraded : DriveState.Healthy;
         return new DriveStatistics(
-            DriveId, _drive.Path, state, _drive.CapacityBytes, _drive.FreeBytes, live, garbage, fragments, volumes.Count,
+            DriveId, _drive.Path, state, capacity, free, live, garbage, fragments, volumes.Count,
             volumes.Count(volume => volume.State == VolumeState.Sealed), poisoned, _writers.Sum(writer => writer.Budget.TakenBytes));
     }
 
@@ -342,7 +353,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             }
         }
 
-        long id = Math.Max(_lastVolumeId, 0) + 1;
+        long id = ++_lastVolumeId; // taken whatever happens: a file may stay behind where the creation fails
         IVolumeFile file;
         try
         {
@@ -353,7 +364,6 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             throw RefuseFull(free);
         }
 
-        _lastVolumeId = id;
         var header = new VolumeHeader(_identity.ClusterId, _identity.DriveId, id, _services.NextRandom(), size, _services.Time.GetUtcNow().ToUnixTimeMilliseconds());
         var volume = new Volume(header, file);
         try
@@ -368,9 +378,11 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             file.Sync();
             volume.AppendChecksum = volume.CompleteChecksum = Integrity.Crc64Nvme.Compute(page.GetSpan());
         }
-        catch
+        catch (Exception e)
         {
             file.Dispose();
+            if (e is IOException)
+                TryDelete(id);
             throw;
         }
 
@@ -387,6 +399,18 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         return volume;
     }
 
+    private void TryDelete(long id)
+    {
+        try
+        {
+            _drive.DeleteVolume(id);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The next start finds a volume that was never finished and removes it.
+        }
+    }
+
     private DriveFullException RefuseFull(long free)
     {
         if (!_full)
@@ -400,6 +424,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
     private void Recover(long began, bool rebuiltIndex)
     {
+        using Activity? activity = StorageActivities.StartRecovery(DriveId, _drive.Path);
         using var window = new AlignedBuffer(4 << 20);
         using var page = new AlignedBuffer(VolumeFormat.PageBytes);
         IndexDatabase database = _index.Database;
@@ -409,8 +434,13 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
         foreach (VolumeRow row in rows.Values.Where(row => row.State == VolumeState.Deleting).ToList())
         {
-            if (files.Remove(row.Id))
+            // A later volume may have taken the id, where the index is older than the volumes.
+            if (files.Contains(row.Id) && IsGeneration(row, page))
+            {
                 _drive.DeleteVolume(row.Id);
+                files.Remove(row.Id);
+            }
+
             _index.DropVolume(row.Id);
             rows.Remove(row.Id);
         }
@@ -480,6 +510,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
 
         _index.ReclaimVolumes();
+        activity?.SetTag("objectstore.records", records).SetTag("objectstore.bytes", bytes).SetTag("objectstore.rebuilt", rebuiltIndex);
         TimeSpan duration = Stopwatch.GetElapsedTime(began);
         StorageMetrics.RecoveryDuration.Record(duration.TotalSeconds);
         _services.Events.RecoveryFinished(DriveId, new RecoveryReport(_index.Volumes.Count, records, bytes, corruptRegions, tornBytes, rebuiltIndex, duration));
@@ -549,6 +580,20 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
 
         return true;
+    }
+
+    private bool IsGeneration(VolumeRow row, AlignedBuffer page)
+    {
+        IVolumeFile file = _drive.OpenVolume(row.Id);
+        try
+        {
+            return TryReadHeader(file, page.GetSpan()[..VolumeFormat.PageBytes], out VolumeHeader header)
+                && header.VolumeId == row.Id && header.DriveId == _identity.DriveId && header.Generation == row.Generation;
+        }
+        finally
+        {
+            file.Dispose();
+        }
     }
 
     private static bool TryReadHeader(IVolumeFile file, Span<byte> page, out VolumeHeader header)

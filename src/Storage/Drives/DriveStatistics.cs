@@ -10,6 +10,9 @@ public enum DriveState
     /// <summary>Volumes have been poisoned since the drive was opened; it still takes writes.</summary>
     Degraded,
     Closed,
+
+    /// <summary>The drive's folder is gone or cannot be read; capacity and free space are unknown and reported as 0.</summary>
+    Unavailable,
 }
 
 /// <summary>A drive at one moment. LiveBytes + GarbageBytes is what records occupy; the rest of the volumes is preallocated room.</summary>

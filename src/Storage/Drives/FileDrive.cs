@@ -19,7 +19,7 @@ internal sealed class FileDrive : IDrive
         _volumes = System.IO.Path.Combine(Path, "volumes");
         _identity = System.IO.Path.Combine(Path, "drive.json");
         _directIo = directIo;
-        Directory.CreateDirectory(Path);
+        MakeFolder(Path);
         try
         {
             // FileShare.None is flock(LOCK_EX | LOCK_NB): the kernel releases it with the process, however that ends.
@@ -76,7 +76,17 @@ internal sealed class FileDrive : IDrive
     {
         string file = FileOf(volumeId);
         IVolumeFile volume = OperatingSystem.IsLinux() ? LinuxVolumeFile.Create(file, sizeBytes, _directIo) : PortableVolumeFile.Create(file, sizeBytes);
-        SyncFolder(_volumes);
+        try
+        {
+            SyncFolder(_volumes);
+        }
+        catch
+        {
+            volume.Dispose();
+            File.Delete(file);
+            throw;
+        }
+
         return volume;
     }
 
@@ -92,6 +102,19 @@ internal sealed class FileDrive : IDrive
     public void Dispose() => _lock.Dispose();
 
     private string FileOf(long volumeId) => System.IO.Path.Combine(_volumes, volumeId.ToString("D8", CultureInfo.InvariantCulture) + ".vol");
+
+    /// <summary>Makes the folder and those above it that are missing, each name durable.</summary>
+    private static void MakeFolder(string path)
+    {
+        if (Directory.Exists(path))
+            return;
+        string? parent = System.IO.Path.GetDirectoryName(path);
+        if (parent is not null)
+            MakeFolder(parent);
+        Directory.CreateDirectory(path);
+        if (parent is not null)
+            SyncFolder(parent);
+    }
 
     private static void SyncFolder(string path)
     {

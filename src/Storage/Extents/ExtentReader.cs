@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Diagnostics;
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Integrity;
@@ -16,6 +17,8 @@ internal sealed class ExtentReader : IExtentReader
     private readonly ExtentStore _store;
     private readonly ExtentLayout _layout;
     private readonly AlignedBufferPool _buffers;
+    private readonly ByteBudget _budget;
+    private readonly Activity? _activity;
     private readonly byte[] _header = ArrayPool<byte>.Shared.Rent(RecordHeader.MaxBytes);
     private AlignedBuffer? _buffer;
     private int _bufferedAt;
@@ -30,13 +33,16 @@ internal sealed class ExtentReader : IExtentReader
     private int _blockingReadsLeft;
     private bool _disposed;
 
-    public ExtentReader(ExtentStore store, ExtentLayout layout, long offsetBytes, long lengthBytes, AlignedBufferPool buffers)
+    public ExtentReader(ExtentStore store, ExtentLayout layout, long offsetBytes, long lengthBytes, AlignedBufferPool buffers, ByteBudget budget)
     {
         _store = store;
         _layout = layout;
         _buffers = buffers;
+        _budget = budget;
         _position = offsetBytes;
         RemainingBytes = lengthBytes;
+        if (lengthBytes > VolumeFormat.MaxPackedPayloadBytes)
+            _activity = StorageActivities.StartRead(layout.Id, lengthBytes);
     }
 
     public long RemainingBytes { get; private set; }
@@ -49,6 +55,8 @@ internal sealed class ExtentReader : IExtentReader
         if (_bufferedBytes > 0)
             return new ValueTask<int>(TakeBuffered(destination.Span));
         cancellationToken.ThrowIfCancellationRequested();
+        if (_buffer is null && DirectBytes(destination.Length) == 0 && !TryRent(cancellationToken, out ValueTask admitted))
+            return ReadWhenAdmittedAsync(admitted, destination, cancellationToken);
         if (_blockingReadsLeft == 0)
         {
             int read = ReadCore(destination.Span, onlyIfCached: true);
@@ -69,6 +77,8 @@ internal sealed class ExtentReader : IExtentReader
         if (_bufferedBytes > 0)
             return new ValueTask<ReadOnlyMemory<byte>>(TakeAllBuffered());
         cancellationToken.ThrowIfCancellationRequested();
+        if (_buffer is null && !TryRent(cancellationToken, out ValueTask admitted))
+            return ReadNextWhenAdmittedAsync(admitted, cancellationToken);
         if (_blockingReadsLeft == 0)
         {
             if (FillBuffer(wholeRange: true, onlyIfCached: true))
@@ -93,27 +103,68 @@ internal sealed class ExtentReader : IExtentReader
         _disposed = true;
         ArrayPool<byte>.Shared.Return(_header);
         if (_buffer is not null)
+        {
             _buffers.Return(_buffer);
+            _budget.Release(_buffers.BufferBytes);
+        }
+
         _buffer = null;
+        _activity?.Dispose();
         return default;
     }
 
+    /// <summary>Takes a buffer where the store's bound allows one more at once; otherwise the task that waits for it.</summary>
+    private bool TryRent(CancellationToken cancellationToken, out ValueTask admitted)
+    {
+        admitted = _budget.TakeAsync(_buffers.BufferBytes, cancellationToken);
+        if (!admitted.IsCompletedSuccessfully)
+            return false;
+        _buffer = _buffers.Rent();
+        return true;
+    }
+
+    private async ValueTask<int> ReadWhenAdmittedAsync(ValueTask admitted, Memory<byte> destination, CancellationToken cancellationToken)
+    {
+        await RentWhenAdmittedAsync(admitted).ConfigureAwait(false);
+        return await ReadAsync(destination, cancellationToken).ConfigureAwait(false);
+    }
+
+    private async ValueTask<ReadOnlyMemory<byte>> ReadNextWhenAdmittedAsync(ValueTask admitted, CancellationToken cancellationToken)
+    {
+        await RentWhenAdmittedAsync(admitted).ConfigureAwait(false);
+        return await ReadNextAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    private async ValueTask RentWhenAdmittedAsync(ValueTask admitted)
+    {
+        await admitted.ConfigureAwait(false);
+        if (_disposed)
+        {
+            _budget.Release(_buffers.BufferBytes);
+            throw new ObjectDisposedException(nameof(ExtentReader));
+        }
+
+        _buffer = _buffers.Rent();
+    }
+
     private int BlockLength(int block) => (int)Math.Min(_layout.BlockSizeBytes, _layout.LengthBytes - ((long)block * _layout.BlockSizeBytes));
+
+    /// <summary>How much of a destination of this length can be read straight into it: only whole chunks can be verified where they are going to stay.</summary>
+    private int DirectBytes(int destinationBytes)
+    {
+        int inBlock = (int)(_position % _layout.BlockSizeBytes);
+        if (inBlock % VolumeFormat.ChunkBytes != 0)
+            return 0;
+        int blockLength = BlockLength((int)(_position / _layout.BlockSizeBytes));
+        long room = Math.Min(destinationBytes, Math.Min(RemainingBytes, blockLength - inBlock));
+        return inBlock + room == blockLength ? (int)room : (int)(room / VolumeFormat.ChunkBytes * VolumeFormat.ChunkBytes);
+    }
 
     private int ReadCore(Span<byte> destination, bool onlyIfCached)
     {
         int block = (int)(_position / _layout.BlockSizeBytes);
         int inBlock = (int)(_position % _layout.BlockSizeBytes);
-        int blockLength = BlockLength(block);
-        long wanted = Math.Min(RemainingBytes, blockLength - inBlock);
-        int direct = 0;
-        if (inBlock % VolumeFormat.ChunkBytes == 0)
-        {
-            // Only whole chunks can be verified where they are going to stay.
-            long room = Math.Min(destination.Length, wanted);
-            direct = inBlock + room == blockLength ? (int)room : (int)(room / VolumeFormat.ChunkBytes * VolumeFormat.ChunkBytes);
-        }
-
+        int direct = DirectBytes(destination.Length);
         if (direct == 0)
             return FillBuffer(wholeRange: false, onlyIfCached) ? TakeBuffered(destination) : -1;
         if (!ReadChunks(block, inBlock, destination[..direct], onlyIfCached))
@@ -133,8 +184,7 @@ internal sealed class ExtentReader : IExtentReader
         long wantedEnd = Math.Min(inBlock + RemainingBytes, blockLength);
         long chunksEnd = wholeRange ? (wantedEnd + VolumeFormat.ChunkBytes - 1) / VolumeFormat.ChunkBytes * VolumeFormat.ChunkBytes : first + VolumeFormat.ChunkBytes;
         int count = (int)Math.Min(chunksEnd, blockLength) - first;
-        _buffer ??= _buffers.Rent();
-        if (!ReadChunks(block, first, _buffer.GetSpan()[..count], onlyIfCached))
+        if (!ReadChunks(block, first, _buffer!.GetSpan()[..count], onlyIfCached))
             return false;
         _bufferedAt = inBlock - first;
         _bufferedBytes = (int)Math.Min(RemainingBytes, count - _bufferedAt);
@@ -227,6 +277,7 @@ internal sealed class ExtentReader : IExtentReader
             return;
         if (!_store.TryLocate(_layout.PlacementGroup, new FragmentKey(_layout.Id, block, 0), out DriveEngine engine, out _location, out Volume volume))
             throw new FragmentMissingException(_layout.Id, block, 0);
+        ExtentStore.RequirePlausible(engine, new FragmentKey(_layout.Id, block, 0), _location);
         _engine = engine;
         _volume = volume;
         _block = block;

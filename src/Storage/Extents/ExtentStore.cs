@@ -14,6 +14,7 @@ public sealed class ExtentStore : IExtentStore
     private readonly DriveEngine[] _all;
     private readonly AlignedBufferPool _blockBuffers;
     private readonly AlignedBufferPool _smallBuffers;
+    private readonly ByteBudget _readBudget;
     private bool _disposed;
 
     private ExtentStore(StorageOptions options, Guid clusterId, List<DriveEngine> engines, IClusterMap map, ExtentIdFactory ids)
@@ -25,6 +26,7 @@ public sealed class ExtentStore : IExtentStore
         ClusterMap = map;
         Ids = ids;
         _blockBuffers = new AlignedBufferPool(VolumeFormat.PageBytes + options.BlockSizeBytes, maxRetained: 64);
+        _readBudget = new ByteBudget(options.ReadBufferBytes, asynchronousContinuations: true);
         _smallBuffers = new AlignedBufferPool(VolumeFormat.PageBytes + Math.Min(VolumeFormat.MaxPackedPayloadBytes, options.BlockSizeBytes), maxRetained: 128);
     }
 
@@ -121,7 +123,7 @@ public sealed class ExtentStore : IExtentStore
         ArgumentOutOfRangeException.ThrowIfNegative(offsetBytes);
         ArgumentOutOfRangeException.ThrowIfNegative(lengthBytes);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(lengthBytes, layout.LengthBytes - offsetBytes);
-        return new ExtentReader(this, layout, offsetBytes, lengthBytes, _blockBuffers);
+        return new ExtentReader(this, layout, offsetBytes, lengthBytes, _blockBuffers, _readBudget);
     }
 
     public bool TryReadSmall(ExtentLayout layout, Span<byte> destination)
@@ -136,6 +138,7 @@ public sealed class ExtentStore : IExtentStore
             throw new FragmentMissingException(layout.Id, 0, 0);
         if (location.PayloadBytes != destination.Length)
             throw engine.Corrupt(key, location, "its length is not that of the layout");
+        RequirePlausible(engine, key, location);
         Span<byte> header = stackalloc byte[location.PayloadOffset];
         try
         {
@@ -220,6 +223,13 @@ public sealed class ExtentStore : IExtentStore
         foreach (DriveEngine engine in _all)
             worked |= engine.Step();
         return worked;
+    }
+
+    /// <summary>The numbers come from the index's database, which nothing but SQLite guards: they are checked before they size a buffer.</summary>
+    internal static void RequirePlausible(DriveEngine engine, FragmentKey key, FragmentLocation location)
+    {
+        if (location.PayloadOffset is < RecordHeader.FixedBytes or > RecordHeader.MaxBytes || location.Offset < VolumeFormat.PageBytes)
+            throw engine.Corrupt(key, location, $"the index places its payload {location.PayloadOffset} bytes behind {location.Offset}, which cannot be");
     }
 
     internal static void RequireRecordOf(DriveEngine engine, FragmentKey key, FragmentLocation location, in RecordHeader record, int lengthBytes)

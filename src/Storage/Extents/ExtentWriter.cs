@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Integrity;
@@ -6,8 +7,8 @@ using ObjectStore.Storage.Volumes;
 namespace ObjectStore.Storage.Extents;
 
 /// <summary>
-/// Cuts a stream into blocks. All blocks go through one volume writer in order, so the sync that the last one asks for covers those before it; a volume that
-/// was poisoned between them shows in its durable end.
+/// Cuts a stream into blocks. All blocks go through one volume writer, so the sync that the last one asks for covers those written before it; one more is asked for
+/// where a block came behind it. A volume that was poisoned between them shows in its durable end.
 /// </summary>
 internal sealed class ExtentWriter : IExtentWriter
 {
@@ -27,6 +28,7 @@ internal sealed class ExtentWriter : IExtentWriter
     private bool _completed;
     private bool _failed;
     private bool _disposed;
+    private Activity? _activity;
 
     public ExtentWriter(DriveEngine engine, ExtentDescriptor descriptor, long? expectedLengthBytes, StorageOptions options, AlignedBufferPool blockBuffers, AlignedBufferPool smallBuffers)
     {
@@ -38,6 +40,8 @@ internal sealed class ExtentWriter : IExtentWriter
         _smallBuffers = smallBuffers;
         _pool = expectedLengthBytes is { } expected && expected <= PayloadRoom(smallBuffers) ? smallBuffers : blockBuffers;
         _buffer = _pool.Rent();
+        if (_pool == blockBuffers)
+            _activity = StorageActivities.StartWrite(descriptor.Id);
     }
 
     public long LengthBytes { get; private set; }
@@ -78,6 +82,11 @@ internal sealed class ExtentWriter : IExtentWriter
                 await SubmitSyncAsync(cancellationToken).ConfigureAwait(false);
             while (_inFlight.Count > 0)
                 await SettleOldestAsync().ConfigureAwait(false);
+
+            // Where the queue was full, a block may have been admitted before the last one and yet have been enqueued after it, so that the sync did not cover it.
+            // All of them are in the volume now: one more sync does.
+            if (_written.Any(item => !item.Ticket.IsDurable && item.Ticket.Volume!.State != Index.VolumeState.Poisoned))
+                await SubmitSyncAsync(cancellationToken).ConfigureAwait(false);
             foreach ((_, WriteTicket ticket) in _written)
             {
                 if (!ticket.IsDurable)
@@ -114,6 +123,8 @@ internal sealed class ExtentWriter : IExtentWriter
             }
         }
 
+        _activity?.SetTag("objectstore.bytes", LengthBytes).SetStatus(_completed ? ActivityStatusCode.Ok : ActivityStatusCode.Error).Dispose();
+        _activity = null;
         if (!_completed)
             Abandon();
     }

@@ -20,14 +20,19 @@ internal sealed class DriveIndex : IDisposable
     private readonly long _flushBytes;
     private readonly Lock _state = new();
     private readonly Lock _flush = new();
-    private readonly ManualResetEventSlim _room = new(true);
+    private readonly object _room = new();
     private readonly Dictionary<(long Volume, long Target), long> _tombstoneTargets;
     private readonly HashSet<(long Volume, long Target)> _dirtyTargets = [];
     private volatile ConcurrentDictionary<FragmentKey, FragmentLocation?> _current = new();
     private volatile FlushBatch? _flushing;
     private long _entries;
     private long _bytesSinceFlush;
+    private long _removals; // counts what has been struck out, so that a reader knows that what it puts into the cache may be out of date
+    private long _failures; // guarded by _room
     private Exception? _lastFailure;
+    private Exception? _lookupFailure; // guarded by _state: not yet reported
+    private volatile bool _rebuildDue;
+    private volatile bool _rebuildMarked;
 
     public DriveIndex(IDrive drive, Guid driveId, StorageOptions options, IStorageEvents events, IndexDatabase database)
     {
@@ -52,6 +57,8 @@ internal sealed class DriveIndex : IDisposable
 
     public bool TryGet(FragmentKey key, out FragmentLocation location)
     {
+        long removals = Volatile.Read(ref _removals);
+
         // From newest to oldest. A flush moves entries only downwards and drops its table last, so none is missed on the way.
         if (_current.TryGetValue(key, out FragmentLocation? entry) || (_flushing?.Changes.TryGetValue(key, out entry) ?? false))
         {
@@ -59,12 +66,29 @@ internal sealed class DriveIndex : IDisposable
             return entry is not null;
         }
 
-        if (_cache.TryGet(key, out location))
-            return true;
-        if (!_database.TryGet(key, out location))
-            return false;
-        _cache.Add(key, location);
+        if (!_cache.TryGet(key, out location))
+        {
+            if (!_database.TryGet(key, out location))
+                return false;
+            _cache.Add(key, location);
+        }
+
+        // Struck out meanwhile, perhaps this very key: the cache must not bring it back. (A hit moves an old entry to the young ones, which is an addition too.)
+        if (Volatile.Read(ref _removals) != removals)
+            _cache.Remove(key);
         return true;
+    }
+
+    /// <summary>What is true now, past the cache. For accounting; the caller holds the state lock.</summary>
+    private bool TryGetExact(FragmentKey key, out FragmentLocation location)
+    {
+        if (_current.TryGetValue(key, out FragmentLocation? entry) || (_flushing?.Changes.TryGetValue(key, out entry) ?? false))
+        {
+            location = entry.GetValueOrDefault();
+            return entry is not null;
+        }
+
+        return _database.TryGet(key, out location);
     }
 
     public void Forget(FragmentKey key) => _cache.Remove(key);
@@ -75,32 +99,47 @@ internal sealed class DriveIndex : IDisposable
     /// </summary>
     public Exception? WaitForRoom()
     {
-        if (Volatile.Read(ref _entries) < 4L * _flushEntries)
+        if (HasRoom())
             return null;
-        _room.Reset();
+        long failures;
+        lock (_room)
+            failures = _failures;
         WorkDue();
-        if (Volatile.Read(ref _entries) < 4L * _flushEntries)
+        lock (_room)
+        {
+            while (!HasRoom())
+            {
+                if (_failures != failures)
+                    return _lastFailure;
+                Monitor.Wait(_room);
+            }
+
             return null;
-        _room.Wait();
-        return Volatile.Read(ref _lastFailure);
+        }
     }
+
+    private bool HasRoom() => Volatile.Read(ref _entries) < 4L * _flushEntries;
 
     /// <summary>Takes in what has just been synced: all of the volume's records below <paramref name="durableEnd"/>.</summary>
     public void Apply(Volume volume, List<PendingRecord> records, long durableEnd, ulong checksum, long sequence)
     {
         bool emptied = false;
+        Exception? failure;
         lock (_state)
         {
             foreach (PendingRecord record in records)
-                emptied |= record.Tombstones is null ? ApplyFragment(volume, record) : ApplyTombstones(volume, record);
+                emptied |= record.Tombstones is null ? ApplyFragment(volume, record) : ApplyTombstones(volume, record, recovering: false);
             _bytesSinceFlush += durableEnd - volume.CompleteBelow;
             volume.CompleteBelow = durableEnd;
             volume.CompleteChecksum = checksum;
             volume.CompleteSequence = sequence;
             volume.Dirty = true;
             volume.DurableEnd = durableEnd;
+            (failure, _lookupFailure) = (_lookupFailure, null);
         }
 
+        if (failure is not null)
+            ReportFault(failure);
         if (emptied || FlushDue)
             WorkDue();
     }
@@ -125,7 +164,7 @@ internal sealed class DriveIndex : IDisposable
         lock (_state)
         {
             foreach ((Volume volume, PendingRecord record) in tombstones)
-                ApplyTombstones(volume, record);
+                ApplyTombstones(volume, record, recovering: true);
             foreach ((Volume volume, long end, ulong checksum, long sequence) in ends)
             {
                 volume.CompleteBelow = end;
@@ -150,7 +189,7 @@ internal sealed class DriveIndex : IDisposable
                     _tombstoneTargets.Remove(key);
             }
 
-            _database.Apply([], [], [], [volumeId], durable: false);
+            _database.Apply([], [], [], [volumeId], durable: true);
         }
     }
 
@@ -170,8 +209,17 @@ internal sealed class DriveIndex : IDisposable
         }
         catch (Exception e) when (e is IOException or StorageException)
         {
-            Volatile.Write(ref _lastFailure, e);
-            _room.Set();
+            if (e is IndexDamagedException)
+                _rebuildDue = true;
+            lock (_room)
+            {
+                _lastFailure = e;
+                _failures++;
+                Monitor.PulseAll(_room);
+            }
+
+            if (_rebuildDue)
+                TryMarkForRebuild();
             _events.IndexWriteFailed(_driveId, e);
             return false;
         }
@@ -181,6 +229,9 @@ internal sealed class DriveIndex : IDisposable
     {
         lock (_flush)
         {
+            // A checkpoint says that all below it has been applied. That is not so any more: the next start must not believe it.
+            if (_rebuildDue && !TryMarkForRebuild())
+                throw new IOException("The index has missed changes and cannot be marked for a rebuild.");
             if (_flushing is not null)
                 Write(_flushing, durable);
             FlushBatch batch;
@@ -205,6 +256,8 @@ internal sealed class DriveIndex : IDisposable
                 _bytesSinceFlush = 0;
             }
 
+            lock (_room)
+                Monitor.PulseAll(_room);
             Write(batch, durable);
         }
     }
@@ -235,7 +288,7 @@ internal sealed class DriveIndex : IDisposable
                     }
                 }
 
-                _database.Apply([], [], [], [volume.Id], durable: false);
+                _database.Apply([], [], [], [volume.Id], durable: true);
                 long freed = volume.File.LengthBytes;
                 volume.Dispose();
                 _events.VolumeDeleted(_driveId, volume.Id, freed);
@@ -262,7 +315,6 @@ internal sealed class DriveIndex : IDisposable
     public void Dispose()
     {
         _database.Dispose();
-        _room.Dispose();
     }
 
     private static VolumeRow RowOf(Volume volume, VolumeState state)
@@ -293,17 +345,34 @@ internal sealed class DriveIndex : IDisposable
         return false;
     }
 
-    private bool ApplyTombstones(Volume volume, PendingRecord record)
+    /// <summary>
+    /// The records are synced, whatever the index makes of them. Where it cannot say what a tombstone takes away, the entry stays, so that nothing alive is
+    /// counted as gone, and the index is rebuilt at the next start; in recovery that happens at once.
+    /// </summary>
+    private bool ApplyTombstones(Volume volume, PendingRecord record, bool recovering)
     {
         bool emptied = false;
         volume.RecordBytes += record.RecordBytes;
         foreach (TombstoneEntry entry in record.Tombstones!)
         {
-            // Deleted before, or never acknowledged: nothing to take away, and nothing to count twice.
-            if (!TryGet(entry.Key, out FragmentLocation location) || location.VolumeId != entry.VolumeId || location.Offset != entry.Offset)
+            FragmentLocation location;
+            try
+            {
+                // Deleted before, or never acknowledged: nothing to take away, and nothing to count twice.
+                if (!TryGetExact(entry.Key, out location) || location.VolumeId != entry.VolumeId || location.Offset != entry.Offset)
+                    continue;
+            }
+            catch (Exception e) when (!recovering && (e is IOException or IndexDamagedException))
+            {
+                _lookupFailure = e;
+                _rebuildDue = true;
+                CountTarget(volume, entry);
                 continue;
+            }
+
             _current[entry.Key] = null;
             _entries++;
+            Interlocked.Increment(ref _removals);
             _cache.Remove(entry.Key);
             if (Volumes.TryGetValue(entry.VolumeId, out Volume? target))
             {
@@ -313,14 +382,19 @@ internal sealed class DriveIndex : IDisposable
                 emptied |= target.LiveFragments == 0;
             }
 
-            if (entry.VolumeId == volume.Id)
-                continue;
-            (long, long) pair = (volume.Id, entry.VolumeId);
-            _tombstoneTargets[pair] = _tombstoneTargets.GetValueOrDefault(pair) + 1;
-            _dirtyTargets.Add(pair);
+            CountTarget(volume, entry);
         }
 
         return emptied;
+    }
+
+    private void CountTarget(Volume volume, TombstoneEntry entry)
+    {
+        if (entry.VolumeId == volume.Id)
+            return;
+        (long, long) pair = (volume.Id, entry.VolumeId);
+        _tombstoneTargets[pair] = _tombstoneTargets.GetValueOrDefault(pair) + 1;
+        _dirtyTargets.Add(pair);
     }
 
     private void Write(FlushBatch batch, bool durable)
@@ -335,8 +409,28 @@ internal sealed class DriveIndex : IDisposable
         }
 
         _flushing = null;
-        Volatile.Write(ref _lastFailure, null);
-        _room.Set();
+    }
+
+    private void ReportFault(Exception cause)
+    {
+        TryMarkForRebuild();
+        _events.IndexWriteFailed(_driveId, cause);
+    }
+
+    private bool TryMarkForRebuild()
+    {
+        if (_rebuildMarked)
+            return true;
+        try
+        {
+            IndexDatabase.MarkForRebuild(_drive.IndexPath);
+            _rebuildMarked = true;
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
     }
 
     private sealed record FlushBatch(ConcurrentDictionary<FragmentKey, FragmentLocation?> Changes, List<VolumeRow> Rows, List<KeyValuePair<(long, long), long>> TombstoneTargets);

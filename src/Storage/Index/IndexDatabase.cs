@@ -30,6 +30,7 @@ internal sealed class IndexDamagedException(string message) : StorageException(m
 internal sealed class IndexDatabase : IDisposable
 {
     private const int SchemaVersion = 1;
+    private const string RebuildSuffix = "-rebuild";
     private readonly string? _path;
     private readonly sqlite3 _writer;
     private readonly ConcurrentBag<Reader> _readers = [];
@@ -38,6 +39,9 @@ internal sealed class IndexDatabase : IDisposable
     private readonly sqlite3_stmt _upsertVolume;
     private readonly byte[] _key = new byte[FragmentKey.SizeBytes];
     private readonly Lock _memoryLock = new();
+
+    /// <summary>Called after each look-up. What it throws is what the look-up throws. For tests.</summary>
+    internal Action? AfterRead { get; set; }
 
     static IndexDatabase()
     {
@@ -59,6 +63,8 @@ internal sealed class IndexDatabase : IDisposable
     /// <exception cref="IndexDamagedException">It is not an index of this drive, or is damaged: delete it and rebuild.</exception>
     public static IndexDatabase Open(string? path, Guid driveId, out bool created)
     {
+        if (path is not null && File.Exists(path + RebuildSuffix))
+            throw new IndexDamagedException($"The index '{path}' has missed changes after a fault.");
         created = path is null || !File.Exists(path) || new FileInfo(path).Length == 0;
         int result = raw.sqlite3_open_v2(path ?? ":memory:", out sqlite3 connection, raw.SQLITE_OPEN_READWRITE | raw.SQLITE_OPEN_CREATE | raw.SQLITE_OPEN_NOMUTEX, null);
         try
@@ -103,6 +109,17 @@ internal sealed class IndexDatabase : IDisposable
         File.Delete(path);
         File.Delete(path + "-wal");
         File.Delete(path + "-shm");
+        File.Delete(path + RebuildSuffix); // last: a crash before it deletes again
+    }
+
+    /// <summary>Makes the next <see cref="Open"/> find the database damaged, in a file beside it, since the database itself may not be writable.</summary>
+    public static void MarkForRebuild(string? path)
+    {
+        if (path is null)
+            return;
+        using (Microsoft.Win32.SafeHandles.SafeFileHandle file = File.OpenHandle(path + RebuildSuffix, FileMode.OpenOrCreate, FileAccess.Write))
+            RandomAccess.FlushToDisk(file);
+        Drives.DirectorySync.Sync(Path.GetDirectoryName(path)!);
     }
 
     /// <summary>Thread-safe.</summary>
@@ -116,9 +133,16 @@ internal sealed class IndexDatabase : IDisposable
         }
 
         Reader reader = GetReader();
-        bool found = reader.TryGet(key, out location);
-        _readers.Add(reader);
-        return found;
+        try
+        {
+            bool found = reader.TryGet(key, out location);
+            AfterRead?.Invoke();
+            return found;
+        }
+        finally
+        {
+            _readers.Add(reader);
+        }
     }
 
     public List<VolumeRow> ReadVolumes()
@@ -254,7 +278,7 @@ internal sealed class IndexDatabase : IDisposable
         int result = raw.sqlite3_open_v2(_path, out sqlite3 connection, raw.SQLITE_OPEN_READONLY | raw.SQLITE_OPEN_NOMUTEX, null);
         Check(connection, result);
         Execute(connection, "PRAGMA cache_size=-4096");
-        Execute(connection, "PRAGMA mmap_size=268435456");
+        Execute(connection, "PRAGMA mmap_size=0"); // a bad sector under a mapping is a SIGBUS, which ends the process; a failed read is an error code
         return new Reader(connection, owned: true);
     }
 

@@ -6,7 +6,7 @@ using ObjectStore.Storage.Volumes;
 namespace ObjectStore.Storage.Recovery;
 
 /// <param name="EndOffset">Where the log ends: page-aligned, after the last record kept.</param>
-/// <param name="TornBytes">Bytes after the end that were written but never synced.</param>
+/// <param name="TornBytes">Bytes after the end that are no intact record.</param>
 /// <param name="Sealed">A footer ends the volume.</param>
 internal sealed record ScanResult(long EndOffset, long Sequence, long Records, long TornBytes, bool Sealed, IReadOnlyList<(long Offset, long LengthBytes)> CorruptRegions);
 
@@ -14,9 +14,9 @@ internal sealed record ScanResult(long EndOffset, long Sequence, long Records, l
 /// Reads a volume's records from a checkpoint to its end, verifying headers and payloads.
 ///
 /// A record is only believed where it says it is: volume id, generation and its own offset must match, so neither stale bytes nor a copy of a volume stored as
-/// an object is taken for one. Damage is told from a torn end by DurableBelow: whatever lies below the highest DurableBelow seen had been synced, so
-/// bytes there that are no record are corruption, reported and stepped over. Above it nothing was acknowledged by this volume's
-/// log, and the log ends at the first byte that is not sound.
+/// an object is taken for one. Whatever lies below the highest DurableBelow seen had been synced, so bytes there that are no record are corruption, reported and
+/// stepped over. The last batch synced has nothing behind it that says so: therefore every intact record is kept, also behind a gap, which is reported too. Where it was
+/// never acknowledged it is only an orphan. What follows the last intact record is a torn end, and the log ends before it.
 /// </summary>
 internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, AlignedBuffer window)
 {
@@ -42,6 +42,8 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             {
                 bool intact = PayloadIsIntact(record, bytes);
                 durableBelow = Math.Max(durableBelow, record.DurableBelow);
+                if (intact)
+                    durableBelow = Math.Max(durableBelow, position + record.RecordBytes); // may have been acknowledged, and so may all before it
                 while (waiting.TryPeek(out (PendingRecord, RecordHeader Header, bool) oldest) && oldest.Header.Offset < durableBelow)
                     Keep(waiting.Dequeue());
                 waiting.Enqueue((ToPending(record, bytes, intact), record, intact));
@@ -67,23 +69,14 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             position = next;
         }
 
-        long torn = long.MaxValue;
+        // What still waits is not intact and has nothing intact behind it: torn.
+        while (waiting.TryPeek(out (PendingRecord, RecordHeader Header, bool) oldest) && oldest.Header.Offset < durableBelow)
+            Keep(waiting.Dequeue());
         var corrupt = new List<(long, long)>();
         foreach ((long gapStart, long gapEnd) in gaps)
         {
             if (gapStart < durableBelow)
                 corrupt.Add((gapStart, gapEnd - gapStart));
-            else
-                torn = Math.Min(torn, gapStart);
-        }
-
-        while (waiting.TryDequeue(out (PendingRecord Record, RecordHeader Header, bool Intact) item))
-        {
-            if (item.Header.Offset >= durableBelow && !item.Intact)
-                torn = Math.Min(torn, item.Header.Offset);
-            if (item.Header.Offset >= torn)
-                break;
-            Keep(item);
         }
 
         // Synced bytes after the last record kept may only be padding or damage; the log never grows over them.

@@ -11,6 +11,9 @@ internal sealed class FaultPlan
     /// <summary>Power is cut before this operation (writes, syncs, creations, deletions, truncations count); null never.</summary>
     public long? PowerCutBeforeOperation { get; set; }
 
+    /// <summary>The file is made, but the sync of the folder fails.</summary>
+    public double CreateErrorProbability { get; set; }
+
     public double WriteErrorProbability { get; set; }
     public double SyncErrorProbability { get; set; }
     public double ReadErrorProbability { get; set; }
@@ -56,6 +59,8 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
             throw new NoSpaceException("simulated ENOSPC");
         var file = new SimulatedFile(this, sizeBytes);
         _files.Add(volumeId, file);
+        if (Chance(Faults.CreateErrorProbability))
+            throw new IOException("simulated EIO on the sync of the folder");
         return file;
     }
 

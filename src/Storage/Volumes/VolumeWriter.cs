@@ -49,6 +49,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private readonly List<WriteRequest> _batch = [];
     private List<WriteRequest> _pending = [];
     private List<WriteRequest> _taken = [];
+    private int _finished; // of the requests taken, in order
     private bool _closing;
     private Volume? _volume;
 
@@ -182,14 +183,51 @@ internal sealed unsafe class VolumeWriter : IDisposable
                 (_pending, _taken) = (_taken, _pending);
             }
 
-            Process(_taken);
+            try
+            {
+                Process(_taken);
+            }
+            catch (Exception e)
+            {
+                FailTaken(e);
+            }
+
             _taken.Clear();
         }
+    }
+
+    /// <summary>
+    /// Something that no failure model names went wrong. What the volume holds is not known any more, so it is poisoned; the callers are told, and the thread goes on.
+    /// </summary>
+    private void FailTaken(Exception cause)
+    {
+        Exception failure;
+        if (_volume is { } volume)
+        {
+            try
+            {
+                failure = Poison(volume, cause);
+            }
+            catch (Exception e)
+            {
+                // The host's handler of the event threw.
+                failure = new VolumePoisonedException(_source.DriveId, volume.Id, new AggregateException(cause, e));
+            }
+        }
+        else
+        {
+            failure = new VolumeWriterException(_source.DriveId, cause);
+        }
+
+        _batch.Clear();
+        while (_finished < _taken.Count)
+            Finish(_taken[_finished], failure);
     }
 
     private void Process(List<WriteRequest> requests)
     {
         int next = 0;
+        _finished = 0;
         while (next < requests.Count)
         {
             if (_index.WaitForRoom() is { } failure)
@@ -229,9 +267,11 @@ internal sealed unsafe class VolumeWriter : IDisposable
             int bytes = request.AppendBytes;
             if (bytes > 0)
             {
+                if (volume is null)
+                    break; // The head was only a sync, for which no volume is opened.
                 bool block = request.Kind == RequestKind.BlockFragment;
                 long at = block ? VolumeFormat.AlignToPage(cursor) : cursor;
-                if (VolumeFormat.AlignToPage(at + bytes) + TailBytes > volume!.Header.CapacityBytes || at + bytes - start > MaxBatchBytes
+                if (VolumeFormat.AlignToPage(at + bytes) + TailBytes > volume.Header.CapacityBytes || at + bytes - start > MaxBatchBytes
                     || (!block && staged + bytes + VolumeFormat.PageBytes > StagingBytes))
                     break;
                 if (block)
@@ -419,7 +459,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             // The new one first: on a full drive the old one stays open and takes what still fits.
             volume = _source.TakeVolume(bytes, forDeletes: request.Kind == RequestKind.Tombstone);
         }
-        catch (Exception e) when (e is StorageException or IOException)
+        catch (Exception e) when (e is StorageException or IOException or UnauthorizedAccessException)
         {
             refusal = e;
             return false;
@@ -470,7 +510,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         }
     }
 
-    private VolumePoisonedException Poison(Volume volume, IOException cause)
+    private VolumePoisonedException Poison(Volume volume, Exception cause)
     {
         volume.Pending.Clear();
         volume.State = VolumeState.Poisoned;
@@ -491,6 +531,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
 
     private void Finish(WriteRequest request, Exception? failure)
     {
+        _finished++;
         Budget.Release(request.CostBytes);
         if (failure is null)
             request.Complete();

@@ -1,6 +1,9 @@
+using System.Diagnostics;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Tests.Simulation;
+using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Tests.Extents;
 
@@ -137,6 +140,101 @@ public sealed class ExtentStoreTests : IDisposable
     }
 
     [Fact]
+    public async Task Readers_BeyondTheBound_WaitForABuffer_AndCanBeCancelled()
+    {
+        await using ExtentStore store = await Open(readBufferBytes: 2 << 20);
+        byte[] bytes = FaultTests.Bytes(_random, 1 << 20);
+        ExtentLayout layout = await store.WriteAsync(FaultTests.Descriptor(store), bytes, Stop);
+        IExtentReader first = store.OpenRead(layout, 0, bytes.Length);
+        await using IExtentReader second = store.OpenRead(layout, 0, bytes.Length);
+        await using IExtentReader third = store.OpenRead(layout, 1, 100);
+        Assert.True((await first.ReadNextAsync(Stop)).Span.SequenceEqual(bytes));
+        using var cancellation = new CancellationTokenSource();
+        Task<int> cancelled = third.ReadAsync(new byte[100], cancellation.Token).AsTask();
+        Task<ReadOnlyMemory<byte>> waiting = second.ReadNextAsync(Stop).AsTask();
+        Assert.False(waiting.IsCompleted);
+        Assert.False(cancelled.IsCompleted);
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => cancelled);
+        Assert.False(waiting.IsCompleted);
+        await first.DisposeAsync();
+        Assert.True((await waiting).Span.SequenceEqual(bytes));
+        await second.DisposeAsync();
+        var part = new byte[100];
+        Assert.Equal(100, await third.ReadAsync(part, Stop));
+        Assert.Equal(bytes[1..101], part);
+    }
+
+    [Fact]
+    public async Task Location_ThatCannotBe_IsCorrupt()
+    {
+        ExtentLayout[] layouts = new ExtentLayout[3];
+        Guid driveId;
+        await using (ExtentStore store = await Open())
+        {
+            for (int i = 0; i < layouts.Length; i++)
+                layouts[i] = await store.WriteAsync(FaultTests.Descriptor(store), new byte[1000], Stop);
+            driveId = store.Engines[0].DriveId;
+        }
+
+        using (IndexDatabase database = IndexDatabase.Open(Path.Combine(_folder.Path, "index.db"), driveId, out _))
+        {
+            int[] offsets = [int.MaxValue, -1, 4097];
+            for (int i = 0; i < layouts.Length; i++)
+            {
+                var key = new FragmentKey(layouts[i].Id, 0, 0);
+                Assert.True(database.TryGet(key, out FragmentLocation location));
+                database.Apply([KeyValuePair.Create(key, (FragmentLocation?)(location with { PayloadOffset = offsets[i] }))], [], [], [], durable: true);
+            }
+        }
+
+        await using ExtentStore again = await Open();
+        foreach (ExtentLayout layout in layouts)
+        {
+            Assert.Throws<FragmentCorruptException>(() => again.TryReadSmall(layout, new byte[1000]));
+            await Assert.ThrowsAsync<FragmentCorruptException>(() => Read(again, layout, 0, 1000, 0));
+        }
+    }
+
+    [Fact]
+    public async Task Statistics_OfADriveThatIsGone_SayUnavailable()
+    {
+        var options = new StorageOptions { DrivePaths = [Path.Combine(_folder.Path, "deep", "drive")], VolumeSizeBytes = 8 << 20, HeadroomBytes = 0 };
+        await using ExtentStore store = await ExtentStore.OpenAsync(options, TimeProvider.System, Random64, cancellationToken: Stop);
+        Assert.Equal(DriveState.Healthy, store.GetStatistics()[0].State);
+        string folder = options.DrivePaths[0];
+        Directory.Move(folder, folder + "-moved");
+        DriveStatistics statistics = store.GetStatistics()[0];
+        Assert.Equal((DriveState.Unavailable, 0L, 0L), (statistics.State, statistics.CapacityBytes, statistics.FreeBytes));
+        Directory.Move(folder + "-moved", folder);
+        Assert.Equal(DriveState.Healthy, store.GetStatistics()[0].State);
+    }
+
+    [Fact]
+    public async Task LargeWritesReadsAndRecovery_AreTraced()
+    {
+        var names = new System.Collections.Concurrent.ConcurrentBag<(string Name, string? Of)>();
+        string drive = Path.Combine(_folder.Path, "traced");
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == "ObjectStore.Storage",
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllData,
+            ActivityStopped = activity => names.Add((activity.OperationName, (activity.GetTagItem("objectstore.extent") ?? activity.GetTagItem("objectstore.path")) as string)),
+        };
+        ActivitySource.AddActivityListener(listener);
+        var options = new StorageOptions { DrivePaths = [drive], VolumeSizeBytes = 8 << 20, HeadroomBytes = 0 };
+        await using ExtentStore store = await ExtentStore.OpenAsync(options, TimeProvider.System, Random64, cancellationToken: Stop);
+        ExtentLayout layout = await store.WriteAsync(FaultTests.Descriptor(store), new byte[1 << 20], Stop);
+        await Read(store, layout, 0, 1 << 20, 0);
+        ExtentLayout small = await store.WriteAsync(FaultTests.Descriptor(store), new byte[100], Stop);
+        await Read(store, small, 0, 100, 0);
+        Assert.Null(Activity.Current);
+        string extent = layout.Id.ToString();
+        (string, string?)[] own = [.. names.Where(item => item.Of == drive || item.Of == extent || item.Of == small.Id.ToString()).OrderBy(item => item.Name)];
+        Assert.Equal([("storage.read", extent), ("storage.recovery", drive), ("storage.write", extent)], own);
+    }
+
+    [Fact]
     public void Options_OutOfRange_NameTheSetting()
         => Assert.Equal("BlockSizeBytes", Assert.Throws<StorageOptionsException>(() => new StorageOptions { DrivePaths = ["x"], BlockSizeBytes = 5 }.Validate()).Setting);
 
@@ -191,8 +289,10 @@ public sealed class ExtentStoreTests : IDisposable
         return bytes;
     }
 
-    private Task<ExtentStore> Open()
-        => ExtentStore.OpenAsync(new StorageOptions { DrivePaths = [_folder.Path], VolumeSizeBytes = 8 << 20, HeadroomBytes = 0 }, TimeProvider.System, Random64, _events, Stop);
+    private Task<ExtentStore> Open() => Open(256 << 20);
+
+    private Task<ExtentStore> Open(long readBufferBytes)
+        => ExtentStore.OpenAsync(new StorageOptions { DrivePaths = [_folder.Path], VolumeSizeBytes = 8 << 20, HeadroomBytes = 0, ReadBufferBytes = readBufferBytes }, TimeProvider.System, Random64, _events, Stop);
 
     private ulong Random64()
     {

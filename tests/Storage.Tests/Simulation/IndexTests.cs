@@ -1,0 +1,66 @@
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Index;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Tests.Simulation;
+
+public sealed class IndexTests
+{
+    [Fact]
+    public async Task Reader_ThatLosesTheRaceWithADelete_DoesNotBringTheLocationBack()
+    {
+        using var simulation = new SimulatedStore(41);
+        DriveEngine engine = simulation.Store.Engines[0];
+        ExtentLayout layout = await simulation.Write(new byte[1000]);
+        ExtentLayout other = await simulation.Write(new byte[1000]);
+        var key = new FragmentKey(layout.Id, 0, 0);
+        Assert.True(engine.TryLocate(key, out FragmentLocation location, out Volume volume));
+        engine.Maintain();
+        engine.Index.Forget(key);
+
+        // The delete comes between the reader's look into the database and its addition to the cache.
+        engine.Index.Database.AfterRead = () =>
+        {
+            engine.Index.Database.AfterRead = null;
+            simulation.Delete(layout).GetAwaiter().GetResult();
+            engine.Maintain();
+        };
+        engine.Index.TryGet(key, out _);
+        Assert.Null(engine.Index.Database.AfterRead);
+        Assert.False(engine.Index.TryGet(key, out _));
+        Assert.Equal(1, volume.LiveFragments);
+
+        // Nor does another tombstone for the same record count again.
+        await simulation.Finish(engine.SubmitAsync(engine.PickWriter(), engine.NewTombstone(layout.Id, [new TombstoneEntry(key, location.VolumeId, location.Offset)], needsSync: true), CancellationToken.None));
+        Assert.Equal(1, volume.LiveFragments);
+        Assert.Equal(1000, (await simulation.Read(other)).Length);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task IndexFault_InADelete_LeavesTheVolumeAlone_AndTheNextStartRebuilds(bool damaged)
+    {
+        using var simulation = new SimulatedStore(42);
+        DriveEngine engine = simulation.Store.Engines[0];
+        ExtentLayout deleted = await simulation.Write(new byte[1000]);
+        byte[] bytes = FaultTests.Bytes(new Random(42), 1000);
+        ExtentLayout kept = await simulation.Write(bytes);
+        engine.Maintain();
+        engine.Index.Database.AfterRead = () => throw (damaged ? new IndexDamagedException("simulated damage") : new IOException("simulated SQLITE_IOERR"));
+        await simulation.Delete(deleted);
+        engine.Index.Database.AfterRead = null;
+        Assert.Equal(1, simulation.Events.IndexFailures);
+        Assert.Equal(0, simulation.Events.Poisoned);
+        await simulation.Write(new byte[1000]);
+
+        await simulation.Restart(loseIndex: false);
+        Assert.Equal(1, simulation.Events.Rebuilds);
+        await Assert.ThrowsAsync<FragmentMissingException>(() => simulation.Read(deleted));
+        Assert.Equal(bytes, await simulation.Read(kept));
+        Assert.Equal(2, simulation.Store.GetStatistics()[0].LiveFragments);
+        await simulation.Restart(loseIndex: false);
+        Assert.Equal(1, simulation.Events.Rebuilds);
+    }
+}

@@ -1,0 +1,93 @@
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Simulation;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Tests.Simulation;
+
+public sealed class WriterTests
+{
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task SyncOnly_BeforeThereIsAVolume_DoesNotHarmTheWriteBehindIt()
+    {
+        using var simulation = new SimulatedStore(21);
+        DriveEngine engine = simulation.Store.Engines[0];
+        WriteRequest sync = engine.NewRequest(RequestKind.SyncOnly, null, default, 0, default, null, 0, [], needsSync: true);
+        Task<WriteTicket> synced = engine.SubmitAsync(engine.PickWriter(), sync, Stop).AsTask();
+        byte[] bytes = FaultTests.Bytes(new Random(21), 1000);
+        Task<ExtentLayout> written = simulation.Store.WriteAsync(FaultTests.Descriptor(simulation.Store), bytes, Stop).AsTask();
+        simulation.Pump(written);
+        await synced;
+        Assert.Equal(bytes, await simulation.Read(await written));
+    }
+
+    [Fact]
+    public async Task UnforeseenFault_OnTheWriterThread_FailsTheWritesAndNotTheProcess()
+    {
+        using var folder = new TestFolder();
+        var drive = new SimulatedDrive(22, 64 << 20, Path.Combine(folder.Path, "index.db"));
+        var options = new StorageOptions { DrivePaths = ["simulated"], VolumeSizeBytes = 512 << 10, BlockSizeBytes = 64 << 10, WritersPerDrive = 1, HeadroomBytes = 0 };
+        var random = new Random(22);
+        ExtentStore store = ExtentStore.Open([drive], new EngineServices(options, TimeProvider.System, () => (ulong)random.NextInt64(), NoStorageEvents.Instance, Threaded: true));
+        await store.WriteAsync(FaultTests.Descriptor(store), new byte[1000], Stop);
+
+        // The simulated power cut is no IOException: the writer has no plan for it.
+        drive.Faults = new FaultPlan { PowerCutBeforeOperation = drive.Operations };
+        await Assert.ThrowsAsync<VolumePoisonedException>(() => store.WriteAsync(FaultTests.Descriptor(store), new byte[1000], Stop).AsTask());
+        await Assert.ThrowsAsync<VolumeWriterException>(() => store.WriteAsync(FaultTests.Descriptor(store), new byte[1000], Stop).AsTask());
+        drive.PowerCut();
+        ExtentLayout layout = await store.WriteAsync(FaultTests.Descriptor(store), new byte[1000], Stop);
+        Assert.Equal(1000, layout.LengthBytes);
+        Assert.Equal(1, store.GetStatistics()[0].PoisonedVolumes);
+        await store.DisposeAsync();
+    }
+
+    [Fact(Timeout = 120_000)]
+    public async Task Writers_ThatWaitForTheIndex_AreAllWoken()
+    {
+        using var folder = new TestFolder();
+        var options = new StorageOptions
+        {
+            DrivePaths = [folder.Path], VolumeSizeBytes = 16 << 20, WritersPerDrive = 4, HeadroomBytes = 0, IndexFlushEntries = 1, WriterQueueBytes = 2 << 20,
+            IndexFlushInterval = TimeSpan.FromHours(1), // no second chance: a wake-up that is lost is a hang
+        };
+        var random = new Random(24);
+        await using ExtentStore store = await ExtentStore.OpenAsync(options, TimeProvider.System, Random64, cancellationToken: Stop);
+        var bytes = new byte[100 << 10];
+        await Task.WhenAll(Enumerable.Range(0, 64).Select(_ => Task.Run(
+            async () =>
+            {
+                for (int i = 0; i < 12; i++)
+                    await store.WriteAsync(FaultTests.Descriptor(store), bytes, Stop);
+            },
+            Stop)));
+        Assert.Equal(64 * 12, store.GetStatistics()[0].LiveFragments);
+
+        ulong Random64()
+        {
+            lock (random)
+                return (ulong)random.NextInt64();
+        }
+    }
+
+    [Fact]
+    public async Task LargeUploads_ThroughAFullQueue_AllSucceed()
+    {
+        using var folder = new TestFolder();
+        var options = new StorageOptions { DrivePaths = [folder.Path], VolumeSizeBytes = 64 << 20, WriterQueueBytes = 2 << 20, WritersPerDrive = 1, HeadroomBytes = 0 };
+        var random = new Random(23);
+        await using ExtentStore store = await ExtentStore.OpenAsync(options, TimeProvider.System, Random64, cancellationToken: Stop);
+        var bytes = new byte[6 << 20];
+        for (int round = 0; round < 3; round++)
+            await Task.WhenAll(Enumerable.Range(0, 24).Select(_ => Task.Run(() => store.WriteAsync(FaultTests.Descriptor(store), bytes, Stop).AsTask(), Stop)));
+        Assert.Equal(3 * 24 * 6, store.GetStatistics()[0].LiveFragments);
+
+        ulong Random64()
+        {
+            lock (random)
+                return (ulong)random.NextInt64();
+        }
+    }
+}
