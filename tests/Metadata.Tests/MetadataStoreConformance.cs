@@ -265,6 +265,52 @@ public abstract partial class MetadataStoreConformance : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Put_RepeatedAfterItsVersionWasDeleted_IsRefusedAsItsBytesAreGarbage()
+    {
+        ObjectVersion first = Version(Extent(1), Extent(2));
+        await CommitAsync(Put("k", VersionId.None, first));
+        await CommitAsync(Delete("k", first.VersionId, first.VersionId));
+        Assert.Equal(new CommitResult(CommitStatus.Conflict, VersionId.None), await CommitAsync(Put("k", VersionId.None, first)));
+        Assert.Null(await Store.ReadNewestAsync(Bucket, "k"));
+        Assert.Empty(await KeysAsync());
+        IsGarbage(await GarbageAsync(), [.. first.Parts]);
+
+        // And where an older version is newest again.
+        ObjectVersion below = await PutNewAsync("v");
+        ObjectVersion above = Version(Extent());
+        await CommitAsync(Put("v", below.VersionId, above));
+        await CommitAsync(Delete("v", above.VersionId, above.VersionId));
+        Assert.Equal(new CommitResult(CommitStatus.Conflict, below.VersionId), await CommitAsync(Put("v", below.VersionId, above)));
+        Same(below, await Store.ReadNewestAsync(Bucket, "v"));
+    }
+
+    [Fact]
+    public async Task Put_OfAnExtentThatTheSameBatchMadeGarbage_IsRefusedAndTheOthersStand()
+    {
+        ObjectVersion first = await PutNewAsync("k");
+        ImmutableArray<CommitResult> results = await CommitAllAsync(
+            Delete("k", first.VersionId, first.VersionId), Put("k", VersionId.None, first), Put("other", VersionId.None, Version(Extent())));
+        Assert.Equal([CommitStatus.Committed, CommitStatus.Conflict, CommitStatus.Committed], results.Select(result => result.Status));
+        Assert.Equal(["other"], await KeysAsync());
+    }
+
+    [Fact]
+    public async Task Put_OfOneGarbageExtentAmongMany_IsRefusedUntilTheGarbageIsForgotten()
+    {
+        PartLayout garbage = Extent(2) with { ExtentHigh = ulong.MaxValue, ExtentLow = 1UL << 63 };
+        await Store.AddGarbageAsync([garbage, garbage], NotBefore);
+        ObjectVersion version = Version(Extent(1), garbage, Extent(3));
+        ImmutableArray<ExtentGarbage> listed = await Store.ListGarbageAsync(long.MaxValue, 10);
+        for (int forgotten = 0; forgotten < 2; forgotten++)
+        {
+            Assert.Equal(new CommitResult(CommitStatus.Conflict, VersionId.None), await CommitAsync(Put("k", VersionId.None, version)));
+            await Store.RemoveGarbageAsync([listed[forgotten].GarbageId]);
+        }
+
+        Assert.Equal(CommitStatus.Committed, (await CommitAsync(Put("k", VersionId.None, version))).Status);
+    }
+
+    [Fact]
     public async Task Put_WithoutRemove_KeepsBothVersions()
     {
         ObjectVersion first = await PutNewAsync("k");

@@ -70,6 +70,13 @@ internal sealed partial class WriterSession
             return new CommitResult(CommitStatus.NoSuchUpload, VersionId.None);
         }
 
+        // A version that was committed and removed since may come again, from a writer whose answer was lost. The compare does not see that where the newest
+        // is what it was before (nothing, on a key that was free), but the extents are then on their way out.
+        if (mutation.Insert is { } inserted && HoldsGarbage(inserted.Parts))
+        {
+            return new CommitResult(CommitStatus.Conflict, state.Newest);
+        }
+
         // From here on it writes.
         _kept.Clear();
         if (mutation.Insert is { } insert)

@@ -96,7 +96,7 @@ internal sealed partial class WriterSession
                 PartLayout part = MetadataRecords.DecodePart(record);
                 if (kept is null || !kept.Contains((part.ExtentHigh, part.ExtentLow)))
                 {
-                    InsertGarbage(record, garbageNotBeforeUnixMs);
+                    InsertGarbage(part, record, garbageNotBeforeUnixMs);
                 }
             }
         }
