@@ -590,6 +590,50 @@ public abstract partial class MetadataStoreConformance : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Complete_OfAPartThatIsNotRecordedSo_ChangesNothing()
+    {
+        UploadInfo upload = Upload(Bucket, "k");
+        await Store.CreateUploadAsync(upload);
+        PartLayout replaced = Extent(1);
+        PartLayout first = Extent(1);
+        PartLayout second = Extent(2);
+        foreach (PartLayout part in new[] { replaced, first, second })
+        {
+            await Store.PutPartAsync(upload.UploadId, new UploadPart(part, 1), NotBefore);
+        }
+
+        PartLayout[][] refused = [[replaced, second], [first with { PartNumber = 2 }], [first, second with { PartNumber = 3 }], [first, Extent(2)], [first, second, Extent(3)], [second, first]];
+        foreach (PartLayout[] parts in refused)
+        {
+            ObjectMutation complete = Put("k", VersionId.None, Version(parts) with { VersionId = upload.UploadId }) with { CompletesUpload = upload.UploadId };
+            Assert.Equal(CommitStatus.NoSuchUpload, (await CommitAsync(complete)).Status);
+        }
+
+        Assert.Null(await Store.ReadNewestAsync(Bucket, "k"));
+        Assert.Equal([first, second], (await Store.ListPartsAsync(upload.UploadId, 0, 10)).Select(part => part.Layout));
+        IsGarbage(await GarbageAsync(), replaced);
+        ObjectVersion whole = Version(first, second) with { VersionId = upload.UploadId };
+        Assert.Equal(CommitStatus.Committed, (await CommitAsync(Put("k", VersionId.None, whole) with { CompletesUpload = upload.UploadId })).Status);
+        IsGarbage(await GarbageAsync(), replaced);
+    }
+
+    [Fact]
+    public async Task Complete_OfAPartWhoseExtentBecameGarbageBefore_IsRefused()
+    {
+        UploadInfo upload = Upload(Bucket, "k");
+        await Store.CreateUploadAsync(upload);
+        PartLayout late = Extent(1);
+        foreach (PartLayout part in new[] { late, Extent(1), late })
+        {
+            await Store.PutPartAsync(upload.UploadId, new UploadPart(part, 1), NotBefore);
+        }
+
+        ObjectMutation complete = Put("k", VersionId.None, Version(late) with { VersionId = upload.UploadId }) with { CompletesUpload = upload.UploadId };
+        Assert.Equal(new CommitResult(CommitStatus.Conflict, VersionId.None), await CommitAsync(complete));
+        Assert.NotNull(await Store.GetUploadAsync(upload.UploadId));
+    }
+
+    [Fact]
     public async Task Complete_WhenItConflicts_LeavesTheUpload()
     {
         UploadInfo upload = Upload(Bucket, "k");

@@ -305,7 +305,7 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
 
         Upload? upload = null;
         if (mutation.CompletesUpload is { } uploadId
-            && (!_uploads.TryGetValue(uploadId, out upload) || upload.Info.Bucket != bucket.Info.Id || upload.Info.Key != mutation.Key))
+            && (!_uploads.TryGetValue(uploadId, out upload) || upload.Info.Bucket != bucket.Info.Id || upload.Info.Key != mutation.Key || !HoldsParts(upload, mutation.Insert?.Parts ?? [])))
             return new CommitResult(CommitStatus.NoSuchUpload, VersionId.None);
 
         if (mutation.Insert is { } inserted && inserted.Parts.Any(part => _garbageOf.ContainsKey((part.ExtentHigh, part.ExtentLow))))
@@ -411,6 +411,20 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
     {
         int order = KeyOrder.Instance.Compare(key, Encoding.UTF8.GetBytes(keyMarker));
         return order > 0 || (order == 0 && uploadIdMarker is { } marker && string.CompareOrdinal(id, marker.ToString()) > 0);
+    }
+
+    /// <summary>Whether each of the parts, in rising order, is the one that the upload has under its number.</summary>
+    private static bool HoldsParts(Upload upload, ImmutableArray<PartLayout> listed)
+    {
+        int last = 0;
+        foreach (PartLayout part in listed)
+        {
+            if (part.PartNumber <= last || !upload.Parts.TryGetValue(part.PartNumber, out UploadPart? recorded) || !IsSameExtent(recorded.Layout, part))
+                return false;
+            last = part.PartNumber;
+        }
+
+        return true;
     }
 
     private static bool IsSameExtent(PartLayout a, PartLayout b) => a.ExtentHigh == b.ExtentHigh && a.ExtentLow == b.ExtentLow;

@@ -105,7 +105,9 @@ public sealed partial class ObjectGrain(
                         return new PutResult(PutStatus.Committed, version);
                     case CommitStatus.NoSuchBucket:
                         return new PutResult(PutStatus.NoSuchBucket, null);
-                    case CommitStatus.NoSuchUpload when !attempts.AnswerWasLost:
+                    case CommitStatus.NoSuchUpload:
+                        // The version is not there, so a try whose answer was lost was not committed, or was and is gone again.
+                        attempts.Throw();
                         return new PutResult(PutStatus.NoSuchUpload, null);
                 }
 

@@ -65,7 +65,8 @@ internal sealed partial class WriterSession
                 : new CommitResult(CommitStatus.Conflict, state.Newest);
         }
 
-        if (mutation.CompletesUpload is VersionId completes && !UploadIsOf(completes, commit.Bucket, prepared.Key))
+        if (mutation.CompletesUpload is VersionId completes
+            && !(UploadIsOf(completes, commit.Bucket, prepared.Key) && ReadParts(completes, mutation.Insert?.Parts ?? [])))
         {
             return new CommitResult(CommitStatus.NoSuchUpload, VersionId.None);
         }
