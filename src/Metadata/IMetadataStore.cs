@@ -40,6 +40,11 @@ public interface IMetadataStore : IAsyncDisposable
     /// epoch is not the range's, or the range is gone, all entries say <see cref="CommitStatus.RangeMoved"/> (or
     /// <see cref="CommitStatus.NoSuchBucket"/>) and nothing is changed; otherwise each mutation stands or falls by itself.
     /// </summary>
+    /// <remarks>
+    /// A version is not inserted while any of its extents is garbage: <see cref="CommitStatus.Conflict"/> with the expected version as the newest,
+    /// which no other conflict has. Nor is one that completes an upload unless each of its parts, in rising order, is recorded with that number
+    /// and extent in the upload: <see cref="CommitStatus.NoSuchUpload"/>. In both cases the same mutation will not succeed later.
+    /// </remarks>
     ValueTask<ImmutableArray<CommitResult>> CommitAsync(RangeCommit commit, CancellationToken cancellationToken = default);
 
     /// <summary>Splits a range: see <see cref="IBucketIndexGrain.SplitAsync"/>. Null when the epoch is not the range's or the key is not inside it. Both halves get new epochs.</summary>

@@ -46,6 +46,32 @@ public sealed class MetadataBenchmarks(ITestOutputHelper output)
         }
     }
 
+    /// <summary>Every commit replaces a version, so each writes a row of garbage, with random extent ids.</summary>
+    [Theory(Explicit = true)]
+    [InlineData(32, 200_000)]
+    public async Task Replacements(int callers, int total)
+    {
+        await using TemporaryMetadataStore temporary = await OpenAsync();
+        SqliteMetadataStore store = temporary.Store;
+        BucketId bucket = (await store.CreateBucketAsync("b", "o", "r", 1)).Bucket.Id;
+        long epoch = (await store.AcquireRangeAsync(bucket, 1))!.Epoch;
+        long began = Stopwatch.GetTimestamp();
+        await Task.WhenAll(Enumerable.Range(0, callers).Select(caller => Task.Run(async () =>
+        {
+            var newest = new VersionId[100];
+            var random = new Random(caller);
+            for (int i = 0; i < total / callers; i++)
+            {
+                int key = i % newest.Length;
+                ObjectVersion version = Version(Extent() with { ExtentHigh = (ulong)random.NextInt64(), ExtentLow = (ulong)random.NextInt64() });
+                var result = await store.CommitAsync(new RangeCommit(bucket, 1, epoch, [Put($"{caller}/{key}", newest[key], version, newest[key].IsNone ? [] : [newest[key]])], 1));
+                Trace.Assert(result[0].Status == CommitStatus.Committed);
+                newest[key] = version.VersionId;
+            }
+        })));
+        output.WriteLine($"replacements callers={callers}: {total / Stopwatch.GetElapsedTime(began).TotalSeconds:n0}/s");
+    }
+
     [Fact(Explicit = true)]
     public async Task Reads()
     {

@@ -265,6 +265,52 @@ public abstract partial class MetadataStoreConformance : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Put_RepeatedAfterItsVersionWasDeleted_IsRefusedAsItsBytesAreGarbage()
+    {
+        ObjectVersion first = Version(Extent(1), Extent(2));
+        await CommitAsync(Put("k", VersionId.None, first));
+        await CommitAsync(Delete("k", first.VersionId, first.VersionId));
+        Assert.Equal(new CommitResult(CommitStatus.Conflict, VersionId.None), await CommitAsync(Put("k", VersionId.None, first)));
+        Assert.Null(await Store.ReadNewestAsync(Bucket, "k"));
+        Assert.Empty(await KeysAsync());
+        IsGarbage(await GarbageAsync(), [.. first.Parts]);
+
+        // And where an older version is newest again.
+        ObjectVersion below = await PutNewAsync("v");
+        ObjectVersion above = Version(Extent());
+        await CommitAsync(Put("v", below.VersionId, above));
+        await CommitAsync(Delete("v", above.VersionId, above.VersionId));
+        Assert.Equal(new CommitResult(CommitStatus.Conflict, below.VersionId), await CommitAsync(Put("v", below.VersionId, above)));
+        Same(below, await Store.ReadNewestAsync(Bucket, "v"));
+    }
+
+    [Fact]
+    public async Task Put_OfAnExtentThatTheSameBatchMadeGarbage_IsRefusedAndTheOthersStand()
+    {
+        ObjectVersion first = await PutNewAsync("k");
+        ImmutableArray<CommitResult> results = await CommitAllAsync(
+            Delete("k", first.VersionId, first.VersionId), Put("k", VersionId.None, first), Put("other", VersionId.None, Version(Extent())));
+        Assert.Equal([CommitStatus.Committed, CommitStatus.Conflict, CommitStatus.Committed], results.Select(result => result.Status));
+        Assert.Equal(["other"], await KeysAsync());
+    }
+
+    [Fact]
+    public async Task Put_OfOneGarbageExtentAmongMany_IsRefusedUntilTheGarbageIsForgotten()
+    {
+        PartLayout garbage = Extent(2) with { ExtentHigh = ulong.MaxValue, ExtentLow = 1UL << 63 };
+        await Store.AddGarbageAsync([garbage, garbage], NotBefore);
+        ObjectVersion version = Version(Extent(1), garbage, Extent(3));
+        ImmutableArray<ExtentGarbage> listed = await Store.ListGarbageAsync(long.MaxValue, 10);
+        for (int forgotten = 0; forgotten < 2; forgotten++)
+        {
+            Assert.Equal(new CommitResult(CommitStatus.Conflict, VersionId.None), await CommitAsync(Put("k", VersionId.None, version)));
+            await Store.RemoveGarbageAsync([listed[forgotten].GarbageId]);
+        }
+
+        Assert.Equal(CommitStatus.Committed, (await CommitAsync(Put("k", VersionId.None, version))).Status);
+    }
+
+    [Fact]
     public async Task Put_WithoutRemove_KeepsBothVersions()
     {
         ObjectVersion first = await PutNewAsync("k");
@@ -540,6 +586,50 @@ public abstract partial class MetadataStoreConformance : IAsyncLifetime
         Assert.Equal(CommitStatus.NoSuchUpload, (await CommitAsync(Put("k", VersionId.None, Version()) with { CompletesUpload = Id() })).Status);
         Assert.Equal(CommitStatus.NoSuchUpload, (await CommitAsync(Put("k", VersionId.None, Version()) with { CompletesUpload = upload.UploadId })).Status);
         Assert.Null(await Store.ReadNewestAsync(Bucket, "k"));
+        Assert.NotNull(await Store.GetUploadAsync(upload.UploadId));
+    }
+
+    [Fact]
+    public async Task Complete_OfAPartThatIsNotRecordedSo_ChangesNothing()
+    {
+        UploadInfo upload = Upload(Bucket, "k");
+        await Store.CreateUploadAsync(upload);
+        PartLayout replaced = Extent(1);
+        PartLayout first = Extent(1);
+        PartLayout second = Extent(2);
+        foreach (PartLayout part in new[] { replaced, first, second })
+        {
+            await Store.PutPartAsync(upload.UploadId, new UploadPart(part, 1), NotBefore);
+        }
+
+        PartLayout[][] refused = [[replaced, second], [first with { PartNumber = 2 }], [first, second with { PartNumber = 3 }], [first, Extent(2)], [first, second, Extent(3)], [second, first]];
+        foreach (PartLayout[] parts in refused)
+        {
+            ObjectMutation complete = Put("k", VersionId.None, Version(parts) with { VersionId = upload.UploadId }) with { CompletesUpload = upload.UploadId };
+            Assert.Equal(CommitStatus.NoSuchUpload, (await CommitAsync(complete)).Status);
+        }
+
+        Assert.Null(await Store.ReadNewestAsync(Bucket, "k"));
+        Assert.Equal([first, second], (await Store.ListPartsAsync(upload.UploadId, 0, 10)).Select(part => part.Layout));
+        IsGarbage(await GarbageAsync(), replaced);
+        ObjectVersion whole = Version(first, second) with { VersionId = upload.UploadId };
+        Assert.Equal(CommitStatus.Committed, (await CommitAsync(Put("k", VersionId.None, whole) with { CompletesUpload = upload.UploadId })).Status);
+        IsGarbage(await GarbageAsync(), replaced);
+    }
+
+    [Fact]
+    public async Task Complete_OfAPartWhoseExtentBecameGarbageBefore_IsRefused()
+    {
+        UploadInfo upload = Upload(Bucket, "k");
+        await Store.CreateUploadAsync(upload);
+        PartLayout late = Extent(1);
+        foreach (PartLayout part in new[] { late, Extent(1), late })
+        {
+            await Store.PutPartAsync(upload.UploadId, new UploadPart(part, 1), NotBefore);
+        }
+
+        ObjectMutation complete = Put("k", VersionId.None, Version(late) with { VersionId = upload.UploadId }) with { CompletesUpload = upload.UploadId };
+        Assert.Equal(new CommitResult(CommitStatus.Conflict, VersionId.None), await CommitAsync(complete));
         Assert.NotNull(await Store.GetUploadAsync(upload.UploadId));
     }
 

@@ -216,6 +216,34 @@ public sealed class SqliteMetadataStoreTests
     }
 
     [Fact]
+    public async Task Open_OfSchemaVersion1_FindsItsGarbageByExtent()
+    {
+        await using TemporaryMetadataStore temporary = await TemporaryMetadataStore.OpenAsync();
+        (BucketId bucket, long epoch) = await BucketAsync(temporary.Store);
+        ObjectVersion[] versions = [.. Enumerable.Range(0, 50).Select(_ => Version(Extent()))];
+        await temporary.Store.AddGarbageAsync([.. versions.SelectMany(version => version.Parts)], 5);
+        await temporary.Store.DisposeAsync();
+        using (SqliteConnection connection = SqliteConnection.Open(temporary.Store.DatabasePath))
+        {
+            connection.Execute("""
+                DROP INDEX extent_garbage_by_extent;
+                ALTER TABLE extent_garbage DROP COLUMN extent_high;
+                ALTER TABLE extent_garbage DROP COLUMN extent_low;
+                DELETE FROM schema_version WHERE version = 2;
+                """);
+        }
+
+        await temporary.ReopenAsync();
+        Assert.Equal(versions.SelectMany(version => version.Parts), (await temporary.Store.ListGarbageAsync(5, 100)).Select(garbage => garbage.Extent));
+        foreach (ObjectVersion version in versions)
+        {
+            Assert.Equal(CommitStatus.Conflict, await PutAsync(temporary.Store, bucket, epoch, "k", version));
+        }
+
+        Assert.Equal(CommitStatus.Committed, await PutAsync(temporary.Store, bucket, epoch, "k"));
+    }
+
+    [Fact]
     public async Task Open_OfSomethingElsesDatabase_IsUnusableAndLeavesIt()
     {
         string directory = Directory.CreateTempSubdirectory("objectstore-metadata-").FullName;

@@ -45,6 +45,7 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
     private readonly Dictionary<BucketId, Bucket> _buckets = [];
     private readonly Dictionary<VersionId, Upload> _uploads = [];
     private readonly SortedDictionary<long, Garbage> _garbage = [];
+    private readonly Dictionary<(ulong High, ulong Low), int> _garbageOf = [];
     private readonly Dictionary<VersionId, int> _inserts = [];
     private long _lastBucketId;
     private long _lastGarbageId;
@@ -207,7 +208,14 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
         await RunAsync("RemoveGarbage", garbageIds, () =>
         {
             foreach (long id in garbageIds)
-                _garbage.Remove(id);
+            {
+                if (!_garbage.Remove(id, out Garbage? gone))
+                    continue;
+                (ulong High, ulong Low) extent = (gone.Record.Extent.ExtentHigh, gone.Record.Extent.ExtentLow);
+                if (--_garbageOf[extent] == 0)
+                    _garbageOf.Remove(extent);
+            }
+
             return true;
         }, cancellationToken);
 
@@ -297,8 +305,11 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
 
         Upload? upload = null;
         if (mutation.CompletesUpload is { } uploadId
-            && (!_uploads.TryGetValue(uploadId, out upload) || upload.Info.Bucket != bucket.Info.Id || upload.Info.Key != mutation.Key))
+            && (!_uploads.TryGetValue(uploadId, out upload) || upload.Info.Bucket != bucket.Info.Id || upload.Info.Key != mutation.Key || !HoldsParts(upload, mutation.Insert?.Parts ?? [])))
             return new CommitResult(CommitStatus.NoSuchUpload, VersionId.None);
+
+        if (mutation.Insert is { } inserted && inserted.Parts.Any(part => _garbageOf.ContainsKey((part.ExtentHigh, part.ExtentLow))))
+            return new CommitResult(CommitStatus.Conflict, newest);
 
         if (versions is null)
             bucket.Versions.Add(mutation.Key, versions = []);
@@ -402,6 +413,20 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
         return order > 0 || (order == 0 && uploadIdMarker is { } marker && string.CompareOrdinal(id, marker.ToString()) > 0);
     }
 
+    /// <summary>Whether each of the parts, in rising order, is the one that the upload has under its number.</summary>
+    private static bool HoldsParts(Upload upload, ImmutableArray<PartLayout> listed)
+    {
+        int last = 0;
+        foreach (PartLayout part in listed)
+        {
+            if (part.PartNumber <= last || !upload.Parts.TryGetValue(part.PartNumber, out UploadPart? recorded) || !IsSameExtent(recorded.Layout, part))
+                return false;
+            last = part.PartNumber;
+        }
+
+        return true;
+    }
+
     private static bool IsSameExtent(PartLayout a, PartLayout b) => a.ExtentHigh == b.ExtentHigh && a.ExtentLow == b.ExtentLow;
 
     private Range? FindRange(BucketId bucket, long rangeId) =>
@@ -421,8 +446,12 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
         _uploads.Remove(upload.Info.UploadId);
     }
 
-    private void AddGarbage(PartLayout extent, long notBeforeUnixMs) =>
+    private void AddGarbage(PartLayout extent, long notBeforeUnixMs)
+    {
         _garbage.Add(++_lastGarbageId, new Garbage(new ExtentGarbage(_lastGarbageId, extent), notBeforeUnixMs));
+        (ulong, ulong) id = (extent.ExtentHigh, extent.ExtentLow);
+        _garbageOf[id] = _garbageOf.GetValueOrDefault(id) + 1;
+    }
 
     private sealed class Bucket(BucketInfo info)
     {

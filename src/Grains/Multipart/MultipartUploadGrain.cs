@@ -14,6 +14,9 @@ public sealed class MultipartUploadGrain(IMetadataStore store, GrainOptions opti
 {
     private const int PartsPerPage = 1_000;
 
+    /// <summary>How often one completion chooses its parts, when they are replaced under its hands.</summary>
+    private const int MaxSelections = 5;
+
     private readonly ValidatedCache<UploadInfo> _upload = new(time, options.CacheRevalidation);
     private VersionId _uploadId;
 
@@ -74,12 +77,48 @@ public sealed class MultipartUploadGrain(IMetadataStore store, GrainOptions opti
     public async Task<CompleteResult> CompleteAsync(CompleteCommand command)
     {
         using Activity? activity = GrainMetrics.Activities.StartActivity("upload.complete");
-        if (_uploadId.IsNone || await ReadUploadAsync() is not { } upload)
-            return await EarlierCompletionAsync(command);
-        if (upload.Bucket != command.Bucket || upload.Key != command.Key)
-            return new CompleteResult(CompleteStatus.NoSuchUpload, null, 0);
+        for (int selections = 1; ; selections++)
+        {
+            if (_uploadId.IsNone || await ReadUploadAsync() is not { } upload)
+                return await EarlierCompletionAsync(command);
+            if (upload.Bucket != command.Bucket || upload.Key != command.Key)
+                return new CompleteResult(CompleteStatus.NoSuchUpload, null, 0);
+            (ObjectVersion? version, CompleteResult? refusal) = await SelectAsync(upload, command);
+            if (version is null)
+                return refusal!;
+
+            PutResult put = await ObjectOf(command).PutAsync(new PutCommand(version, command.Condition, _uploadId));
+            if (put.Status == PutStatus.NoSuchUpload)
+            {
+                // Another activation ended it, or put a part anew behind the selection. The store knows which.
+                _upload.Invalidate();
+                if (selections < MaxSelections)
+                    continue;
+                throw new MetadataStoreException($"Parts of upload {_uploadId} were replaced {MaxSelections} times while it was completed.");
+            }
+
+            if (put.Status is PutStatus.Committed or PutStatus.NoSuchBucket)
+            {
+                _upload.Invalidate();
+                DeactivateOnIdle();
+            }
+
+            return put.Status switch
+            {
+                PutStatus.Committed => new CompleteResult(CompleteStatus.Committed, put.Version, 0),
+                PutStatus.PreconditionFailed => new CompleteResult(CompleteStatus.PreconditionFailed, null, 0),
+                PutStatus.NoSuchKey => new CompleteResult(CompleteStatus.NoSuchKey, null, 0),
+                PutStatus.NoSuchBucket => new CompleteResult(CompleteStatus.NoSuchBucket, null, 0),
+                _ => throw new InvalidOperationException($"A completion ended with {put.Status}."),
+            };
+        }
+    }
+
+    /// <summary>Makes the version of the parts that are recorded now, or says why not.</summary>
+    private async ValueTask<(ObjectVersion? Version, CompleteResult? Refusal)> SelectAsync(UploadInfo upload, CompleteCommand command)
+    {
         if (PartSelection.CheckOrder(command.Parts) is { } disorder)
-            return disorder;
+            return (null, disorder);
 
         PartSelection selection = new(command.Parts);
         int afterPartNumber = 0;
@@ -87,31 +126,13 @@ public sealed class MultipartUploadGrain(IMetadataStore store, GrainOptions opti
         {
             ImmutableArray<UploadPart> page = await store.ListPartsAsync(_uploadId, afterPartNumber, PartsPerPage);
             if (selection.Match(page) is { } mismatch)
-                return mismatch;
+                return (null, mismatch);
             if (page.Length < PartsPerPage)
                 break;
             afterPartNumber = page[^1].Layout.PartNumber;
         }
 
-        (ObjectVersion? version, CompleteResult? refusal) = selection.Assemble(upload, command, time.GetUtcNow().ToUnixTimeMilliseconds());
-        if (version is null)
-            return refusal!;
-
-        PutResult put = await ObjectOf(command).PutAsync(new PutCommand(version, command.Condition, _uploadId));
-        if (put.Status is PutStatus.Committed or PutStatus.NoSuchUpload or PutStatus.NoSuchBucket)
-        {
-            _upload.Invalidate();
-            DeactivateOnIdle();
-        }
-
-        return put.Status switch
-        {
-            PutStatus.Committed => new CompleteResult(CompleteStatus.Committed, put.Version, 0),
-            PutStatus.PreconditionFailed => new CompleteResult(CompleteStatus.PreconditionFailed, null, 0),
-            PutStatus.NoSuchKey => new CompleteResult(CompleteStatus.NoSuchKey, null, 0),
-            PutStatus.NoSuchBucket => new CompleteResult(CompleteStatus.NoSuchBucket, null, 0),
-            _ => await EarlierCompletionAsync(command), // Another activation ended it: completed, or aborted.
-        };
+        return selection.Assemble(upload, command, time.GetUtcNow().ToUnixTimeMilliseconds());
     }
 
     /// <inheritdoc/>

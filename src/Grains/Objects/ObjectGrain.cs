@@ -4,9 +4,11 @@
 //
 // When a commit's answer is lost, the newest version tells:
 //   ours          it was committed.
-//   the expected  it was not, and trying again is safe: the same compare and the same version id cannot take effect twice.
+//   the expected  it was not, and it is tried again: the same compare and the same version id.
 //   another       it may have been committed and replaced since. Trying again could bring back a version whose bytes are already garbage, so
 //                 the write ends with the exception: not acknowledged, outcome unknown.
+// The expected may also be newest again, because ours was committed and deleted since (where there was no version, nothing tells the two apart).
+// The store refuses to insert a version whose extents are garbage, and the write ends the same way.
 
 using System.Collections.Immutable;
 using System.Diagnostics;
@@ -103,7 +105,9 @@ public sealed partial class ObjectGrain(
                         return new PutResult(PutStatus.Committed, version);
                     case CommitStatus.NoSuchBucket:
                         return new PutResult(PutStatus.NoSuchBucket, null);
-                    case CommitStatus.NoSuchUpload when !attempts.AnswerWasLost:
+                    case CommitStatus.NoSuchUpload:
+                        // The version is not there, so a try whose answer was lost was not committed, or was and is gone again.
+                        attempts.Throw();
                         return new PutResult(PutStatus.NoSuchUpload, null);
                 }
 
@@ -217,15 +221,23 @@ public sealed partial class ObjectGrain(
 
         switch (result.Status)
         {
-            case CommitStatus.Committed or CommitStatus.AlreadyApplied:
+            case CommitStatus.Committed:
                 _newest.Set(Cacheable(newestThen), sentAt);
+                break;
+            case CommitStatus.AlreadyApplied:
+                // It is a version of the key, but not for certain the newest.
+                _newest.Invalidate();
                 break;
             case CommitStatus.RangeMoved or CommitStatus.NoSuchBucket:
                 metrics.RangeMoved();
                 ranges.Forget(_bucket, range);
                 break;
             case CommitStatus.Conflict:
+                // A read that came meanwhile may have brought what has just turned out to be stale.
+                _newest.Invalidate();
                 metrics.Conflict();
+                if (result.Newest == mutation.ExpectedNewest)
+                    attempts.RefuseAsGarbage();
                 break;
         }
 
@@ -269,6 +281,13 @@ public sealed partial class ObjectGrain(
         {
             if (AnswerWasLost && (newest?.VersionId ?? VersionId.None) != _expected)
                 Throw();
+        }
+
+        /// <summary>Ends the write, as bytes of its version are about to be deleted: it was committed and removed since, or names another version's bytes that were.</summary>
+        public void RefuseAsGarbage()
+        {
+            Throw();
+            throw new MetadataStoreException($"A write to bucket {grain._bucket} was not committed: bytes that it names are garbage since.");
         }
 
         /// <summary>Throws the exception of the try whose answer was lost, if there is one.</summary>

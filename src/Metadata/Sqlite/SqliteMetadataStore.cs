@@ -258,7 +258,7 @@ public sealed class SqliteMetadataStore : IMetadataStore
         if (!extents.IsDefaultOrEmpty)
         {
             byte[][] records = [.. extents.Select(MetadataRecords.EncodePart)];
-            await _committer.SubmitAsync("metadata.add_garbage", session => session.AddGarbage(records, notBeforeUnixMs), cancellationToken).ConfigureAwait(false);
+            await _committer.SubmitAsync("metadata.add_garbage", session => session.AddGarbage(extents, records, notBeforeUnixMs), cancellationToken).ConfigureAwait(false);
         }
     }
 

@@ -1,4 +1,6 @@
 using System.Globalization;
+using ObjectStore.Grains;
+using ObjectStore.Metadata.Records;
 
 namespace ObjectStore.Metadata.Sqlite;
 
@@ -8,10 +10,11 @@ internal static class SqliteSchema
     /// <summary>"OSMD" in the database header: says whose file it is, where SQLite's own tools look for it.</summary>
     internal const long ApplicationId = 0x4F534D44;
 
-    private static readonly string[] Migrations =
+    // Each with what SQL alone cannot do, which runs after it.
+    private static readonly (string Sql, Action<SqliteConnection>? Fill)[] Migrations =
     [
         // 1
-        """
+        ("""
         CREATE TABLE bucket (
             bucket_id       INTEGER PRIMARY KEY AUTOINCREMENT,
             name            TEXT NOT NULL UNIQUE,
@@ -71,7 +74,13 @@ internal static class SqliteSchema
             created_unix_ms INTEGER NOT NULL,
             record          BLOB NOT NULL,
             PRIMARY KEY (bucket_id, range_id, event_id)) WITHOUT ROWID;
-        """,
+        """, null),
+
+        // 2: garbage is found by its extent
+        ("""
+        ALTER TABLE extent_garbage ADD COLUMN extent_high INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE extent_garbage ADD COLUMN extent_low INTEGER NOT NULL DEFAULT 0;
+        """, FillGarbageExtents),
     ];
 
     internal static int NewestVersion => Migrations.Length;
@@ -109,7 +118,9 @@ internal static class SqliteSchema
 
             for (long next = version + 1; next <= NewestVersion; next++)
             {
-                connection.Execute(Migrations[next - 1]);
+                (string sql, Action<SqliteConnection>? fill) = Migrations[next - 1];
+                connection.Execute(sql);
+                fill?.Invoke(connection);
                 connection.Execute(string.Create(CultureInfo.InvariantCulture, $"INSERT INTO schema_version VALUES ({next}, {time.GetUtcNow().ToUnixTimeMilliseconds()})"));
             }
 
@@ -120,5 +131,22 @@ internal static class SqliteSchema
             connection.RollbackIfOpen();
             throw;
         }
+    }
+
+    private static void FillGarbageExtents(SqliteConnection connection)
+    {
+        // By id, one at a time: neither a statement that walks a table while its rows change nor all of a long table in memory.
+        using (SqliteStatement select = connection.Prepare("SELECT garbage_id, record FROM extent_garbage WHERE garbage_id > ?1 ORDER BY garbage_id LIMIT 1"))
+        using (SqliteStatement update = connection.Prepare("UPDATE extent_garbage SET extent_high = ?2, extent_low = ?3 WHERE garbage_id = ?1"))
+        {
+            for (long last = long.MinValue; select.Bind(1, last).Step(); select.Reset())
+            {
+                last = select.Int64(0);
+                PartLayout extent = MetadataRecords.DecodePart(select.Blob(1));
+                update.Bind(1, last).Bind(2, unchecked((long)extent.ExtentHigh)).Bind(3, unchecked((long)extent.ExtentLow)).Run();
+            }
+        }
+
+        connection.Execute("CREATE INDEX extent_garbage_by_extent ON extent_garbage (extent_high, extent_low)");
     }
 }

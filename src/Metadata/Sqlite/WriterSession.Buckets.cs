@@ -62,7 +62,8 @@ internal sealed partial class WriterSession
         _selectUploadsOfBucket.Reset();
         foreach (VersionId upload in uploads)
         {
-            EndUpload(upload, default, garbageNotBeforeUnixMs);
+            ReadParts(upload, []);
+            EndUpload(upload, kept: null, garbageNotBeforeUnixMs);
         }
 
         _deleteRanges.Bind(1, bucket.Value).Run();

@@ -65,9 +65,17 @@ internal sealed partial class WriterSession
                 : new CommitResult(CommitStatus.Conflict, state.Newest);
         }
 
-        if (mutation.CompletesUpload is VersionId completes && !UploadIsOf(completes, commit.Bucket, prepared.Key))
+        if (mutation.CompletesUpload is VersionId completes
+            && !(UploadIsOf(completes, commit.Bucket, prepared.Key) && ReadParts(completes, mutation.Insert?.Parts ?? [])))
         {
             return new CommitResult(CommitStatus.NoSuchUpload, VersionId.None);
+        }
+
+        // A version that was committed and removed since may come again, from a writer whose answer was lost. The compare does not see that where the newest
+        // is what it was before (nothing, on a key that was free), but the extents are then on their way out.
+        if (mutation.Insert is { } inserted && HoldsGarbage(inserted.Parts))
+        {
+            return new CommitResult(CommitStatus.Conflict, state.Newest);
         }
 
         // From here on it writes.

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using ObjectStore.Grains;
 using ObjectStore.Metadata.Records;
 
@@ -11,8 +12,11 @@ internal sealed partial class WriterSession
     private readonly SqliteStatement _deleteUpload = connection.Prepare("DELETE FROM multipart_upload WHERE upload_id = ?1");
     private readonly SqliteStatement _selectPart = connection.Prepare("SELECT record FROM upload_part WHERE upload_id = ?1 AND part_number = ?2");
     private readonly SqliteStatement _replacePart = connection.Prepare("INSERT OR REPLACE INTO upload_part (upload_id, part_number, last_modified_unix_ms, record) VALUES (?1, ?2, ?3, ?4)");
-    private readonly SqliteStatement _selectParts = connection.Prepare("SELECT record FROM upload_part WHERE upload_id = ?1");
+    private readonly SqliteStatement _selectParts = connection.Prepare("SELECT record FROM upload_part WHERE upload_id = ?1 ORDER BY part_number");
     private readonly SqliteStatement _deleteParts = connection.Prepare("DELETE FROM upload_part WHERE upload_id = ?1");
+
+    // Scratch of one operation.
+    private readonly List<(PartLayout Part, byte[] Record)> _unlisted = [];
 
     internal bool CreateUpload(UploadInfo upload, byte[] key, byte[] record)
     {
@@ -66,6 +70,7 @@ internal sealed partial class WriterSession
             return false;
         }
 
+        ReadParts(uploadId, []);
         EndUpload(uploadId, kept: null, garbageNotBeforeUnixMs);
         return true;
     }
@@ -84,9 +89,14 @@ internal sealed partial class WriterSession
         return holds;
     }
 
-    /// <summary>Takes the upload and its parts away; extents that are not kept become garbage.</summary>
-    private void EndUpload(VersionId uploadId, HashSet<(ulong High, ulong Low)>? kept, long garbageNotBeforeUnixMs)
+    /// <summary>
+    /// Reads the upload's parts, and leaves those that are not listed for <see cref="EndUpload"/>. False when not every listed one, in rising order, is recorded
+    /// with its number and extent: another took its number since it was chosen, and its own bytes are garbage.
+    /// </summary>
+    private bool ReadParts(VersionId uploadId, ImmutableArray<PartLayout> listed)
     {
+        _unlisted.Clear();
+        int found = 0;
         _selectParts.Bind(1, uploadId);
         try
         {
@@ -94,9 +104,14 @@ internal sealed partial class WriterSession
             {
                 ReadOnlySpan<byte> record = _selectParts.Blob(0);
                 PartLayout part = MetadataRecords.DecodePart(record);
-                if (kept is null || !kept.Contains((part.ExtentHigh, part.ExtentLow)))
+                if (found < listed.Length && listed[found] is { } next
+                    && (next.PartNumber, next.ExtentHigh, next.ExtentLow) == (part.PartNumber, part.ExtentHigh, part.ExtentLow))
                 {
-                    InsertGarbage(record, garbageNotBeforeUnixMs);
+                    found++;
+                }
+                else
+                {
+                    _unlisted.Add((part, record.ToArray()));
                 }
             }
         }
@@ -105,6 +120,21 @@ internal sealed partial class WriterSession
             _selectParts.Reset();
         }
 
+        return found == listed.Length;
+    }
+
+    /// <summary>Takes the upload and its parts away, which <see cref="ReadParts"/> has read; extents that are not kept become garbage.</summary>
+    private void EndUpload(VersionId uploadId, HashSet<(ulong High, ulong Low)>? kept, long garbageNotBeforeUnixMs)
+    {
+        foreach ((PartLayout part, byte[] record) in _unlisted)
+        {
+            if (kept is null || !kept.Contains((part.ExtentHigh, part.ExtentLow)))
+            {
+                InsertGarbage(part, record, garbageNotBeforeUnixMs);
+            }
+        }
+
+        _unlisted.Clear();
         _deleteParts.Bind(1, uploadId).Run();
         _deleteUpload.Bind(1, uploadId).Run();
     }

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using ObjectStore.Grains;
 using ObjectStore.Metadata.Records;
 
@@ -9,14 +10,15 @@ namespace ObjectStore.Metadata.Sqlite;
 /// </summary>
 internal sealed partial class WriterSession(SqliteConnection connection)
 {
-    private readonly SqliteStatement _insertGarbage = connection.Prepare("INSERT INTO extent_garbage (not_before_unix_ms, record) VALUES (?1, ?2)");
+    private readonly SqliteStatement _insertGarbage = connection.Prepare("INSERT INTO extent_garbage (not_before_unix_ms, record, extent_high, extent_low) VALUES (?1, ?2, ?3, ?4)");
+    private readonly SqliteStatement _selectGarbage = connection.Prepare("SELECT 1 FROM extent_garbage WHERE extent_high = ?1 AND extent_low = ?2 LIMIT 1");
     private readonly SqliteStatement _deleteGarbage = connection.Prepare("DELETE FROM extent_garbage WHERE garbage_id = ?1");
 
-    internal bool AddGarbage(byte[][] records, long notBeforeUnixMs)
+    internal bool AddGarbage(ImmutableArray<PartLayout> extents, byte[][] records, long notBeforeUnixMs)
     {
-        foreach (byte[] record in records)
+        for (int i = 0; i < records.Length; i++)
         {
-            InsertGarbage(record, notBeforeUnixMs);
+            InsertGarbage(extents[i], records[i], notBeforeUnixMs);
         }
 
         return true;
@@ -32,7 +34,24 @@ internal sealed partial class WriterSession(SqliteConnection connection)
         return true;
     }
 
-    private void InsertGarbage(PartLayout extent, long notBeforeUnixMs) => InsertGarbage(MetadataRecords.EncodePart(extent), notBeforeUnixMs);
+    private void InsertGarbage(PartLayout extent, long notBeforeUnixMs) => InsertGarbage(extent, MetadataRecords.EncodePart(extent), notBeforeUnixMs);
 
-    private void InsertGarbage(ReadOnlySpan<byte> record, long notBeforeUnixMs) => _insertGarbage.Bind(1, notBeforeUnixMs).Bind(2, record).Run();
+    private void InsertGarbage(PartLayout extent, ReadOnlySpan<byte> record, long notBeforeUnixMs) =>
+        _insertGarbage.Bind(1, notBeforeUnixMs).Bind(2, record).Bind(3, unchecked((long)extent.ExtentHigh)).Bind(4, unchecked((long)extent.ExtentLow)).Run();
+
+    /// <summary>Whether any of the extents waits to be deleted: what names it now would lose its bytes.</summary>
+    private bool HoldsGarbage(ImmutableArray<PartLayout> extents)
+    {
+        foreach (PartLayout extent in extents.AsSpan())
+        {
+            bool found = _selectGarbage.Bind(1, unchecked((long)extent.ExtentHigh)).Bind(2, unchecked((long)extent.ExtentLow)).Step();
+            _selectGarbage.Reset();
+            if (found)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
 }
