@@ -14,15 +14,17 @@ public interface IStorageEvents
     void DriveHasSpaceAgain(Guid driveId, long freeBytes) { }
     void FragmentCorrupt(Guid driveId, long volumeId, long offsetBytes, ExtentId extent, int block, int shard, string reason) { }
 
-    /// <summary>Recovery met damaged bytes where the log says synced data was.</summary>
+    /// <summary>Recovery met damaged bytes where the log says synced data was, or with intact records behind them.</summary>
     void VolumeCorrupt(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) { }
 
     /// <summary>A volume's file that the index knows is gone. Its fragments are missing.</summary>
     void VolumeMissing(Guid driveId, long volumeId, long liveFragments) { }
 
-    /// <summary>Recovery dropped bytes at a volume's end that were never acknowledged.</summary>
+    /// <summary>Recovery dropped bytes behind the last intact record of a volume.</summary>
     void TornTailDropped(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) { }
     void IndexRebuildStarted(Guid driveId, string reason) { }
+
+    /// <summary>The index could not be written, or not be read where a synced change needed it; in the latter case it is rebuilt at the next start. Volumes are not touched.</summary>
     void IndexWriteFailed(Guid driveId, Exception cause) { }
     void RecoveryFinished(Guid driveId, RecoveryReport report) { }
 

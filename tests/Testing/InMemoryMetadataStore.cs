@@ -8,38 +8,10 @@ using ObjectStore.Metadata;
 
 namespace ObjectStore.Testing;
 
-/// <summary>A call of the store, as a fault hook sees it.</summary>
-/// <param name="Method">The method's name without Async.</param>
-/// <param name="Number">Counts the store's calls from 1.</param>
-/// <param name="Argument">The call's first argument: the <see cref="RangeCommit"/> of a commit.</param>
-public readonly record struct StoreCall(string Method, long Number, object? Argument);
-
-/// <summary>What is to go wrong with a call. In this order: wait, run or not, answer or not.</summary>
-public sealed record StoreFault
-{
-    /// <summary>Waited for before the call runs.</summary>
-    public Task? Before { get; init; }
-
-    /// <summary>How long the call takes to arrive.</summary>
-    public TimeSpan Delay { get; init; }
-
-    /// <summary>Thrown in place of the call: nothing is changed.</summary>
-    public Exception? Fail { get; init; }
-
-    /// <summary>Runs just before the call does: what another activation has done in the meantime.</summary>
-    public Action? Meanwhile { get; init; }
-
-    /// <summary>Waited for after the call has run, before it answers.</summary>
-    public Task? After { get; init; }
-
-    /// <summary>Thrown after the call has run: its answer is lost.</summary>
-    public Exception? LoseReply { get; init; }
-}
-
-public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadataStore
+public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IObservedMetadataStore
 {
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
-    private readonly TimeProvider _time = time ?? TimeProvider.System;
+    private readonly StoreFaults _faults = new(time ?? TimeProvider.System);
     private readonly Lock _lock = new();
     private readonly SortedDictionary<string, Bucket> _bucketsByName = new(StringComparer.Ordinal);
     private readonly Dictionary<BucketId, Bucket> _buckets = [];
@@ -49,13 +21,12 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
     private readonly Dictionary<VersionId, int> _inserts = [];
     private long _lastBucketId;
     private long _lastGarbageId;
-    private long _calls;
 
-    /// <summary>Decides what goes wrong with each call; null for nothing. Called on the caller's thread, not under the lock.</summary>
-    public Func<StoreCall, StoreFault?>? OnCall { get; set; }
+    /// <inheritdoc/>
+    public Func<StoreCall, StoreFault?>? OnCall { get => _faults.OnCall; set => _faults.OnCall = value; }
 
-    /// <summary>How long every commit takes, as a sync does; so that batches form.</summary>
-    public TimeSpan CommitLatency { get; set; }
+    /// <inheritdoc/>
+    public TimeSpan CommitLatency { get => _faults.CommitLatency; set => _faults.CommitLatency = value; }
 
     /// <summary>How often a version was inserted: more than once is a double write.</summary>
     public int CountInserts(VersionId id)
@@ -249,27 +220,12 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IMetadata
 
     // ---- Inside ----------------------------------------------------------------------------------------------------------------
 
-    private async ValueTask<T> RunAsync<T>(string method, object? argument, Func<T> body, CancellationToken cancellationToken)
-    {
-        cancellationToken.ThrowIfCancellationRequested();
-        StoreFault? fault = OnCall?.Invoke(new StoreCall(method, Interlocked.Increment(ref _calls), argument));
-        TimeSpan delay = (fault?.Delay ?? TimeSpan.Zero) + (method == "Commit" ? CommitLatency : TimeSpan.Zero);
-        if (delay > TimeSpan.Zero)
-            await Task.Delay(delay, _time, cancellationToken);
-        if (fault?.Before is { } before)
-            await before.WaitAsync(cancellationToken);
-        if (fault?.Fail is { } failure)
-            throw failure;
-        fault?.Meanwhile?.Invoke();
-        T result;
-        lock (_lock)
-            result = body();
-        if (fault?.After is { } after)
-            await after;
-        if (fault?.LoseReply is { } lost)
-            throw lost;
-        return result;
-    }
+    private ValueTask<T> RunAsync<T>(string method, object? argument, Func<T> body, CancellationToken cancellationToken) =>
+        _faults.RunAsync(method, argument, () =>
+        {
+            lock (_lock)
+                return new ValueTask<T>(body());
+        }, cancellationToken);
 
     private ImmutableArray<CommitResult> Commit(RangeCommit commit)
     {

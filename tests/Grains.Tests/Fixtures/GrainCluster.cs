@@ -10,11 +10,12 @@ using Orleans.Serialization;
 using Orleans.TestingHost;
 #else
 using ObjectStore.EmbeddedRuntime;
+using ObjectStore.Metadata.Tests;
 #endif
 
 namespace ObjectStore.Grains.Tests;
 
-/// <summary>The grains on the runtime that was built, over one in-memory metadata store that all silos share.</summary>
+/// <summary>The grains on the runtime that was built, over one metadata store that all silos share: in memory, unless another is given.</summary>
 public sealed class GrainCluster : IAsyncDisposable
 {
 #if GRAIN_RUNTIME_ORLEANS
@@ -71,9 +72,9 @@ public sealed class GrainCluster : IAsyncDisposable
 #else
     private readonly ServiceProvider _services;
 
-    private GrainCluster(GrainOptions options)
+    private GrainCluster(GrainOptions options, IMetadataStore? store)
     {
-        Store = new InMemoryMetadataStore(Time);
+        Store = store is null ? new InMemoryMetadataStore(Time) : new ObservedMetadataStore(store, Time);
         ServiceCollection services = new();
         services.AddLogging();
         services.AddSingleton<TimeProvider>(Time);
@@ -90,9 +91,9 @@ public sealed class GrainCluster : IAsyncDisposable
     public T Service<T>()
         where T : notnull => _services.GetRequiredService<T>();
 
-    public static async Task<GrainCluster> StartAsync(GrainOptions? options = null)
+    public static async Task<GrainCluster> StartAsync(GrainOptions? options = null, IMetadataStore? store = null)
     {
-        GrainCluster cluster = new(options ?? new GrainOptions());
+        GrainCluster cluster = new(options ?? new GrainOptions(), store);
         await cluster._services.StartEmbeddedGrainsAsync();
         return cluster;
     }
@@ -106,7 +107,7 @@ public sealed class GrainCluster : IAsyncDisposable
 
     public ShiftableTimeProvider Time { get; } = new();
 
-    public InMemoryMetadataStore Store { get; }
+    public IObservedMetadataStore Store { get; }
 
     public IObjectGrain Object(BucketId bucket, string key) => Grains.GetGrain<IObjectGrain>(GrainKeys.Object(bucket, key));
 
@@ -116,21 +117,49 @@ public sealed class GrainCluster : IAsyncDisposable
 }
 
 /// <summary>One cluster for the tests of a class, which run one after the other.</summary>
-public sealed class SharedCluster : IAsyncLifetime
+public class SharedCluster : IAsyncLifetime
 {
     public GrainCluster Cluster { get; private set; } = null!;
 
-    public async ValueTask InitializeAsync() => Cluster = await GrainCluster.StartAsync();
+    public async ValueTask InitializeAsync() => Cluster = await StartAsync();
 
-    public ValueTask DisposeAsync() => Cluster is null ? ValueTask.CompletedTask : Cluster.DisposeAsync();
+    public virtual async ValueTask DisposeAsync()
+    {
+        if (Cluster is not null)
+            await Cluster.DisposeAsync();
+        GC.SuppressFinalize(this);
+    }
+
+    protected virtual Task<GrainCluster> StartAsync() => GrainCluster.StartAsync();
 }
+
+#if GRAIN_RUNTIME_EMBEDDED
+/// <summary>The same over SQLite.</summary>
+public sealed class SqliteCluster : SharedCluster
+{
+    private TemporaryMetadataStore? _temporary;
+
+    public override async ValueTask DisposeAsync()
+    {
+        await base.DisposeAsync();
+        if (_temporary is not null)
+            await _temporary.DisposeAsync();
+    }
+
+    protected override async Task<GrainCluster> StartAsync()
+    {
+        _temporary = await TemporaryMetadataStore.OpenAsync();
+        return await GrainCluster.StartAsync(store: _temporary.Store);
+    }
+}
+#endif
 
 /// <summary>A test with a bucket of its own.</summary>
 public abstract class GrainTest(SharedCluster shared) : IClassFixture<SharedCluster>, IAsyncLifetime
 {
     protected GrainCluster Cluster => shared.Cluster;
 
-    protected InMemoryMetadataStore Store => Cluster.Store;
+    protected IObservedMetadataStore Store => Cluster.Store;
 
     protected BucketId Bucket { get; private set; }
 

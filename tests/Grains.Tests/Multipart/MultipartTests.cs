@@ -6,7 +6,7 @@ using ObjectStore.Testing;
 
 namespace ObjectStore.Grains.Tests;
 
-public sealed class MultipartTests(SharedCluster shared) : GrainTest(shared)
+public class MultipartTests(SharedCluster shared) : GrainTest(shared)
 {
     private const long FiveMiB = 5L << 20;
 
@@ -190,6 +190,41 @@ public sealed class MultipartTests(SharedCluster shared) : GrainTest(shared)
     }
 
     [Fact]
+    public async Task Complete_WhenAPartWasReplacedMeanwhile_IsOfTheNewOneOrRefused()
+    {
+        UploadInfo upload = NewUpload();
+        IMultipartUploadGrain grain = await BeginAsync(upload, FiveMiB, 10);
+        PartLayout same = Make.Part(1, FiveMiB);
+        FaultOnce(call => call.Method == "Commit", Replacing(upload, same));
+        CompleteResult result = await grain.CompleteAsync(Complete(upload, 1, 2));
+        Assert.Equal(CompleteStatus.Committed, result.Status);
+        Assert.Equal(same, result.Version!.Parts[0]);
+        await NothingOfTheNewestIsGarbageAsync();
+
+        // The client named the one that was there before.
+        UploadInfo second = NewUpload();
+        grain = await BeginAsync(second, 10);
+        FaultOnce(call => call.Method == "Commit", Replacing(second, Make.Part(1, 10, Make.ETag("another"))));
+        Assert.Equal(new CompleteResult(CompleteStatus.InvalidPart, null, 1), await grain.CompleteAsync(Complete(second, 1)));
+        Assert.NotNull(await grain.GetAsync());
+        await NothingOfTheNewestIsGarbageAsync();
+    }
+
+    [Fact]
+    public async Task Complete_WhenAPartIsReplacedEachTime_GivesUp()
+    {
+        UploadInfo upload = NewUpload();
+        IMultipartUploadGrain grain = await BeginAsync(upload, 10);
+        int commits = 0;
+        Store.OnCall = call => call.Method == "Commit" && ++commits > 0 ? Replacing(upload, Make.Part(1, 10)) : null;
+        await Assert.ThrowsAsync<MetadataStoreException>(() => grain.CompleteAsync(Complete(upload, 1)));
+        Assert.Equal(5, commits);
+        Store.OnCall = null;
+        Assert.Equal(CompleteStatus.Committed, (await grain.CompleteAsync(Complete(upload, 1))).Status);
+        await NothingOfTheNewestIsGarbageAsync();
+    }
+
+    [Fact]
     public async Task Complete_WithACompositeChecksum_IsTheHashOfTheParts()
     {
         UploadInfo upload = NewUpload() with { ChecksumAlgorithm = "SHA256", ChecksumIsComposite = true };
@@ -230,8 +265,8 @@ public sealed class MultipartTests(SharedCluster shared) : GrainTest(shared)
     {
         UploadInfo upload = NewUpload();
         IMultipartUploadGrain grain = await BeginAsync(upload);
-        for (int number = 1; number <= 10_000; number++)
-            await Store.PutPartAsync(upload.UploadId, new UploadPart(Make.Part(number, FiveMiB, Make.ETag("part")), 1), 0);
+        await Task.WhenAll(Enumerable.Range(1, 10_000).Select(number =>
+            Store.PutPartAsync(upload.UploadId, new UploadPart(Make.Part(number, FiveMiB, Make.ETag("part")), 1), 0).AsTask()));
         string etag = Make.ETag("part").ToString();
 
         CompleteResult result = await grain.CompleteAsync(Complete(upload) with { Parts = [.. Enumerable.Range(1, 10_000).Select(number => new CompletedPart(number, etag, null))] });
@@ -284,6 +319,15 @@ public sealed class MultipartTests(SharedCluster shared) : GrainTest(shared)
         Assert.Equal([uploads[1].UploadId, uploads[2].UploadId, uploads[0].UploadId], (await directory.ListAsync("", "", null, 10)).Select(upload => upload.UploadId));
         Assert.Equal([uploads[2].UploadId], (await directory.ListAsync("", "a", uploads[1].UploadId, 1)).Select(upload => upload.UploadId));
         Assert.Equal([uploads[0].UploadId], (await directory.ListAsync("", "a", null, 10)).Select(upload => upload.UploadId));
+    }
+
+    private StoreFault Replacing(UploadInfo upload, PartLayout part) =>
+        new() { Meanwhile = () => Task.Run(async () => Assert.True(await Store.PutPartAsync(upload.UploadId, new UploadPart(part, 2), 0))).GetAwaiter().GetResult() };
+
+    private async Task NothingOfTheNewestIsGarbageAsync()
+    {
+        HashSet<PartLayout> garbage = [.. (await Store.ListGarbageAsync(long.MaxValue, int.MaxValue)).Select(item => item.Extent)];
+        Assert.DoesNotContain((await Store.ReadNewestAsync(Bucket, "key"))!.Parts, garbage.Contains);
     }
 
     private static string Base64(Crc crc, ReadOnlySpan<byte> bytes)

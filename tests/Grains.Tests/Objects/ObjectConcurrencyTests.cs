@@ -1,6 +1,6 @@
 namespace ObjectStore.Grains.Tests;
 
-public sealed class ObjectConcurrencyTests(SharedCluster shared, ITestOutputHelper output) : GrainTest(shared)
+public class ObjectConcurrencyTests(SharedCluster shared, ITestOutputHelper output) : GrainTest(shared)
 {
     [Fact]
     public async Task Puts_OfOneKeyAtOnce_LeaveOneVersionAndEachIsWrittenOnce()

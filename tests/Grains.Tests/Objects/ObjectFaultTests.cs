@@ -3,7 +3,7 @@ using ObjectStore.Testing;
 
 namespace ObjectStore.Grains.Tests;
 
-public sealed class ObjectFaultTests(SharedCluster shared, ITestOutputHelper output) : GrainTest(shared)
+public class ObjectFaultTests(SharedCluster shared, ITestOutputHelper output) : GrainTest(shared)
 {
     private static readonly MetadataStoreException Broken = new("the connection broke");
 
@@ -61,6 +61,84 @@ public sealed class ObjectFaultTests(SharedCluster shared, ITestOutputHelper out
         await Assert.ThrowsAsync<MetadataStoreException>(() => this["a"].PutAsync(put));
         Assert.Equal(1, Store.CountInserts(put.Version.VersionId));
         Assert.Equal(other.VersionId, (await this["a"].ReadAsync(null))!.VersionId);
+    }
+
+    [Fact]
+    public async Task Put_WhenTheReplyIsLostAndAnotherDeletedIt_IsNotWrittenAgain()
+    {
+        PutCommand put = Make.Put();
+        int commits = 0;
+        Store.OnCall = call => call.Method switch
+        {
+            "Commit" => ++commits == 1 ? new StoreFault { LoseReply = Broken } : null,
+            "ReadNewest" when commits == 1 && Store.AllVersions(Bucket, "a").Length > 0 => new StoreFault { Meanwhile = () => DeleteBehind(put.Version) },
+            _ => null,
+        };
+
+        Assert.Contains(Broken.Message, (await Assert.ThrowsAsync<MetadataStoreException>(() => this["a"].PutAsync(put))).Message);
+        Assert.Equal(2, commits);
+        Assert.Equal(1, Store.CountInserts(put.Version.VersionId));
+        Assert.Null(await this["a"].ReadAsync(null));
+        Assert.Equal(PutStatus.Committed, (await this["a"].PutAsync(Make.Put())).Status);
+    }
+
+    [Fact]
+    public async Task Put_OfBytesThatAreGarbage_EndsAtOnce()
+    {
+        PutCommand put = Make.Put();
+        await Store.AddGarbageAsync(put.Version.Parts, 0);
+        int commits = 0;
+        Store.OnCall = call =>
+        {
+            commits += call.Method == "Commit" ? 1 : 0;
+            return null;
+        };
+
+        await Assert.ThrowsAsync<MetadataStoreException>(() => this["a"].PutAsync(put));
+        Assert.Equal(1, commits);
+        Assert.Null(await this["a"].ReadAsync(null));
+    }
+
+    [Fact]
+    public async Task Put_WhenAReadBroughtWhatItLostTheRaceTo_AsksTheStore()
+    {
+        PutCommand first = Make.Put("1");
+        await this["a"].PutAsync(first);
+        TaskCompletionSource gate = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        TaskCompletionSource reached = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        int commits = 0;
+        Store.OnCall = call =>
+        {
+            if (call.Method != "Commit" || ++commits > 1)
+                return null;
+            reached.SetResult();
+            return new StoreFault { Before = gate.Task, Meanwhile = () => WriteBehind(first.Version, "2") };
+        };
+        Task<PutResult> put = this["a"].PutAsync(Make.Put("3"));
+        await reached.Task;
+        Assert.Equal(first.Version.VersionId, (await this["a"].ReadAsync(null))!.VersionId);
+        gate.SetResult();
+
+        Assert.Equal(PutStatus.Committed, (await put).Status);
+        Assert.Equal(2, commits);
+    }
+
+    [Fact]
+    public async Task Put_WhenItWasAppliedEarlierAndIsNotTheNewest_IsNotWhatReadsReturn()
+    {
+        ObjectVersion version = Make.Version("1") with { IsNullVersion = false };
+        ObjectVersion above = Make.Version("2") with { IsNullVersion = false };
+        FaultOnce(call => call.Method == "Commit", new StoreFault
+        {
+            Meanwhile = () =>
+            {
+                Assert.Equal(CommitStatus.Committed, Store.CommitBehind(Bucket, new ObjectMutation("a", VersionId.None, version, [], null)).Status);
+                Assert.Equal(CommitStatus.Committed, Store.CommitBehind(Bucket, new ObjectMutation("a", version.VersionId, above, [], null)).Status);
+            },
+        });
+
+        Assert.Equal(PutStatus.Committed, (await this["a"].PutAsync(new PutCommand(version, null, null))).Status);
+        Assert.Equal(above.VersionId, (await this["a"].ReadAsync(null))!.VersionId);
     }
 
     [Fact]
@@ -214,6 +292,9 @@ public sealed class ObjectFaultTests(SharedCluster shared, ITestOutputHelper out
 
         Assert.InRange(unknown, 0, 16); // Twelve tries each: more would mean that trying again does not work.
     }
+
+    private void DeleteBehind(ObjectVersion version) =>
+        Assert.Equal(CommitStatus.Committed, Store.CommitBehind(Bucket, new ObjectMutation("a", version.VersionId, null, [version.VersionId], null)).Status);
 
     private ObjectVersion WriteBehind(ObjectVersion replaced, string content)
     {

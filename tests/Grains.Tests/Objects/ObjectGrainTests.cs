@@ -2,7 +2,7 @@ using ObjectStore.Testing;
 
 namespace ObjectStore.Grains.Tests;
 
-public sealed class ObjectGrainTests(SharedCluster shared) : GrainTest(shared)
+public class ObjectGrainTests(SharedCluster shared) : GrainTest(shared)
 {
     [Fact]
     public async Task Read_WhenNeverWritten_ReturnsNull()
