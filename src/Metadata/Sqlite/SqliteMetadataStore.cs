@@ -98,7 +98,7 @@ public sealed class SqliteMetadataStore : IMetadataStore
         SqliteConnection connection = SqliteConnection.Open(path);
         try
         {
-            SqliteNative.BusyTimeout(connection.Handle, (int)busyTimeout.TotalMilliseconds);
+            ObjectStore.Sqlite.SqliteSleep.SetBusyLimit(connection.Handle, busyTimeout);
             connection.Pragma("wal_autocheckpoint", 0);
             connection.Execute("PRAGMA temp_store=MEMORY");
             return connection;

@@ -44,9 +44,6 @@ internal static unsafe class SqliteNative
     [DllImport(Library, EntryPoint = "sqlite3_extended_result_codes", ExactSpelling = true)]
     internal static extern int ExtendedResultCodes(nint database, int on);
 
-    [DllImport(Library, EntryPoint = "sqlite3_busy_timeout", ExactSpelling = true)]
-    internal static extern int BusyTimeout(nint database, int milliseconds);
-
     [DllImport(Library, EntryPoint = "sqlite3_errmsg", ExactSpelling = true)]
     internal static extern byte* ErrorMessage(nint database);
 

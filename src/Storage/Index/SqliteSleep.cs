@@ -26,6 +26,29 @@ internal static unsafe partial class SqliteSleep
         Volatile.Write(ref Unsafe.AsRef<nint>((void*)(vfs + SleepOffset)), (nint)sleep);
     }
 
+    /// <summary>
+    /// Makes a connection wait for a lock, a millisecond at a time, up to a limit. In place of sqlite3_busy_timeout, which in a library without usleep
+    /// tries again once a second whatever the sleep above does.
+    /// </summary>
+    /// <param name="connection">The sqlite3 handle.</param>
+    /// <param name="limit">How long it waits before SQLITE_BUSY; zero does not wait.</param>
+    public static void SetBusyLimit(nint connection, TimeSpan limit)
+    {
+        delegate* unmanaged[Cdecl]<nint, int, int> handler = &OnBusy;
+        _ = BusyHandler(connection, (nint)handler, (nint)limit.TotalMilliseconds);
+    }
+
+    [LibraryImport("e_sqlite3", EntryPoint = "sqlite3_busy_handler")]
+    private static partial int BusyHandler(nint connection, nint handler, nint limitMilliseconds);
+
+    [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
+    private static int OnBusy(nint limitMilliseconds, int tries)
+    {
+        if (tries >= limitMilliseconds) return 0;
+        Thread.Sleep(1);
+        return 1;
+    }
+
     [LibraryImport("e_sqlite3", EntryPoint = "sqlite3_initialize")]
     private static partial int Initialize();
 
