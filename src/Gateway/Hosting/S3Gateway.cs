@@ -8,8 +8,8 @@ using ObjectStore.Gateway.Multipart;
 using ObjectStore.Gateway.Objects;
 using ObjectStore.S3.Errors;
 using ObjectStore.S3.Routing;
-using QueryString = ObjectStore.S3.Routing.QueryString;
 using ObjectStore.S3.Signing;
+using QueryString = ObjectStore.S3.Routing.QueryString;
 
 namespace ObjectStore.Gateway;
 

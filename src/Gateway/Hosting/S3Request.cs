@@ -6,11 +6,11 @@ using ObjectStore.Grains;
 using ObjectStore.S3.Conditions;
 using ObjectStore.S3.Errors;
 using ObjectStore.S3.Routing;
-using QueryString = ObjectStore.S3.Routing.QueryString;
 using ObjectStore.S3.Signing;
 using ObjectStore.S3.Xml;
 using ObjectStore.Storage.Extents;
 using Orleans;
+using QueryString = ObjectStore.S3.Routing.QueryString;
 
 namespace ObjectStore.Gateway;
 

@@ -16,8 +16,16 @@ internal sealed class SimulatedStore : IDisposable
         _random = new Random(seed);
         _options = options ?? new StorageOptions
         {
-            DrivePaths = ["simulated"], VolumeSizeBytes = 512 << 10, BlockSizeBytes = 64 << 10, WritersPerDrive = 2, HeadroomBytes = 0, IndexFlushEntries = 8, IndexFlushBytes = 1 << 20,
-            MaxBlocksInFlightPerExtent = 2, PlacementGroups = 4, LocationCacheEntries = 16,
+            DrivePaths = ["simulated"],
+            VolumeSizeBytes = 512 << 10,
+            BlockSizeBytes = 64 << 10,
+            WritersPerDrive = 2,
+            HeadroomBytes = 0,
+            IndexFlushEntries = 8,
+            IndexFlushBytes = 1 << 20,
+            MaxBlocksInFlightPerExtent = 2,
+            PlacementGroups = 4,
+            LocationCacheEntries = 16,
         };
         Drive = new SimulatedDrive(seed, capacityBytes, IndexPath);
         Store = Open();

@@ -50,7 +50,12 @@ public sealed class WriterTests
         using var folder = new TestFolder();
         var options = new StorageOptions
         {
-            DrivePaths = [folder.Path], VolumeSizeBytes = 16 << 20, WritersPerDrive = 4, HeadroomBytes = 0, IndexFlushEntries = 1, WriterQueueBytes = 2 << 20,
+            DrivePaths = [folder.Path],
+            VolumeSizeBytes = 16 << 20,
+            WritersPerDrive = 4,
+            HeadroomBytes = 0,
+            IndexFlushEntries = 1,
+            WriterQueueBytes = 2 << 20,
             IndexFlushInterval = TimeSpan.FromHours(1), // no second chance: a wake-up that is lost is a hang
         };
         var random = new Random(24);

@@ -13,9 +13,26 @@ public sealed class VolumeFormatTests
         byte[] payload = [1, 2, 3, 4, 5];
         var header = new RecordHeader
         {
-            Kind = RecordKind.Fragment, KeyBytes = 3, SchemeId = 0x0102, Generation = 0x1112131415161718, VolumeId = 0x21, Offset = 0x1000, DurableBelow = 0x1000, Sequence = 0x31,
-            Extent = new ExtentId(new UInt128(0x4142434445464748, 0x494A4B4C4D4E4F50)), Block = 0x51, Shard = 0x61, PartNumber = 0x71, PlacementGroup = 0x81, ChunkBytes = VolumeFormat.ChunkBytes,
-            BucketId = 0x91, Version = new UInt128(0xA1, 0xA2), PayloadBytes = payload.Length, CreatedUnixMilliseconds = 0xB1, BlockSizeBytes = 1 << 20, ChunkCount = 1,
+            Kind = RecordKind.Fragment,
+            KeyBytes = 3,
+            SchemeId = 0x0102,
+            Generation = 0x1112131415161718,
+            VolumeId = 0x21,
+            Offset = 0x1000,
+            DurableBelow = 0x1000,
+            Sequence = 0x31,
+            Extent = new ExtentId(new UInt128(0x4142434445464748, 0x494A4B4C4D4E4F50)),
+            Block = 0x51,
+            Shard = 0x61,
+            PartNumber = 0x71,
+            PlacementGroup = 0x81,
+            ChunkBytes = VolumeFormat.ChunkBytes,
+            BucketId = 0x91,
+            Version = new UInt128(0xA1, 0xA2),
+            PayloadBytes = payload.Length,
+            CreatedUnixMilliseconds = 0xB1,
+            BlockSizeBytes = 1 << 20,
+            ChunkCount = 1,
         };
         header.HeaderBytes = header.PayloadOffset = RecordHeader.MeasureHeader(3, 1);
         header.RecordBytes = VolumeFormat.AlignToRecord(header.PayloadOffset + payload.Length);
