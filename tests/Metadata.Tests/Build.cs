@@ -8,13 +8,13 @@ namespace ObjectStore.Metadata.Tests;
 /// <summary>Builders: ids count up, so a failed test names the same ids when it runs again.</summary>
 internal static class Build
 {
-    private static long s_next;
+    private static long _next;
 
-    public static VersionId Id() => new(1, (ulong)Interlocked.Increment(ref s_next));
+    public static VersionId Id() => new(1, (ulong)Interlocked.Increment(ref _next));
 
     public static PartLayout Extent(int number = 1, long lengthBytes = 1000)
     {
-        ulong id = (ulong)Interlocked.Increment(ref s_next);
+        ulong id = (ulong)Interlocked.Increment(ref _next);
         return new PartLayout(number, lengthBytes, 7, 0xE0, id, 0x0603, 1 << 20, new ETag(id, ~id, 0), null);
     }
 
@@ -22,7 +22,7 @@ internal static class Build
     {
         VersionId = Id(),
         SizeBytes = parts.Sum(part => part.LengthBytes),
-        ETag = new ETag(0x0123456789abcdef, (ulong)Interlocked.Increment(ref s_next), 0),
+        ETag = new ETag(0x0123456789abcdef, (ulong)Interlocked.Increment(ref _next), 0),
         LastModifiedUnixMs = 1_700_000_000_000,
         Parts = [.. parts],
     };

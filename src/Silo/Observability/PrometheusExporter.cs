@@ -58,7 +58,7 @@ internal sealed class PrometheusExporter : IDisposable
     {
         // The tag values are few and mostly shared objects; the key compares them before any text is made.
         TagSet set = new(tags);
-        Dictionary<(Instrument, TagSet), Series> cache = Cache ??= [];
+        Dictionary<(Instrument, TagSet), Series> cache = _cache ??= [];
         if (!cache.TryGetValue((instrument, set), out Series? series))
         {
             SeriesKey key = new(instrument, Labels(tags));
@@ -76,7 +76,7 @@ internal sealed class PrometheusExporter : IDisposable
     }
 
     [ThreadStatic]
-    private static Dictionary<(Instrument, TagSet), Series>? Cache;
+    private static Dictionary<(Instrument, TagSet), Series>? _cache;
 
     private readonly record struct SeriesKey(Instrument Instrument, string Labels);
 

@@ -10,7 +10,7 @@ namespace ObjectStore.Storage.Drives;
 internal sealed unsafe class LinuxVolumeFile : IVolumeFile
 {
     private const int MaxVectors = 1024;
-    private static bool s_noWaitRefused;
+    private static bool _noWaitRefused;
 
     private readonly string _path;
     private readonly SafeFileHandle _cached;
@@ -116,7 +116,7 @@ internal sealed unsafe class LinuxVolumeFile : IVolumeFile
 
     public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
     {
-        if (onlyIfCached && s_noWaitRefused)
+        if (onlyIfCached && _noWaitRefused)
             return -1;
         int total = first.Length + second.Length;
         int done = 0;
@@ -146,7 +146,7 @@ internal sealed unsafe class LinuxVolumeFile : IVolumeFile
                 if (onlyIfCached)
                 {
                     if (error is Posix.ErrorNotSupported or Posix.ErrorInvalid)
-                        s_noWaitRefused = true;
+                        _noWaitRefused = true;
                     return -1;
                 }
 

@@ -7,9 +7,9 @@ namespace ObjectStore.Grains.Tests;
 /// <summary>Makes what a gateway would send. Ids are counted, so every one is new and a failure names it.</summary>
 public static class Make
 {
-    private static long s_last;
+    private static long _last;
 
-    public static ulong Next() => (ulong)Interlocked.Increment(ref s_last);
+    public static ulong Next() => (ulong)Interlocked.Increment(ref _last);
 
     public static VersionId Id() => new(0x0190_0000_0000_0000, Next());
 
