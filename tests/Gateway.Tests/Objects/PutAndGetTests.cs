@@ -135,6 +135,19 @@ public sealed class PutAndGetTests(GatewayFixture gateway) : GatewayTest(gateway
         Assert.Empty(Fixture.Extents.Stored);
     }
 
+    [Theory]
+    [InlineData("x-amz-meta-a", "x\u0001y")]
+    [InlineData("x-amz-meta-a", "x\u007fy")]
+    [InlineData("Cache-Control", "no\u001fstore")]
+    [InlineData("Content-Type", "text/\u0002x")]
+    public async Task ValueThatNoResponseMayHold_IsRefused_AndNothingIsStored(string name, string value)
+    {
+        DriveStatistics before = Fixture.Drive;
+        Assert.Equal("InvalidArgument", (await PutAsync("key", new byte[10], (name, value))).Code);
+        await StoredNothingAsync("key", before);
+        Assert.Empty(Fixture.Extents.Stored);
+    }
+
     [Fact]
     public async Task HeadersAndStorageClass_ComeBack()
     {

@@ -98,6 +98,8 @@ public sealed class ReadTests(GatewayFixture gateway) : GatewayTest(gateway), IC
             get.Header("Cache-Control"), get.Header("Content-Disposition"), get.Header("Content-Encoding"), get.Header("Content-Language"), get.Header("Content-Type"), get.Header("Expires")));
         Exchange split = await Fixture.SendAsync(new Call("GET", $"/{Bucket}/key", "response-content-type=a%0D%0Ab"));
         Assert.Equal("InvalidArgument", split.Code);
+        Exchange deleted = await Fixture.SendAsync(new Call("GET", $"/{Bucket}/key", "response-content-type=a%7Fb"));
+        Assert.Equal("InvalidArgument", deleted.Code);
     }
 
     [Theory]
