@@ -28,6 +28,22 @@ public interface IStorageEvents
     void IndexWriteFailed(Guid driveId, Exception cause) { }
     void RecoveryFinished(Guid driveId, RecoveryReport report) { }
 
+    /// <summary>A folder that was named as a drive is not used; the others are.</summary>
+    void DriveSetAside(string path, Guid? driveId, string reason) { }
+
+    /// <summary>A drive that was in use does not answer or keeps failing; it is left out until it answers again.</summary>
+    void DriveUnavailable(Guid driveId, string reason) { }
+    void DriveAvailableAgain(Guid driveId) { }
+
+    /// <summary>A block was rebuilt for a reader from other shards.</summary>
+    void BlockReconstructed(ExtentId extent, int block, ShardSet missing) { }
+
+    /// <summary>An extent reached its quorum without these shards, which repair will make.</summary>
+    void DegradedWrite(ExtentId extent, ShardSet missing) { }
+
+    /// <summary>New extents of a storage class get a narrower scheme than asked for, since there are too few drives.</summary>
+    void SchemeNarrowed(string storageClass, Scheme asked, Scheme used, int drives) { }
+
     /// <summary>The drive's file system refuses O_DIRECT; writes go through the page cache.</summary>
     void DirectIoUnavailable(Guid driveId, string path) { }
 }

@@ -50,6 +50,38 @@ public sealed class FragmentMissingException(ExtentId extent, int block, int sha
     public int Shard { get; } = shard;
 }
 
+/// <summary>The drive does not answer: it hangs, fails its input and output, was set aside, or its node cannot be reached. Nothing is said of what it holds.</summary>
+public sealed class DriveUnavailableException(Guid driveId, string reason, Exception? inner = null)
+    : StorageException($"Drive {driveId} is not available: {reason}.", inner)
+{
+    public Guid DriveId { get; } = driveId;
+}
+
+/// <summary>
+/// Fewer fragments than the write quorum could be made durable. Nothing is acknowledged; what was written is garbage. The cause is the first drive's error.
+/// </summary>
+public sealed class WriteQuorumException(ExtentId extent, int durable, int quorum, Exception? cause)
+    : StorageException($"Only {durable} fragments of extent {extent} could be stored; {quorum} are needed.", cause)
+{
+    public ExtentId Extent { get; } = extent;
+}
+
+/// <summary>Fewer than k fragments of a block can be read at this moment, because drives do not answer. The extent is not lost; the read may be tried again.</summary>
+public sealed class ExtentUnavailableException(ExtentId extent, int block, int readable, int needed, Exception? cause)
+    : StorageException($"Block {block} of extent {extent} cannot be read now: {readable} of the {needed} fragments needed can be reached.", cause)
+{
+    public ExtentId Extent { get; } = extent;
+    public int Block { get; } = block;
+}
+
+/// <summary>Every drive answered, and fewer than k fragments of a block are intact: its bytes are lost. The causes are the fragments' errors.</summary>
+public sealed class ExtentLostException(ExtentId extent, int block, int intact, int needed, Exception? cause)
+    : StorageException($"Block {block} of extent {extent} is lost: {intact} of the {needed} fragments needed are intact.", cause)
+{
+    public ExtentId Extent { get; } = extent;
+    public int Block { get; } = block;
+}
+
 /// <summary>Another process holds the drive's lock.</summary>
 public sealed class DriveInUseException(string path, Exception? inner = null)
     : StorageException($"The drive folder '{path}' is in use by another process.", inner)

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Recovery;
 using ObjectStore.Storage.Volumes;

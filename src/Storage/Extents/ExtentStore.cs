@@ -1,5 +1,6 @@
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Integrity;
 using ObjectStore.Storage.Placement;
 using ObjectStore.Storage.Volumes;
@@ -95,8 +96,8 @@ public sealed class ExtentStore : IExtentStore
             throw;
         }
 
-        var domain = new FailureDomain("zone", "rack", "host");
-        ClusterMap map = Placement.ClusterMap.Create(1, engines.Select(engine => new MappedDrive(engine.DriveId, Math.Max(1, engine.CapacityBytes >> 30), domain)), services.Options.PlacementGroups);
+        var domain = new FailureDomain("region", "zone", "rack", "host");
+        ClusterMap map = MapPlanner.Plan(null, [.. engines.Select(engine => new MappedDrive(engine.DriveId, Math.Max(1, engine.CapacityBytes >> 30), domain))], services.Options.PlacementGroups);
         return new ExtentStore(services.Options, clusterId, engines, map, new ExtentIdFactory(services.Time, services.NextRandom));
     }
 
@@ -266,7 +267,7 @@ public sealed class ExtentStore : IExtentStore
         return await writer.CompleteAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    private DriveEngine EngineOf(int placementGroup) => _engines[ClusterMap.DrivesOf(new PlacementGroupId(placementGroup))[0]];
+    private DriveEngine EngineOf(int placementGroup) => _engines[ClusterMap.SlotsOf(new PlacementGroupId(placementGroup))[0].Drive!.Value];
 
     private void Require(ExtentDescriptor descriptor)
     {

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Integrity;
 using ObjectStore.Storage.Volumes;
 

@@ -13,6 +13,9 @@ namespace ObjectStore.Storage.Extents;
 public sealed record ExtentDescriptor(ExtentId Id, int PlacementGroup, long BucketId, ReadOnlyMemory<byte> KeyUtf8, UInt128 Version, int PartNumber)
 {
     public const int MaxKeyBytes = 1024;
+
+    /// <summary>Names the schemes of a new extent; see <see cref="SchemePolicy"/>. Not stored with the fragments.</summary>
+    public string StorageClass { get; init; } = SchemePolicy.Standard;
 }
 
 /// <summary>All that metadata keeps of an extent: primitives only, no drive and no volume.</summary>

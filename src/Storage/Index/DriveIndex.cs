@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Index;

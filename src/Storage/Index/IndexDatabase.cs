@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Volumes;
 using SQLitePCL;
 

@@ -1,5 +1,6 @@
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Integrity;
 using ObjectStore.Storage.Volumes;
 

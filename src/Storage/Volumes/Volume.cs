@@ -1,4 +1,5 @@
 using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Index;
 
 namespace ObjectStore.Storage.Volumes;

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Integrity;
 
 namespace ObjectStore.Storage.Volumes;
@@ -221,21 +222,6 @@ internal readonly record struct TombstoneEntry(FragmentKey Key, long VolumeId, l
             new FragmentKey(extent, BinaryPrimitives.ReadInt32LittleEndian(source), BinaryPrimitives.ReadUInt16LittleEndian(source[4..])),
             BinaryPrimitives.ReadInt64LittleEndian(source[8..]),
             BinaryPrimitives.ReadInt64LittleEndian(source[16..]));
-}
-
-/// <summary>Names a fragment on a drive.</summary>
-internal readonly record struct FragmentKey(ExtentId Extent, int Block, ushort Shard)
-{
-    public const int SizeBytes = 22;
-
-    public void WriteTo(Span<byte> destination)
-    {
-        Extent.WriteTo(destination);
-        BinaryPrimitives.WriteInt32BigEndian(destination[16..], Block);
-        BinaryPrimitives.WriteUInt16BigEndian(destination[20..], Shard);
-    }
-
-    public override int GetHashCode() => HashCode.Combine((ulong)Extent.Value, Block, Shard);
 }
 
 /// <summary>Where a fragment's record is. Sixteen-byte aligned; the record ends after the payload.</summary>

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Diagnostics;
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Integrity;
 

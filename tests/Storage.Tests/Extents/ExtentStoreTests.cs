@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Tests.Simulation;
 using ObjectStore.Storage.Volumes;

@@ -1,5 +1,6 @@
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Simulation;
 using ObjectStore.Storage.Volumes;
