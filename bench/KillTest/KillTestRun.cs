@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text.Json;
+using ObjectStore.LoadGenerator;
 using ObjectStore.LoadGenerator.Http;
 
 namespace ObjectStore.KillTest;
@@ -56,7 +57,7 @@ public sealed class KillTestRun(KillTestOptions options)
             while (round < options.Rounds && _failures.Count == 0)
             {
                 round++;
-                Random random = new(HashCode.Combine(options.Seed, round));
+                Random random = new(Seeds.Derive(options.Seed, round));
                 int loadMs = random.Next(MinLoadMs, Math.Max(MinLoadMs + 1, (int)options.MaxLoad.TotalMilliseconds));
                 long acknowledged = LoadAndKill(process, endpoint, round, loadMs);
                 process.Dispose();
@@ -108,7 +109,7 @@ public sealed class KillTestRun(KillTestOptions options)
         {
             int index = i;
             KeyModel[] owned = [.. _keys.Where(key => key.Index % options.Workers == index)];
-            workers[i] = new Worker(options, endpoint, _identity, Bucket, owned, new Random(HashCode.Combine(options.Seed, round, index)));
+            workers[i] = new Worker(options, endpoint, _identity, Bucket, owned, new Random(Seeds.Derive(options.Seed, round, index)));
             threads[i] = new Thread(() => workers[index].Run(() => Volatile.Read(ref stopped)));
             threads[i].Start();
         }
