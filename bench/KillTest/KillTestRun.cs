@@ -50,9 +50,12 @@ public sealed class KillTestRun(KillTestOptions options)
         int round = 0;
         int? exitCode = null;
         ServerProcess? process = null;
+        string[] more = options.Drives > 1 ? ["--drives", Path.Combine(folder, "drives", $"{{1...{options.Drives}}}")] : [];
+        if (options.VolumeSize is { } size) more = [.. more, "--volume-size", size];
+        ServerProcess Start() => ServerProcess.Start(server, data, port, _identity.AccessKey, _identity.SecretKey, log, more);
         try
         {
-            process = ServerProcess.Start(server, data, port, _identity.AccessKey, _identity.SecretKey, log);
+            process = Start();
             CreateBucket(endpoint);
             while (round < options.Rounds && _failures.Count == 0)
             {
@@ -61,7 +64,7 @@ public sealed class KillTestRun(KillTestOptions options)
                 int loadMs = random.Next(MinLoadMs, Math.Max(MinLoadMs + 1, (int)options.MaxLoad.TotalMilliseconds));
                 long acknowledged = LoadAndKill(process, endpoint, round, loadMs);
                 process.Dispose();
-                process = ServerProcess.Start(server, data, port, _identity.AccessKey, _identity.SecretKey, log);
+                process = Start();
                 _startMs.Add(process.StartTime.TotalMilliseconds);
                 if (process.StartTime > options.StartLimit) _failures.Add($"the start took {process.StartTime.TotalMilliseconds:f0} ms; allowed are {options.StartLimit.TotalMilliseconds:f0} ms");
                 FirstRequest(endpoint);
