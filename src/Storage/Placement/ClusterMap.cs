@@ -48,8 +48,15 @@ public sealed record GroupSlot(Guid? Drive, ImmutableArray<Guid> Sources, bool I
     /// </summary>
     public long Since { get; init; }
 
+    /// <summary>
+    /// Drives that held the slot before and are out, newest first. They are sources again when they come back: a drive that was given up too soon, with all of a rack, may have the only
+    /// fragments there are.
+    /// </summary>
+    public ImmutableArray<Guid> Absent { get; init; } = [];
+
     public bool Equals(GroupSlot? other)
-        => other is not null && Drive == other.Drive && IsComplete == other.IsComplete && Since == other.Since && Sources.AsSpan().SequenceEqual(other.Sources.AsSpan());
+        => other is not null && Drive == other.Drive && IsComplete == other.IsComplete && Since == other.Since
+            && Sources.AsSpan().SequenceEqual(other.Sources.AsSpan()) && Absent.AsSpan().SequenceEqual(other.Absent.AsSpan());
 
     public override int GetHashCode() => HashCode.Combine(Drive, Sources.Length, IsComplete, Since);
 }

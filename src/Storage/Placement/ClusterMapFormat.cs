@@ -62,10 +62,11 @@ public static class ClusterMapFormat
                 foreach (GroupSlot slot in map.SlotsOf(new PlacementGroupId(width, group)))
                 {
                     // Beyond 127 the oldest are left out; so many times no slot moves before it is filled.
-                    int sources = Math.Min(slot.Sources.Length, MaxSources);
+                    Guid[] held = [.. slot.Sources, .. slot.Absent];
+                    int sources = Math.Min(held.Length, MaxSources);
                     writer.UInt16(slot.Drive is { } drive ? IndexOf(drive) : NoDrive);
                     writer.Byte((byte)(sources | (slot.IsComplete ? 0 : Incomplete)));
-                    foreach (Guid source in slot.Sources.AsSpan()[..sources])
+                    foreach (Guid source in held.AsSpan(0, sources))
                         writer.UInt16(IndexOf(source));
                     if (!slot.IsComplete)
                         writer.Int64(slot.Since);
@@ -115,7 +116,7 @@ public static class ClusterMapFormat
             drives[drive] = new MappedDrive(id, weight, new FailureDomain(reader.Text(), reader.Text(), reader.Text(), reader.Text()), isReadable);
         }
 
-        Guid DriveAt(int index) => index < driveCount ? drives[index].Id : throw new InvalidDataException($"drive {index} of {driveCount}");
+        MappedDrive DriveAt(int index) => index < driveCount ? drives[index] : throw new InvalidDataException($"drive {index} of {driveCount}");
         var tables = new Dictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>>();
         for (int table = 0; table < widthCount; table++)
         {
@@ -128,11 +129,18 @@ public static class ClusterMapFormat
                 {
                     ushort drive = reader.UInt16();
                     byte state = reader.Byte();
-                    var sources = ImmutableArray.CreateBuilder<Guid>(state & MaxSources);
+                    ImmutableArray<Guid> sources = [], absent = [];
                     for (int source = 0; source < (state & MaxSources); source++)
-                        sources.Add(DriveAt(reader.UInt16()));
+                    {
+                        MappedDrive held = DriveAt(reader.UInt16());
+                        if (held.IsReadable)
+                            sources = sources.Add(held.Id);
+                        else
+                            absent = absent.Add(held.Id);
+                    }
+
                     bool isComplete = (state & Incomplete) == 0;
-                    slots.Add(new GroupSlot(drive == NoDrive ? null : DriveAt(drive), sources.MoveToImmutable(), isComplete) { Since = isComplete ? 0 : reader.Int64() });
+                    slots.Add(new GroupSlot(drive == NoDrive ? null : DriveAt(drive).Id, sources, isComplete) { Since = isComplete ? 0 : reader.Int64(), Absent = absent });
                 }
 
                 groups.Add(slots.MoveToImmutable());

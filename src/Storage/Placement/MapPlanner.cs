@@ -25,7 +25,8 @@ public static class MapPlanner
     /// <summary>
     /// The map that follows <paramref name="previous"/>, or a first one where that is null; <paramref name="previous"/> itself where there is nothing to change.
     ///
-    /// A slot that moves keeps the drives that had it as sources as long as they are readable, and is incomplete until <see cref="Complete"/> says otherwise. A width once in the map stays, since
+    /// A slot that moves is incomplete until <see cref="Complete"/> says otherwise, and so long keeps the drives that had it: as sources while they are readable, as absent while they are
+    /// out. A width once in the map stays, since
     /// extents of that width may exist: with too few drives for it one slot or more of each group has none. The groups of a new width are complete, as nothing has been written to them;
     /// so are those of a first map.
     /// </summary>
@@ -119,8 +120,8 @@ public static class MapPlanner
             {
                 if (slots[number].Drive is { } drive && indexes.TryGetValue(drive, out int index))
                     table[(group * width) + number] = index;
-                if (!slots[number].Sources.IsEmpty)
-                    sources[(group * width) + number] = [.. slots[number].Sources.Where(indexes.ContainsKey).Select(source => indexes[source])];
+                if (!slots[number].IsComplete)
+                    sources[(group * width) + number] = [.. slots[number].Sources.Concat(slots[number].Absent).Where(indexes.ContainsKey).Select(source => indexes[source])];
             }
         }
 
@@ -131,10 +132,15 @@ public static class MapPlanner
     /// <summary>A slot in the next map; the same instance where it stays as it is.</summary>
     private static GroupSlot Follow(GroupSlot before, Guid? drive, Dictionary<Guid, MappedDrive> drives, long epoch)
     {
-        bool IsReadable(Guid id) => drives.TryGetValue(id, out MappedDrive? known) && known.IsReadable;
-        if (before.Drive == drive)
-            return before.Sources.All(IsReadable) ? before : before with { Sources = [.. before.Sources.Where(IsReadable)] };
-        IEnumerable<Guid> held = before.Drive is { } last ? before.Sources.Prepend(last) : before.Sources;
-        return new GroupSlot(drive, [.. held.Where(source => source != drive && IsReadable(source)).Distinct()], IsComplete: false) { Since = epoch };
+        if (before.Drive == drive && before.Sources.IsEmpty && before.Absent.IsEmpty)
+            return before;
+        IEnumerable<Guid> held = before.Drive is { } last && last != drive ? [last, .. before.Sources, .. before.Absent] : before.Sources.Concat(before.Absent);
+        Guid[] known = [.. held.Where(source => source != drive && drives.ContainsKey(source)).Distinct()];
+        var slot = new GroupSlot(drive, [.. known.Where(source => drives[source].IsReadable)], IsComplete: false)
+        {
+            Since = before.Drive == drive ? before.Since : epoch,
+            Absent = [.. known.Where(source => !drives[source].IsReadable)],
+        };
+        return slot == before ? before : slot;
     }
 }

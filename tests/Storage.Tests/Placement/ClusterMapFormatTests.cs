@@ -19,7 +19,7 @@ public sealed class ClusterMapFormatTests
             new Dictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>>
             {
                 [1] = [[new GroupSlot(a, [], true)]],
-                [2] = [[new GroupSlot(a, [b], false) { Since = 0x31 }, new GroupSlot(null, [], false) { Since = 0x32 }]],
+                [2] = [[new GroupSlot(a, [], false) { Since = 0x31, Absent = [b] }, new GroupSlot(null, [], false) { Since = 0x32 }]],
             });
         byte[] bytes = ClusterMapFormat.Encode(map);
         Assert.Equal(Golden("cluster-map.hex"), Convert.ToHexString(bytes));

@@ -196,7 +196,7 @@ public sealed class MapPlannerTests(ITestOutputHelper output)
     }
 
     [Fact]
-    public void Plan_WhenADriveIsOut_DropsItAsSource()
+    public void Plan_WhenADriveIsOut_IsNoSource_UntilItComesBack()
     {
         var random = new Random(11);
         List<MappedDrive> drives = [.. Enumerable.Range(0, 12).Select(_ => Pools.Drive(random, Pools.Host("h1"), 10))];
@@ -208,6 +208,12 @@ public sealed class MapPlannerTests(ITestOutputHelper output)
         ClusterMap gone = Plan(draining, drives, 9);
         Assert.DoesNotContain(AllSlots(gone), slot => slot.Drive == drives[3].Id || slot.Sources.Contains(drives[3].Id));
         Assert.Equal(held, AllSlots(gone).Count(slot => !slot.IsComplete));
+        Assert.Equal(held, AllSlots(gone).Count(slot => slot.Absent.Contains(drives[3].Id)));
+        drives[3] = drives[3] with { IsReadable = true };
+        ClusterMap back = Plan(gone, drives, 9);
+        Assert.Equal(held, AllSlots(back).Count(slot => slot.Sources.Contains(drives[3].Id) && slot.Absent.IsEmpty));
+        drives.RemoveAt(3);
+        Assert.All(AllSlots(Plan(gone, drives, 9)), slot => Assert.True(slot.Sources.IsEmpty && slot.Absent.IsEmpty));
     }
 
     [Fact]
@@ -385,6 +391,7 @@ public sealed class MapPlannerTests(ITestOutputHelper output)
     {
         Assert.True(ReferenceEquals(map, next) || next.Epoch == map.Epoch + 1, what);
         Assert.Empty(map.Widths.Except(next.Widths));
+        HashSet<Guid> known = [.. next.Drives.Select(drive => drive.Id)];
         HashSet<Guid> readable = [.. next.Drives.Where(drive => drive.IsReadable).Select(drive => drive.Id)];
         foreach (PlacementGroupId group in next.Groups)
         {
@@ -398,8 +405,9 @@ public sealed class MapPlannerTests(ITestOutputHelper output)
                 }
 
                 GroupSlot old = map.SlotsOf(group)[number];
-                IEnumerable<Guid> mayHold = old.Drive == slot.Drive ? old.Sources : [.. old.Drive is { } held ? [held] : Array.Empty<Guid>(), .. old.Sources];
+                Guid[] mayHold = [.. old.Drive is { } held && held != slot.Drive ? [held] : Array.Empty<Guid>(), .. old.Sources, .. old.Absent];
                 Assert.Equal(mayHold.Where(source => source != slot.Drive && readable.Contains(source)), slot.Sources);
+                Assert.Equal(mayHold.Where(source => source != slot.Drive && known.Contains(source) && !readable.Contains(source)), slot.Absent);
                 Assert.Equal(old.Drive == slot.Drive && old.IsComplete, slot.IsComplete);
                 Assert.Equal(slot.IsComplete ? 0 : old.Drive == slot.Drive ? old.Since : next.Epoch, slot.Since);
             }
