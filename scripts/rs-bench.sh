@@ -28,7 +28,7 @@ if [ ! -x "$work/isal_bench" ]; then
     echo "SKIPPED: ISA-L or a C compiler is missing (Debian: libisal-dev, gcc). Nothing was compared." >&2
     exit 0
 fi
-dotnet build "$root/bench/Micro" -c Release -nodeReuse:false -v q --nologo --clp:NoSummary >&2 </dev/null || fail "bench/Micro does not build"
+dotnet build "$root/bench/Micro" -c Release -nodeReuse:false -v q --nologo >"$work/build.log" 2>&1 </dev/null || { cat "$work/build.log" >&2; fail "bench/Micro does not build"; }
 micro=$(find_build bench/Micro ObjectStore.Benchmarks)
 version=${ISAL_PREFIX:-$(dpkg-query -W -f '${Version}' libisal-dev 2>/dev/null || echo "of unknown version")}
 
