@@ -1,0 +1,25 @@
+namespace ObjectStore.Admin.CommandLine;
+
+/// <summary>One command of the tool.</summary>
+internal interface ICommand
+{
+    /// <summary>The words that choose it, such as "volume inspect".</summary>
+    string Name { get; }
+
+    /// <summary>One line for the list of commands.</summary>
+    string Summary { get; }
+
+    string Help { get; }
+
+    /// <param name="words">What follows the name.</param>
+    /// <returns>One of <see cref="ExitCode"/>.</returns>
+    /// <exception cref="UsageException">The words cannot be used.</exception>
+    /// <exception cref="CommandFailedException">It could not be done.</exception>
+    Task<int> RunAsync(IReadOnlyList<string> words, CommandContext context, CancellationToken cancellationToken);
+}
+
+/// <summary>What commands have of the world.</summary>
+internal sealed record CommandContext(TextWriter Output, TextWriter Error, TimeProvider Time, Func<string, string?> Environment)
+{
+    public HttpClient NewHttpClient() => new() { Timeout = TimeSpan.FromSeconds(30) };
+}
