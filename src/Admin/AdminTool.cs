@@ -1,3 +1,4 @@
+using ObjectStore.Admin.Cluster;
 using ObjectStore.Admin.CommandLine;
 using ObjectStore.Admin.Durability;
 
@@ -8,6 +9,10 @@ internal static class AdminTool
 {
     public static IReadOnlyList<ICommand> Commands { get; } =
     [
+        new StatusCommand(),
+        new DrivesCommand(),
+        .. DriveStateCommand.All,
+        .. BackgroundCommand.All,
         new DurabilityCommand(),
     ];
 

@@ -21,5 +21,6 @@ internal interface ICommand
 /// <summary>What commands have of the world.</summary>
 internal sealed record CommandContext(TextWriter Output, TextWriter Error, TimeProvider Time, Func<string, string?> Environment)
 {
-    public HttpClient NewHttpClient() => new() { Timeout = TimeSpan.FromSeconds(30) };
+    /// <summary>Follows no redirection and uses no proxy: the token goes to the node named, or nowhere.</summary>
+    public HttpClient NewHttpClient() => new(new SocketsHttpHandler { AllowAutoRedirect = false, UseProxy = false, ConnectTimeout = TimeSpan.FromSeconds(10) }) { Timeout = TimeSpan.FromSeconds(30) };
 }
