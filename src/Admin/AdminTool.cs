@@ -1,6 +1,9 @@
 using ObjectStore.Admin.Cluster;
 using ObjectStore.Admin.CommandLine;
+using ObjectStore.Admin.Drives;
 using ObjectStore.Admin.Durability;
+using ObjectStore.Admin.Volumes;
+using ObjectStore.Storage;
 
 namespace ObjectStore.Admin;
 
@@ -14,6 +17,9 @@ internal static class AdminTool
         .. DriveStateCommand.All,
         .. BackgroundCommand.All,
         new DurabilityCommand(),
+        new DriveInspectCommand(),
+        new RecoverIndexCommand(),
+        new VolumeInspectCommand(),
     ];
 
     public static async Task<int> RunAsync(IReadOnlyList<string> words, CommandContext context, CancellationToken cancellationToken)
@@ -50,7 +56,7 @@ internal static class AdminTool
             context.Error.WriteLine($"s3-admin: {e.Message}");
             return ExitCode.Usage;
         }
-        catch (CommandFailedException e)
+        catch (Exception e) when (e is CommandFailedException or StorageException or IOException or UnauthorizedAccessException)
         {
             context.Error.WriteLine($"s3-admin: {e.Message.ReplaceLineEndings(" ")}");
             return ExitCode.Failed;

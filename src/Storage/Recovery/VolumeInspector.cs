@@ -16,7 +16,7 @@ public sealed record InspectedVolumeHeader(Guid ClusterId, Guid DriveId, long Vo
 /// <param name="TombstoneEntries">Copies of fragments that a tombstone takes away.</param>
 public sealed record InspectedRecord(
     long OffsetBytes, long LengthBytes, string Kind, bool Intact, long Sequence, ExtentId Extent, int Block, int Shard, int SchemeId, int PlacementGroup, long BucketId, ReadOnlyMemory<byte> KeyUtf8,
-    UInt128 Version, int PartNumber, int PayloadBytes, int BlockSizeBytes, DateTimeOffset Created, int TombstoneEntries);
+    UInt128 Version, int PartNumber, int PayloadBytes, int BlockSizeBytes, int BlockLengthBytes, DateTimeOffset Created, int TombstoneEntries);
 
 /// <summary>Whether the checksum in a volume's footer is that of the file.</summary>
 public enum FileChecksumState
@@ -50,15 +50,17 @@ public static class VolumeInspector
     private const int WindowBytes = 4 << 20;
 
     /// <summary>Reads the file in windows of 4 MiB, and once more for its checksum where it is sealed.</summary>
+    /// <param name="onHeader">Called first, with the header or null, and what is wrong with it or null.</param>
     /// <param name="onRecord">Called for each record in the order of the file.</param>
     /// <exception cref="IOException">It cannot be opened. Pages that cannot be read are damage, not an error.</exception>
     /// <exception cref="UnauthorizedAccessException">It may not be read.</exception>
-    public static VolumeInspection Inspect(string path, Action<InspectedRecord> onRecord, CancellationToken cancellationToken = default)
+    public static VolumeInspection Inspect(string path, Action<InspectedVolumeHeader?, string?> onHeader, Action<InspectedRecord> onRecord, CancellationToken cancellationToken = default)
     {
         using var file = new ReadOnlyVolumeFile(path);
         using var window = new AlignedBuffer(WindowBytes);
         VolumeHeader? header = ReadHeader(file, path, window, out string? problem);
         InspectedVolumeHeader? shown = problem is null || header?.CreatedUnixMilliseconds > 0 ? Show(header!) : null;
+        onHeader(shown, problem);
         if (header is null)
             return new VolumeInspection(path, file.LengthBytes, null, problem, 0, 0, 0, 0, [], FileChecksumState.NotSealed, Truncated: false);
 
@@ -112,8 +114,9 @@ public static class VolumeInspector
 
         problem = file.LengthBytes < VolumeFormat.PageBytes ? "the file is shorter than a header"
             : page.IndexOfAnyExcept((byte)0) < 0 ? "the header is all zeros: the volume was never finished"
-            : "the header is damaged, or of another format";
-        if (!named || !VolumeScanner.TryFindAnyRecord(file, id, window, out RecordHeader record))
+            : VolumeHeader.OtherFormat(page) is { } format ? $"it is of format {format}; this build reads format {VolumeHeader.FormatVersion}"
+            : "the header is damaged";
+        if (!named || VolumeHeader.OtherFormat(page) is not null || !VolumeScanner.TryFindAnyRecord(file, id, window, out RecordHeader record))
             return null;
         problem += "; its records are read all the same";
         return new VolumeHeader(Guid.Empty, Guid.Empty, id, record.Generation, file.LengthBytes, 0);
@@ -124,7 +127,7 @@ public static class VolumeInspector
         if (record.KeyBytes == 0)
             return [];
         Span<byte> bytes = head.AsSpan(0, record.HeaderBytes);
-        return file.Read(record.Offset, bytes, default, onlyIfCached: false) == bytes.Length ? bytes.Slice(RecordHeader.FixedBytes, record.KeyBytes).ToArray() : [];
+        return file.Read(record.Offset, bytes, default, onlyIfCached: false) == bytes.Length ? record.Key(bytes).ToArray() : [];
     }
 
     private static InspectedVolumeHeader Show(VolumeHeader header)
@@ -133,7 +136,7 @@ public static class VolumeInspector
     private static InspectedRecord Show(in RecordHeader record, byte[] key, bool intact, int tombstones)
         => new(
             record.Offset, record.RecordBytes, NameOf(record.Kind), intact, record.Sequence, record.Extent, record.Block, record.Shard, record.SchemeId, record.PlacementGroup, record.BucketId, key,
-            record.Version, record.PartNumber, record.PayloadBytes, record.BlockSizeBytes, Time(record.CreatedUnixMilliseconds), tombstones);
+            record.Version, record.PartNumber, record.PayloadBytes, record.BlockSizeBytes, record.BlockLengthBytes, Time(record.CreatedUnixMilliseconds), tombstones);
 
     private static string NameOf(RecordKind kind) => kind switch
     {
