@@ -530,7 +530,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
         var tombstones = new List<(Volume, PendingRecord)>();
         var ends = new List<(Volume, long, ulong, long)>();
-        long records = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
+        long records = 0, fragments = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
         var tails = new List<Volume>();
         foreach (long id in files.Order())
         {
@@ -560,6 +560,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
                     _services.Events.VolumeCorrupt(DriveId, volume.Id, header.Offset, header.RecordBytes);
                 }
 
+                fragments += header.Kind == RecordKind.Fragment ? 1 : 0;
                 if (header.Kind == RecordKind.Fragment)
                     _index.Recover(volume, record, intact);
                 else if (header.Kind == RecordKind.Tombstone)
@@ -596,7 +597,11 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         activity?.SetTag("objectstore.records", records).SetTag("objectstore.bytes", bytes).SetTag("objectstore.rebuilt", rebuiltIndex);
         TimeSpan duration = Stopwatch.GetElapsedTime(began);
         StorageMetrics.RecoveryDuration.Record(duration.TotalSeconds);
-        _services.Events.RecoveryFinished(DriveId, new RecoveryReport(_index.Volumes.Count, records, bytes, corruptRegions, tornBytes, rebuiltIndex, duration));
+        _services.Events.RecoveryFinished(DriveId, new RecoveryReport(_index.Volumes.Count, records, bytes, corruptRegions, tornBytes, rebuiltIndex, duration)
+        {
+            Fragments = fragments,
+            Tombstones = tombstones.Count,
+        });
     }
 
     /// <summary>
