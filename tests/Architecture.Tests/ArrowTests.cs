@@ -17,6 +17,7 @@ public sealed class ArrowTests
         ["Grains"] = ["Grains.Interfaces", "Metadata"],
         ["Maintenance"] = ["Grains.Interfaces", "Metadata", "Storage"],
         ["Gateway"] = ["S3", "Storage", "Grains.Interfaces"],
+        ["Admin"] = ["Storage"],
         ["Silo"] = ["S3", "Storage", "Grains.Interfaces", "Metadata", "Metadata.MySql", "Grains", "Gateway", "Maintenance"],
     };
 

@@ -10,7 +10,11 @@ using ObjectStore.Storage.Volumes;
 namespace ObjectStore.Storage.Drives;
 
 /// <summary>What the engines of a store share.</summary>
-internal sealed record EngineServices(StorageOptions Options, TimeProvider Time, Func<ulong> NextRandom, IStorageEvents Events, bool Threaded);
+internal sealed record EngineServices(StorageOptions Options, TimeProvider Time, Func<ulong> NextRandom, IStorageEvents Events, bool Threaded)
+{
+    /// <summary>Drives of this process, over which the default number of writers is spread.</summary>
+    public int DriveCount { get; init; } = 1;
+}
 
 /// <summary>One drive at work: its volumes, its index, its writers, and the thread that keeps the index up with the log.</summary>
 internal sealed class DriveEngine : IVolumeSource, IDisposable
@@ -51,6 +55,13 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
     public DriveIndex Index => _index;
 
+    public string Path => _drive.Path;
+
+    public Guid ClusterId => _identity.ClusterId;
+
+    /// <summary>Whether writers and index have threads of their own; otherwise a simulation steps them, and nothing may be put on other threads.</summary>
+    public bool Threaded => _services.Threaded;
+
     public IReadOnlyList<VolumeWriter> Writers => _writers;
 
     public static DriveEngine Open(IDrive drive, DriveIdentity identity, EngineServices services)
@@ -80,11 +91,23 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
         catch (IndexDamagedException e) when (!rebuilt)
         {
-            engine.DisposeVolumes();
-            engine._index.Dispose();
+            engine.LetGo();
             services.Events.IndexRebuildStarted(identity.DriveId, e.Message);
             engine = Build(Recreate(drive, identity));
-            engine.Recover(began, rebuiltIndex: true);
+            try
+            {
+                engine.Recover(began, rebuiltIndex: true);
+            }
+            catch
+            {
+                engine.LetGo();
+                throw;
+            }
+        }
+        catch
+        {
+            engine.LetGo();
+            throw;
         }
 
         engine.Start();
@@ -106,9 +129,29 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         return best;
     }
 
+    /// <summary>The writer of an extent whose blocks come without a sync of their own: always the same, so that one sync covers them all, unless its queue is much the longer one.</summary>
+    public VolumeWriter PickWriter(ExtentId extent)
+    {
+        if (_writers.Length == 1)
+            return _writers[0];
+        VolumeWriter own = _writers[(int)(Placement.ClusterMap.Mix((ulong)extent.Value) % (ulong)_writers.Length)];
+        VolumeWriter least = PickWriter();
+        return own.Budget.TakenBytes > least.Budget.TakenBytes + (8 << 20) ? least : own;
+    }
+
     public ValueTask<WriteTicket> SubmitAsync(VolumeWriter writer, WriteRequest request, CancellationToken cancellationToken)
     {
-        ValueTask admitted = writer.Budget.TakeAsync(request.CostBytes, cancellationToken);
+        ValueTask admitted;
+        try
+        {
+            admitted = writer.Budget.TakeAsync(request.CostBytes, cancellationToken);
+        }
+        catch
+        {
+            request.Unpin();
+            throw;
+        }
+
         StorageMetrics.QueuedBytes.Record(writer.Budget.TakenBytes);
         if (!admitted.IsCompletedSuccessfully)
             return AwaitAdmission(admitted);
@@ -124,33 +167,31 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             catch
             {
                 writer.Budget.Release(request.CostBytes);
+                request.Unpin();
                 throw;
             }
         }
 
         async ValueTask<WriteTicket> AwaitAdmission(ValueTask wait)
         {
-            await wait.ConfigureAwait(false);
+            try
+            {
+                await wait.ConfigureAwait(false);
+            }
+            catch
+            {
+                request.Unpin();
+                throw;
+            }
+
             Enqueue();
             return await request.AsTask().ConfigureAwait(false);
         }
     }
 
-    public WriteRequest NewRequest(RequestKind kind, ExtentDescriptor? descriptor, ExtentId extent, int block, ReadOnlyMemory<byte> payload, AlignedBuffer? buffer, int payloadBytes, ulong[] checksums, bool needsSync, TombstoneEntry[]? tombstones = null)
-        => new(_services.Threaded)
-        {
-            Kind = kind,
-            Descriptor = descriptor,
-            Extent = extent,
-            BlockSizeBytes = _services.Options.BlockSizeBytes,
-            Block = block,
-            Payload = payload,
-            Buffer = buffer,
-            PayloadBytes = payloadBytes,
-            Checksums = checksums,
-            Tombstones = tombstones,
-            NeedsSync = needsSync,
-        };
+    public WriteRequest NewFragment(in FragmentWrite fragment, bool needsSync) => WriteRequest.Fragment(_services.Threaded, fragment, needsSync);
+
+    public WriteRequest NewSync() => WriteRequest.Sync(_services.Threaded);
 
     public WriteRequest NewTombstone(ExtentId extent, TombstoneEntry[] entries, bool needsSync)
     {
@@ -164,48 +205,82 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             checksums[i] = Integrity.Crc64Nvme.Compute(payload.AsSpan(at, Math.Min(VolumeFormat.ChunkBytes, payload.Length - at)));
         }
 
-        return NewRequest(RequestKind.Tombstone, null, extent, 0, payload, null, payload.Length, checksums, needsSync, entries);
+        return WriteRequest.Tombstone(_services.Threaded, extent, entries, payload, checksums, needsSync);
     }
 
-    /// <summary>Deletes what this drive has of the extent; false where it has nothing.</summary>
-    public async ValueTask<bool> DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken)
+    /// <summary>Deletes fragments of one extent, durably; false where none of them was there.</summary>
+    public async ValueTask<bool> DeleteAsync(ExtentId extent, IEnumerable<FragmentKey> keys, VolumeWriter writer, CancellationToken cancellationToken)
     {
         var entries = new List<TombstoneEntry>();
         bool any = false;
-        VolumeWriter writer = PickWriter();
-        for (int block = 0; block < layout.BlockCount; block++)
+        foreach (FragmentKey key in keys)
         {
-            var key = new FragmentKey(layout.Id, block, 0);
-            if (_index.TryGet(key, out FragmentLocation location))
-                entries.Add(new TombstoneEntry(key, location.VolumeId, location.Offset));
-            if (entries.Count < TombstoneEntry.MaxPerRecord && block < layout.BlockCount - 1)
-                continue;
-            if (entries.Count == 0)
-                continue;
-            any = true;
-            StorageMetrics.FragmentsDeleted.Add(entries.Count);
-            await SubmitAsync(writer, NewTombstone(layout.Id, [.. entries], needsSync: true), cancellationToken).ConfigureAwait(false);
-            entries.Clear();
+            int before = entries.Count;
+            _index.AddCopies(key, entries);
+            StorageMetrics.FragmentsDeleted.Add(entries.Count > before ? 1 : 0);
+            any |= entries.Count > before;
+            if (entries.Count >= TombstoneEntry.MaxPerRecord / 2)
+                await FlushAsync().ConfigureAwait(false);
         }
 
+        await FlushAsync().ConfigureAwait(false);
         return any;
+
+        async ValueTask FlushAsync()
+        {
+            foreach (TombstoneEntry[] part in entries.Chunk(TombstoneEntry.MaxPerRecord))
+                await SubmitAsync(writer, NewTombstone(extent, part, needsSync: true), cancellationToken).ConfigureAwait(false);
+            entries.Clear();
+        }
     }
+
+    /// <summary>Deletes what this drive has of the extent's first shards; false where it has nothing.</summary>
+    public ValueTask<bool> DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken)
+        => DeleteAsync(layout.Id, Enumerable.Range(0, layout.BlockCount).Select(block => new FragmentKey(layout.Id, block, 0)), PickWriter(), cancellationToken);
 
     public bool TryLocate(FragmentKey key, out FragmentLocation location, out Volume volume)
     {
-        volume = null!;
-        if (!_index.TryGet(key, out location))
-            return false;
-        if (_index.Volumes.TryGetValue(location.VolumeId, out Volume? found))
+        for (int tries = 0; _index.TryGet(key, out location); tries++)
         {
-            volume = found;
-            return true;
+            if (_index.Volumes.TryGetValue(location.VolumeId, out Volume? found))
+            {
+                volume = found;
+                return true;
+            }
+
+            // The volume has been deleted since the location was cached, and the fragment may have moved before; or its file is lost.
+            _index.Forget(key);
+            if (tries == 3)
+                break;
         }
 
-        // The volume has been deleted since the location was cached, or its file is lost.
-        _index.Forget(key);
+        volume = null!;
         return false;
     }
+
+    /// <summary>Throws where the drive as a whole does not answer: what it cannot read then says nothing of single fragments.</summary>
+    public void RequireAnswer(IOException cause)
+    {
+        if (cause.HResult is Posix.ErrorNoDeviceAddress or Posix.ErrorNoDevice or Posix.ErrorStale or Posix.ErrorNotConnected or Posix.ErrorShutdown)
+            throw Unavailable(cause);
+        try
+        {
+            if (_drive.ReadIdentity() is not null)
+                return;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unavailable(e);
+        }
+
+        throw Unavailable(cause);
+    }
+
+    public DriveUnavailableException Unavailable(Exception cause) => new(DriveId, cause.Message, cause);
+
+    /// <summary>What a caller of the data plane is told of a failure that is not one of the contract's own.</summary>
+    public StorageException Translate(Exception cause)
+        => cause is NoSpaceException ? new DriveFullException(DriveId, 0, HeadroomBytes) : Unavailable(cause);
 
     public FragmentCorruptException Corrupt(FragmentKey key, FragmentLocation location, string reason, Exception? inner = null)
     {
@@ -304,6 +379,13 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         _work.Dispose();
     }
 
+    /// <summary>Of an engine that did not come up. The drive stays the caller's.</summary>
+    private void LetGo()
+    {
+        DisposeVolumes();
+        _index.Dispose();
+    }
+
     private void DisposeVolumes()
     {
         foreach (Volume volume in _index.Volumes.Values)
@@ -318,7 +400,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
     private void Start()
     {
-        int writers = _services.Options.WritersPerDrive != 0 ? _services.Options.WritersPerDrive : Math.Clamp(Environment.ProcessorCount, 1, 4);
+        int writers = _services.Options.WritersPerDrive != 0 ? _services.Options.WritersPerDrive : Math.Clamp(Environment.ProcessorCount / _services.DriveCount, 1, 4);
         _writers = [.. Enumerable.Range(0, writers).Select(number => new VolumeWriter(this, _index, _services.Options, _services.Events, _services.Time, _services.Threaded, number))];
         if (!_services.Threaded)
             _index.WorkDue = () => Maintain();
@@ -448,7 +530,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
         var tombstones = new List<(Volume, PendingRecord)>();
         var ends = new List<(Volume, long, ulong, long)>();
-        long records = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
+        long records = 0, fragments = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
         var tails = new List<Volume>();
         foreach (long id in files.Order())
         {
@@ -478,8 +560,9 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
                     _services.Events.VolumeCorrupt(DriveId, volume.Id, header.Offset, header.RecordBytes);
                 }
 
+                fragments += header.Kind == RecordKind.Fragment ? 1 : 0;
                 if (header.Kind == RecordKind.Fragment)
-                    _index.Recover(volume, record);
+                    _index.Recover(volume, record, intact);
                 else if (header.Kind == RecordKind.Tombstone)
                     tombstones.Add((volume, record));
             });
@@ -514,7 +597,11 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         activity?.SetTag("objectstore.records", records).SetTag("objectstore.bytes", bytes).SetTag("objectstore.rebuilt", rebuiltIndex);
         TimeSpan duration = Stopwatch.GetElapsedTime(began);
         StorageMetrics.RecoveryDuration.Record(duration.TotalSeconds);
-        _services.Events.RecoveryFinished(DriveId, new RecoveryReport(_index.Volumes.Count, records, bytes, corruptRegions, tornBytes, rebuiltIndex, duration));
+        _services.Events.RecoveryFinished(DriveId, new RecoveryReport(_index.Volumes.Count, records, bytes, corruptRegions, tornBytes, rebuiltIndex, duration)
+        {
+            Fragments = fragments,
+            Tombstones = tombstones.Count,
+        });
     }
 
     /// <summary>
@@ -527,6 +614,12 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         IVolumeFile file = _drive.OpenVolume(id);
         Span<byte> first = window.GetSpan()[..VolumeFormat.PageBytes];
         bool decoded = TryReadHeader(file, first, out VolumeHeader header) && header.VolumeId == id && header.DriveId == _identity.DriveId;
+        if (VolumeHeader.OtherFormat(first) is { } format)
+        {
+            file.Dispose();
+            throw new DriveIdentityException(_drive.Path, $"volume {id} is of format {format}; this build reads and writes format {VolumeHeader.FormatVersion}.");
+        }
+
         if (!decoded)
         {
             ulong generation = row?.Generation ?? 0;
@@ -574,6 +667,12 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             volume.LiveBytes = row.LiveBytes;
             volume.LiveFragments = row.LiveFragments;
             volume.RecordBytes = row.RecordBytes;
+            if (file.LengthBytes < row.CompleteBelow)
+            {
+                // Cut short by something else: what lies behind the end is corrupt, and nothing is appended.
+                _services.Events.VolumeCorrupt(DriveId, id, file.LengthBytes, row.CompleteBelow - file.LengthBytes);
+                volume.State = row.State == VolumeState.Active ? VolumeState.Poisoned : row.State;
+            }
         }
         else
         {

@@ -245,8 +245,8 @@ public sealed class ExtentStore : IExtentStore
     private async ValueTask<ExtentLayout> WriteSmallAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
         DriveEngine engine = EngineOf(descriptor.PlacementGroup);
-        WriteRequest request = engine.NewRequest(
-            RequestKind.PackedFragment, descriptor, descriptor.Id, 0, bytes, null, bytes.Length, ExtentWriter.Checksums(bytes.Span), needsSync: true);
+        WriteRequest request = engine.NewFragment(
+            new FragmentWrite(descriptor, Scheme.SingleCopy, _options.BlockSizeBytes, 0, bytes.Length, 0, bytes, ExtentWriter.Checksums(bytes.Span)), needsSync: true);
         await engine.SubmitAsync(engine.PickWriter(), request, cancellationToken).ConfigureAwait(false);
         return new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, 0, _options.BlockSizeBytes, bytes.Length);
     }

@@ -193,10 +193,8 @@ internal sealed class ExtentWriter : IExtentWriter
         AlignedBuffer buffer = _buffer!;
         int length = _position;
         ulong[] checksums = Checksums(buffer.GetSpan().Slice(VolumeFormat.PageBytes, length));
-        bool packed = length <= VolumeFormat.MaxPackedPayloadBytes;
-        WriteRequest request = _engine.NewRequest(
-            packed ? RequestKind.PackedFragment : RequestKind.BlockFragment, _descriptor, _descriptor.Id, _nextBlock,
-            packed ? buffer.Memory.Slice(VolumeFormat.PageBytes, length) : default, buffer, length, checksums, needsSync: last);
+        WriteRequest request = _engine.NewFragment(
+            new FragmentWrite(_descriptor, Scheme.SingleCopy, _options.BlockSizeBytes, _nextBlock, length, 0, buffer.Memory.Slice(VolumeFormat.PageBytes, length), checksums), needsSync: last);
         cancellationToken.ThrowIfCancellationRequested();
 
         // From here the buffer belongs to the request. Admission is not cancelled: the caller must know when the buffer is free again.
@@ -211,7 +209,7 @@ internal sealed class ExtentWriter : IExtentWriter
     private async ValueTask SubmitSyncAsync(CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        WriteRequest request = _engine.NewRequest(RequestKind.SyncOnly, null, default, 0, default, null, 0, [], needsSync: true);
+        WriteRequest request = _engine.NewSync();
         await _engine.SubmitAsync(_writer, request, CancellationToken.None).ConfigureAwait(false);
     }
 

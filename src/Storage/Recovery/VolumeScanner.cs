@@ -159,7 +159,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             return new PendingRecord(default, default, entries, (int)record.RecordBytes);
         }
 
-        var location = new FragmentLocation(record.VolumeId, record.Offset, record.PayloadOffset, record.PayloadBytes);
+        var location = new FragmentLocation(record.VolumeId, record.Offset, record.PayloadOffset, record.PayloadBytes, record.PlacementGroup, record.SchemeId);
         return new PendingRecord(new FragmentKey(record.Extent, record.Block, record.Shard), location, null, (int)record.RecordBytes);
     }
 

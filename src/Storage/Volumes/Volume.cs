@@ -15,6 +15,7 @@ internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposabl
 {
     private long _durableEnd = VolumeFormat.PageBytes;
     private volatile VolumeState _state;
+    private VolumeWriter? _writer;
 
     public VolumeHeader Header { get; } = header;
     public IVolumeFile File { get; } = file;
@@ -31,6 +32,13 @@ internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposabl
     {
         get => Volatile.Read(ref _durableEnd);
         set => Volatile.Write(ref _durableEnd, value);
+    }
+
+    /// <summary>The writer that appends to it since this start; null before one has taken it.</summary>
+    public VolumeWriter? Writer
+    {
+        get => Volatile.Read(ref _writer);
+        set => Volatile.Write(ref _writer, value);
     }
 
     // The writer's.

@@ -14,8 +14,8 @@ internal static class VolumeFormat
     public const int MaxBlockBytes = 1 << 20;
     public const int MaxChunks = MaxBlockBytes / ChunkBytes;
 
-    /// <summary>Fragments up to this are packed; longer ones have a header page of their own so that their payload is aligned.</summary>
-    public const int MaxPackedPayloadBytes = 128 << 10;
+    /// <summary>Fragments up to this are packed; longer ones have a header page of their own so that their payload is aligned, where it is so in memory. A shard of 1 MiB on 6+3 is packed.</summary>
+    public const int MaxPackedPayloadBytes = 256 << 10;
 
     public const int MaxRecordBytes = PageBytes + MaxBlockBytes;
 
@@ -47,6 +47,13 @@ internal sealed record VolumeHeader(Guid ClusterId, Guid DriveId, long VolumeId,
         BinaryPrimitives.WriteInt64LittleEndian(page[64..], CapacityBytes);
         BinaryPrimitives.WriteInt64LittleEndian(page[72..], CreatedUnixMilliseconds);
         BinaryPrimitives.WriteUInt64LittleEndian(page[4088..], Crc64Nvme.Compute(page[..4088]));
+    }
+
+    /// <summary>The version of an intact header of another format; null where it is of this one, or is damaged.</summary>
+    public static uint? OtherFormat(ReadOnlySpan<byte> page)
+    {
+        uint version = BinaryPrimitives.ReadUInt32LittleEndian(page[8..]);
+        return page.StartsWith(Magic) && version != FormatVersion && BinaryPrimitives.ReadUInt64LittleEndian(page[4088..]) == Crc64Nvme.Compute(page[..4088]) ? version : null;
     }
 
     public static bool TryDecode(ReadOnlySpan<byte> page, out VolumeHeader header)
@@ -105,6 +112,7 @@ internal struct RecordHeader
     public int PayloadBytes;
     public long CreatedUnixMilliseconds;
     public int BlockSizeBytes;
+    public int BlockLengthBytes;
     public int ChunkCount;
 
     public static ReadOnlySpan<byte> Magic => "OSRC"u8;
@@ -144,7 +152,8 @@ internal struct RecordHeader
         BinaryPrimitives.WriteInt64LittleEndian(destination[136..], CreatedUnixMilliseconds);
         BinaryPrimitives.WriteInt32LittleEndian(destination[144..], BlockSizeBytes);
         BinaryPrimitives.WriteInt32LittleEndian(destination[148..], ChunkCount);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[152..], 0);
+        BinaryPrimitives.WriteInt32LittleEndian(destination[152..], BlockLengthBytes);
+        BinaryPrimitives.WriteInt32LittleEndian(destination[156..], 0);
         key.CopyTo(destination[FixedBytes..]);
         Span<byte> table = destination[ChecksumTableOffset..];
         for (int i = 0; i < ChunkCount; i++)
@@ -184,6 +193,7 @@ internal struct RecordHeader
         header.CreatedUnixMilliseconds = BinaryPrimitives.ReadInt64LittleEndian(source[136..]);
         header.BlockSizeBytes = BinaryPrimitives.ReadInt32LittleEndian(source[144..]);
         header.ChunkCount = BinaryPrimitives.ReadInt32LittleEndian(source[148..]);
+        header.BlockLengthBytes = BinaryPrimitives.ReadInt32LittleEndian(source[152..]);
 
         // The checksum matched, so these hold unless a writer was wrong; a reader must not index out of range even then.
         return header.KeyBytes <= ExtentDescriptor.MaxKeyBytes
@@ -195,6 +205,9 @@ internal struct RecordHeader
             && (header.PayloadOffset == header.HeaderBytes || header.PayloadOffset == VolumeFormat.PageBytes)
             && header.RecordBytes == VolumeFormat.AlignToRecord(header.PayloadOffset + header.PayloadBytes);
     }
+
+    /// <summary>The object's key, from the header's bytes.</summary>
+    public readonly ReadOnlySpan<byte> Key(ReadOnlySpan<byte> header) => header.Slice(FixedBytes, KeyBytes);
 
     public readonly ulong ChunkChecksum(ReadOnlySpan<byte> header, int chunk)
         => BinaryPrimitives.ReadUInt64LittleEndian(header[(ChecksumTableOffset + (chunk * 8))..]);
@@ -224,8 +237,10 @@ internal readonly record struct TombstoneEntry(FragmentKey Key, long VolumeId, l
             BinaryPrimitives.ReadInt64LittleEndian(source[16..]));
 }
 
-/// <summary>Where a fragment's record is. Sixteen-byte aligned; the record ends after the payload.</summary>
-internal readonly record struct FragmentLocation(long VolumeId, long Offset, int PayloadOffset, int PayloadBytes)
+/// <summary>Where a fragment's record is, and what a listing says of it without reading it. The record ends after the payload.</summary>
+internal readonly record struct FragmentLocation(long VolumeId, long Offset, int PayloadOffset, int PayloadBytes, int PlacementGroup, ushort SchemeId)
 {
     public int RecordBytes => VolumeFormat.AlignToRecord(PayloadOffset + PayloadBytes);
+
+    public bool IsSamePlaceAs(in FragmentLocation other) => VolumeId == other.VolumeId && Offset == other.Offset;
 }

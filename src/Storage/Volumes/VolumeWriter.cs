@@ -47,12 +47,18 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private readonly object _gate = new();
     private readonly Thread? _thread;
     private readonly List<VolumeSegment> _segments = [];
+    private readonly List<ChecksumRun> _runs = [];
     private readonly List<WriteRequest> _batch = [];
     private List<WriteRequest> _pending = [];
     private List<WriteRequest> _taken = [];
     private int _finished; // of the requests taken, in order
     private bool _closing;
     private Volume? _volume;
+
+    // Of the batch being laid out: bytes used of the staging buffer, and where in it the open segment and the open checksum run begin.
+    private int _staged;
+    private int _segmentStart;
+    private int _runStart;
 
     public VolumeWriter(IVolumeSource source, DriveIndex index, StorageOptions options, IStorageEvents events, TimeProvider time, bool threaded, int number)
     {
@@ -253,11 +259,11 @@ internal sealed unsafe class VolumeWriter : IDisposable
         }
 
         _segments.Clear();
+        _runs.Clear();
         _batch.Clear();
+        _staged = _segmentStart = _runStart = 0;
         long start = volume?.AppendOffset ?? 0;
         long cursor = start;
-        int staged = 0; // bytes used of the staging buffer
-        int segmentStart = 0; // where in it the open segment begins
         bool needsSync = false;
         bool cached = true;
         long sequence = volume?.Sequence ?? 0;
@@ -272,20 +278,18 @@ internal sealed unsafe class VolumeWriter : IDisposable
                     break; // The head was only a sync, for which no volume is opened.
                 bool block = request.Kind == RequestKind.BlockFragment;
                 long at = block ? VolumeFormat.AlignToPage(cursor) : cursor;
-                if (VolumeFormat.AlignToPage(at + bytes) + TailBytes > volume.Header.CapacityBytes || at + bytes - start > MaxBatchBytes
-                    || (!block && staged + bytes + VolumeFormat.PageBytes > StagingBytes))
+                int staging = block ? 3 * VolumeFormat.PageBytes : bytes + VolumeFormat.PageBytes;
+                if (VolumeFormat.AlignToPage(at + bytes) + TailBytes > volume.Header.CapacityBytes || at + bytes - start > MaxBatchBytes || _staged + staging > StagingBytes)
                     break;
                 if (block)
                 {
-                    CloseSegment(ref staged, ref segmentStart);
-                    EncodeRecord(request, volume, at, ++volume.Sequence, request.Buffer!.GetSpan());
-                    _segments.Add(new VolumeSegment((nint)request.Buffer.Address, bytes));
+                    StageBlock(request, volume, at);
                     cached = false;
                 }
                 else
                 {
-                    EncodeRecord(request, volume, at, ++volume.Sequence, _staging.GetSpan().Slice(staged, bytes));
-                    staged += bytes;
+                    EncodeRecord(request, volume, at, _staging.GetSpan().Slice(_staged, bytes));
+                    _staged += bytes;
                 }
 
                 cursor = at + bytes;
@@ -296,7 +300,9 @@ internal sealed unsafe class VolumeWriter : IDisposable
             _batch.Add(request);
         }
 
-        CloseSegment(ref staged, ref segmentStart);
+        AlignStaged();
+        CloseSegment();
+        CloseRun();
         cursor = VolumeFormat.AlignToPage(cursor);
         if (volume is null)
         {
@@ -323,14 +329,48 @@ internal sealed unsafe class VolumeWriter : IDisposable
         return next;
     }
 
-    private void CloseSegment(ref int staged, ref int segmentStart)
+    /// <summary>
+    /// Header page and last partial page go into the staging buffer, the pages between them are written from the caller's memory, which is only read: several drives may write from it at once.
+    /// </summary>
+    private void StageBlock(WriteRequest request, Volume volume, long at)
     {
-        if (staged == segmentStart)
+        AlignStaged();
+        Span<byte> page = _staging.GetSpan().Slice(_staged, VolumeFormat.PageBytes);
+        EncodeRecord(request, volume, at, page);
+        _staged += VolumeFormat.PageBytes;
+        CloseSegment();
+        CloseRun();
+        int whole = request.PayloadBytes & ~(VolumeFormat.PageBytes - 1);
+        _segments.Add(new VolumeSegment(request.PayloadAddress, whole));
+        _runs.Add(new ChecksumRun(0, 0, request));
+        if (whole == request.PayloadBytes)
             return;
-        int end = VolumeFormat.AlignToPage(staged);
-        _staging.GetSpan()[staged..end].Clear();
-        _segments.Add(new VolumeSegment((nint)(_staging.Address + segmentStart), end - segmentStart));
-        staged = segmentStart = end;
+        page = _staging.GetSpan().Slice(_staged, VolumeFormat.PageBytes);
+        request.Payload.Span[whole..].CopyTo(page);
+        page[(request.PayloadBytes - whole)..].Clear();
+        _staged += VolumeFormat.PageBytes;
+        _runStart = _staged; // the page belongs to the block's run
+    }
+
+    private void AlignStaged()
+    {
+        int end = VolumeFormat.AlignToPage(_staged);
+        _staging.GetSpan()[_staged..end].Clear();
+        _staged = end;
+    }
+
+    private void CloseSegment()
+    {
+        if (_staged > _segmentStart)
+            _segments.Add(new VolumeSegment((nint)(_staging.Address + _segmentStart), _staged - _segmentStart));
+        _segmentStart = _staged;
+    }
+
+    private void CloseRun()
+    {
+        if (_staged > _runStart)
+            _runs.Add(new ChecksumRun(_runStart, _staged - _runStart, null));
+        _runStart = _staged;
     }
 
     private void WriteSegments(Volume volume, long start, long end, bool onlyPacked)
@@ -343,28 +383,25 @@ internal sealed unsafe class VolumeWriter : IDisposable
         volume.File.Write(start, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_segments), cached);
 
         ulong checksum = volume.AppendChecksum;
-        int segment = 0;
+        foreach (ChecksumRun run in _runs)
+        {
+            if (run.Block is not { } block)
+            {
+                checksum = Crc64Nvme.Append(checksum, _staging.GetSpan().Slice(run.Start, run.LengthBytes));
+                continue;
+            }
+
+            // The chunks' checksums are known; only the padding has to be read.
+            ReadOnlySpan<ulong> chunks = block.Checksums.Span;
+            for (int chunk = 0; chunk < chunks.Length; chunk++)
+                checksum = Crc64Nvme.Combine(checksum, chunks[chunk], Math.Min(VolumeFormat.ChunkBytes, block.PayloadBytes - (chunk * VolumeFormat.ChunkBytes)));
+            checksum = Crc64Nvme.Append(checksum, _zeros.GetSpan()[..(VolumeFormat.AlignToPage(block.PayloadBytes) - block.PayloadBytes)]);
+        }
+
         foreach (WriteRequest request in _batch)
         {
             if (request.Kind == RequestKind.SyncOnly)
                 continue;
-            if (request.Kind == RequestKind.BlockFragment)
-            {
-                // The chunks' checksums are known; only the header and the padding have to be read.
-                segment++;
-                Span<byte> bytes = request.Buffer!.GetSpan();
-                checksum = Crc64Nvme.Append(checksum, bytes[..VolumeFormat.PageBytes]);
-                for (int chunk = 0; chunk < request.Checksums.Length; chunk++)
-                    checksum = Crc64Nvme.Combine(checksum, request.Checksums[chunk], Math.Min(VolumeFormat.ChunkBytes, request.PayloadBytes - (chunk * VolumeFormat.ChunkBytes)));
-                checksum = Crc64Nvme.Append(checksum, bytes[(VolumeFormat.PageBytes + request.PayloadBytes)..request.AppendBytes]);
-            }
-            else if (segment < _segments.Count && _segments[segment].Address >= (nint)_staging.Address && _segments[segment].Address < (nint)_staging.Address + StagingBytes)
-            {
-                // The first packed record of a staged segment accounts for the whole segment.
-                checksum = Crc64Nvme.Append(checksum, new ReadOnlySpan<byte>((void*)_segments[segment].Address, _segments[segment].LengthBytes));
-                segment++;
-            }
-
             if (request.Tombstones is { } tombstones)
                 volume.Pending.Add(new PendingRecord(default, default, tombstones, request.AppendBytes));
             else
@@ -379,8 +416,8 @@ internal sealed unsafe class VolumeWriter : IDisposable
 
     private static PendingRecord PendingOf(WriteRequest request)
     {
-        int payloadOffset = request.Kind == RequestKind.BlockFragment ? VolumeFormat.PageBytes : request.HeaderBytes;
-        var location = new FragmentLocation(request.Ticket.Volume!.Id, request.Ticket.Offset, payloadOffset, request.PayloadBytes);
+        var location = new FragmentLocation(
+            request.Ticket.Volume!.Id, request.Ticket.Offset, request.PayloadOffset, request.PayloadBytes, request.Descriptor!.PlacementGroup, request.SchemeId);
         return new PendingRecord(new FragmentKey(request.Extent, request.Block, request.Shard), location, null, location.RecordBytes);
     }
 
@@ -405,7 +442,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         volume.Pending.Clear();
     }
 
-    private void EncodeRecord(WriteRequest request, Volume volume, long offset, long sequence, Span<byte> destination)
+    private void EncodeRecord(WriteRequest request, Volume volume, long offset, Span<byte> destination)
     {
         var header = new RecordHeader
         {
@@ -417,7 +454,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             VolumeId = volume.Id,
             Offset = offset,
             DurableBelow = volume.DurableEnd,
-            Sequence = sequence,
+            Sequence = ++volume.Sequence,
             Extent = request.Extent,
             Block = request.Block,
             Shard = request.Shard,
@@ -426,18 +463,18 @@ internal sealed unsafe class VolumeWriter : IDisposable
             ChunkBytes = VolumeFormat.ChunkBytes,
             BucketId = request.Descriptor?.BucketId ?? 0,
             Version = request.Descriptor?.Version ?? 0,
-            PayloadOffset = request.Kind == RequestKind.BlockFragment ? VolumeFormat.PageBytes : request.HeaderBytes,
+            PayloadOffset = request.PayloadOffset,
             PayloadBytes = request.PayloadBytes,
-            CreatedUnixMilliseconds = _time.GetUtcNow().ToUnixTimeMilliseconds(),
+            CreatedUnixMilliseconds = request.CreatedUnixMilliseconds ?? _time.GetUtcNow().ToUnixTimeMilliseconds(),
             BlockSizeBytes = request.BlockSizeBytes,
+            BlockLengthBytes = request.BlockLengthBytes,
             ChunkCount = request.Checksums.Length,
         };
         header.RecordBytes = VolumeFormat.AlignToRecord(header.PayloadOffset + header.PayloadBytes);
         ReadOnlySpan<byte> key = request.Descriptor is { } descriptor ? descriptor.KeyUtf8.Span : default;
         if (request.Kind == RequestKind.BlockFragment)
         {
-            destination[header.HeaderBytes..VolumeFormat.PageBytes].Clear();
-            destination[(VolumeFormat.PageBytes + request.PayloadBytes)..request.AppendBytes].Clear();
+            destination[header.HeaderBytes..].Clear();
         }
         else
         {
@@ -445,7 +482,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             destination[(header.PayloadOffset + header.PayloadBytes)..].Clear();
         }
 
-        header.Encode(destination, key, request.Checksums);
+        header.Encode(destination, key, request.Checksums.Span);
     }
 
     private bool TryEnsureVolume(WriteRequest request, out Volume? volume, out Exception? refusal)
@@ -468,6 +505,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
 
         if (_volume is { } full)
             Seal(full);
+        volume.Writer = this;
         _volume = volume;
         return true;
     }
@@ -514,8 +552,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private VolumePoisonedException Poison(Volume volume, Exception cause)
     {
         volume.Pending.Clear();
-        volume.State = VolumeState.Poisoned;
-        _index.MarkDirty(volume);
+        _index.Poison(volume);
         if (_volume == volume)
             _volume = null;
         StorageMetrics.VolumesPoisoned.Add(1);
@@ -539,4 +576,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         else
             request.Fail(failure);
     }
+
+    /// <summary>A stretch of the batch for the file's checksum: bytes of the staging buffer, or a block's payload and its padding.</summary>
+    private readonly record struct ChecksumRun(int Start, int LengthBytes, WriteRequest? Block);
 }
