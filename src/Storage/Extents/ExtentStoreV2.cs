@@ -1,0 +1,339 @@
+using System.Collections.Concurrent;
+using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Integrity;
+using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Extents;
+
+/// <summary>What an extent store works with.</summary>
+/// <param name="Drives">The drives that can be reached from here; may change at any time.</param>
+/// <param name="NextRandom">64 random bits a call, thread-safe.</param>
+/// <param name="Repairs">Where missing and damaged fragments are told.</param>
+public sealed record ExtentStoreServices(IFragmentStoreDirectory Drives, TimeProvider Time, Func<ulong> NextRandom, IStorageEvents Events, IRepairSink Repairs);
+
+/// <summary>
+/// The data plane over the drives of a cluster: extents are cut into blocks, blocks into fragments, fragments go to the drives that the cluster map names.
+/// The store knows no drive by itself; it holds no state but the latest map and what it has learnt of the drives' speed.
+/// </summary>
+public sealed class ExtentStoreV2 : IExtentStore
+{
+    private const int MaxCleanups = 4096;
+    private static readonly TimeSpan ClosePatience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan ShortestLinger = TimeSpan.FromMilliseconds(5);
+
+    private readonly ConcurrentDictionary<Guid, DriveLane> _lanes = new();
+    private readonly ConcurrentDictionary<(string Class, Scheme Asked, int Width), bool> _narrowed = new();
+    private readonly Func<Guid, DriveLane> _lane;
+    private readonly Lock _mapLock = new();
+    private volatile ClusterRoute _route;
+    private bool _disposed;
+
+    /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
+    public ExtentStoreV2(StorageOptions options, ExtentStoreServices services, IClusterMap map)
+    {
+        options.ValidateExtents();
+        Options = options;
+        Services = services;
+        _lane = id => _lanes.GetOrAdd(id, static (drive, store) => new DriveLane(drive, store.Services.Drives, store.Options, store.Time, store.Events), this);
+        _route = new ClusterRoute(map, _lane);
+        Ids = new ExtentIdFactory(services.Time, services.NextRandom);
+        Buffers = new ShardBuffers(options.ShardSizeBytes);
+        WriteBudget = new BufferBudget(options.WriteBufferBytes, services.Time);
+        ReadBudget = new BufferBudget(options.ReadBufferBytes, services.Time);
+        RepairBudget = new BufferBudget(options.RepairBufferBytes, services.Time);
+    }
+
+    public IClusterMap ClusterMap => _route.Map;
+
+    public ExtentIdFactory Ids { get; }
+
+    internal StorageOptions Options { get; }
+
+    internal ExtentStoreServices Services { get; }
+
+    internal TimeProvider Time => Services.Time;
+
+    internal IStorageEvents Events => Services.Events;
+
+    internal IRepairSink Repairs => Services.Repairs;
+
+    internal ClusterRoute Route => _route;
+
+    internal ShardBuffers Buffers { get; }
+
+    internal BufferBudget WriteBudget { get; }
+
+    internal BufferBudget ReadBudget { get; }
+
+    internal BufferBudget RepairBudget { get; }
+
+    internal BackgroundWork Background { get; } = new(MaxCleanups);
+
+    /// <summary>How long fragments take to be stored, over all drives.</summary>
+    internal LatencyWindow WriteLatency { get; } = new();
+
+    /// <summary>How long a write that has its quorum waits for the rest.</summary>
+    internal TimeSpan WriteLinger
+    {
+        get
+        {
+            TimeSpan usual = WriteLatency.P95 * 2;
+            usual = usual > ShortestLinger ? usual : ShortestLinger;
+            return usual < Options.WriteLinger ? usual : Options.WriteLinger;
+        }
+    }
+
+    /// <summary>Takes a map with a higher epoch than the one in use; ignores others. Operations under way end with the map they began with, or with the new one.</summary>
+    public void UpdateMap(IClusterMap map)
+    {
+        lock (_mapLock)
+        {
+            if (map.Epoch > _route.Map.Epoch)
+                _route = new ClusterRoute(map, _lane);
+        }
+    }
+
+    public int PlacementGroupFor(ExtentId id) => ClusterMap.GroupOf(id).Value;
+
+    public IExtentWriter CreateExtent(ExtentDescriptor descriptor, long? expectedLengthBytes = null)
+    {
+        Require(descriptor);
+        return new ExtentWriterV2(this, descriptor, expectedLengthBytes);
+    }
+
+    public ValueTask<ExtentLayout> WriteAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken = default)
+    {
+        Require(descriptor);
+        if (bytes.Length <= Math.Min(VolumeFormat.MaxPackedPayloadBytes, Options.BlockSizeBytes))
+        {
+            (Scheme small, Scheme large, int smallBelow) = SchemesOf(descriptor);
+            Scheme scheme = bytes.Length < smallBelow ? small : large;
+            if (scheme.Width == 1)
+                return WriteSingleAsync(descriptor, bytes, cancellationToken);
+            if (scheme.IsReplicated)
+                return WriteCopiesAsync(descriptor, scheme, bytes, cancellationToken);
+        }
+
+        return WriteLargeAsync(descriptor, bytes, cancellationToken);
+    }
+
+    public IExtentReader OpenRead(ExtentLayout layout, long offsetBytes, long lengthBytes)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        Scheme scheme = Require(layout);
+        ArgumentOutOfRangeException.ThrowIfNegative(offsetBytes);
+        ArgumentOutOfRangeException.ThrowIfNegative(lengthBytes);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(lengthBytes, layout.LengthBytes - offsetBytes);
+        return new ExtentReaderV2(this, layout, scheme, offsetBytes, lengthBytes);
+    }
+
+    public bool TryReadSmall(ExtentLayout layout, Span<byte> destination)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (layout.LengthBytes > VolumeFormat.ChunkBytes)
+            return false;
+        Scheme scheme = Require(layout);
+        if (!scheme.IsReplicated)
+            return false;
+        destination = destination[..(int)layout.LengthBytes];
+        RoutedSlot[] slots = _route.SlotsOf(layout.PlacementGroup);
+        for (int shard = 0; shard < scheme.Width; shard++)
+        {
+            if (ClusterRoute.SlotOf(slots, shard).Drive is not { } lane || lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
+                continue;
+            try
+            {
+                if (!store.TryRead(new FragmentAddress(new FragmentKey(layout.Id, 0, (ushort)shard), layout.PlacementGroup, scheme, destination.Length), 0, destination))
+                    return false;
+            }
+            catch (StorageException)
+            {
+                // The reader finds the same, looks elsewhere, and tells repair.
+                destination.Clear();
+                return false;
+            }
+
+            StorageMetrics.BytesRead.Add(destination.Length);
+            return true;
+        }
+
+        return false;
+    }
+
+    public async ValueTask DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        Scheme scheme = Require(layout);
+        RoutedSlot[] slots = _route.SlotsOf(layout.PlacementGroup);
+        List<Task>? tasks = null;
+        for (int shard = 0; shard < scheme.Width; shard++)
+        {
+            foreach (DriveLane lane in ClusterRoute.SlotOf(slots, shard).Candidates)
+            {
+                Task task = DeleteAsync(lane, layout, shard, cancellationToken);
+                if (!task.IsCompletedSuccessfully)
+                    (tasks ??= []).Add(task);
+            }
+        }
+
+        if (tasks is not null)
+            await Task.WhenAll(tasks).ConfigureAwait(false);
+    }
+
+    public IReadOnlyList<DriveStatistics> GetStatistics() => [];
+
+    /// <summary>Waits a little for what goes on in the background. Writers and readers of extents are disposed before.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (_disposed)
+            return;
+        _disposed = true;
+        try
+        {
+            await Background.WhenIdleAsync().WaitAsync(ClosePatience, Time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            // A drive hangs. Its buffers are freed when it lets go of them.
+        }
+
+        Buffers.Close();
+    }
+
+    /// <summary>The schemes of a new extent: as configured, narrowed to the drives of its group, which is said once for each class and width.</summary>
+    internal (Scheme Small, Scheme Large, int SmallBelowBytes) SchemesOf(ExtentDescriptor descriptor)
+    {
+        ClassSchemes configured = Options.Schemes.For(descriptor.StorageClass);
+        int width = _route.WidthOf(descriptor.PlacementGroup);
+        return (Narrow(configured.Small), Narrow(configured.Large), configured.SmallBelowBytes);
+
+        Scheme Narrow(Scheme asked)
+        {
+            if (asked.Width <= width)
+                return asked;
+            Scheme used = asked.Narrow(width);
+
+            // An unknown class is stored as STANDARD, so the names are those of the policy and few.
+            string storageClass = Options.Schemes.Classes.ContainsKey(descriptor.StorageClass) ? descriptor.StorageClass : SchemePolicy.Standard;
+            if (!_narrowed.ContainsKey((storageClass, asked, width)) && _narrowed.TryAdd((storageClass, asked, width), true))
+                Events.SchemeNarrowed(storageClass, asked, used, width);
+            return used;
+        }
+    }
+
+    internal int BlockSizeOf(Scheme scheme) => scheme.IsReplicated ? Options.BlockSizeBytes : scheme.DataShards * Options.ShardSizeBytes;
+
+    private async ValueTask<ExtentLayout> WriteSingleAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        if (ClusterRoute.SlotOf(_route.SlotsOf(descriptor.PlacementGroup), 0).Drive is not { } lane)
+            throw new WriteQuorumException(descriptor.Id, 0, 1, null);
+        var fragment = new FragmentWrite(descriptor, Scheme.SingleCopy, Options.BlockSizeBytes, 0, bytes.Length, 0, bytes, ChunkChecksums.Compute(bytes.Span));
+        DriveLane.Operation operation = lane.BeginWrite(0);
+        try
+        {
+            await ExtentCommit.StoreAsync(lane, fragment, sync: true).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            lane.EndWrite(operation, e);
+            if (e is StorageException and not DriveFullException)
+                throw new WriteQuorumException(descriptor.Id, 0, 1, e);
+            throw;
+        }
+
+        lane.EndWrite(operation, null);
+        return new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, Scheme.SingleCopy.Id, Options.BlockSizeBytes, bytes.Length);
+    }
+
+    /// <summary>The copies are made from a buffer of the store's own: a copy that lags may still be on its way when the caller has its memory back.</summary>
+    private async ValueTask<ExtentLayout> WriteCopiesAsync(ExtentDescriptor descriptor, Scheme scheme, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        ShardBufferPool pool = Buffers.For(bytes.Length);
+        await WriteBudget.TakeAsync(pool.BufferBytes, null, Options.BufferPatience, cancellationToken).ConfigureAwait(false);
+        ShardBuffer buffer = pool.Rent(WriteBudget);
+        bytes.Span.CopyTo(buffer.Span);
+        var commit = new ExtentCommit(this, descriptor, scheme, Options.BlockSizeBytes);
+        ulong[] checksums = ChunkChecksums.Compute(buffer.Span[..bytes.Length]);
+        commit.Submit(bytes.Length, new ReadOnlySpan<ShardBuffer>(in buffer), new ReadOnlySpan<ulong[]>(in checksums), sync: true);
+        try
+        {
+            await commit.CompleteAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch
+        {
+            commit.Abandon();
+            throw;
+        }
+
+        return new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, scheme.Id, Options.BlockSizeBytes, bytes.Length);
+    }
+
+    private async ValueTask<ExtentLayout> WriteLargeAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        await using IExtentWriter writer = CreateExtent(descriptor, bytes.Length);
+        while (!bytes.IsEmpty)
+        {
+            Memory<byte> room = writer.GetMemory();
+            int count = Math.Min(room.Length, bytes.Length);
+            bytes[..count].CopyTo(room);
+            writer.Advance(count);
+            bytes = bytes[count..];
+            await writer.FlushIfFullAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        return await writer.CompleteAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task DeleteAsync(DriveLane lane, ExtentLayout layout, int shard, CancellationToken cancellationToken)
+    {
+        const int BatchKeys = 1024;
+        IFragmentStore store = lane.Store ?? throw new DriveUnavailableException(lane.DriveId, "it cannot be reached from here");
+        for (int first = 0; first < layout.BlockCount; first += BatchKeys)
+        {
+            var keys = new FragmentKey[Math.Min(BatchKeys, layout.BlockCount - first)];
+            for (int i = 0; i < keys.Length; i++)
+                keys[i] = new FragmentKey(layout.Id, first + i, (ushort)shard);
+            try
+            {
+                ValueTask deleting = store.DeleteAsync(keys, cancellationToken);
+                if (!deleting.IsCompletedSuccessfully)
+                    await deleting.AsTask().WaitAsync(Options.WriteTimeout, Time, cancellationToken).ConfigureAwait(false);
+            }
+            catch (TimeoutException e)
+            {
+                var unavailable = new DriveUnavailableException(lane.DriveId, $"a delete took longer than {Options.WriteTimeout.TotalSeconds} s", e);
+                lane.Observe(unavailable);
+                throw unavailable;
+            }
+            catch (StorageException e)
+            {
+                lane.Observe(e);
+                throw;
+            }
+        }
+    }
+
+    private void Require(ExtentDescriptor descriptor)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (descriptor.KeyUtf8.Length > ExtentDescriptor.MaxKeyBytes)
+            throw new ArgumentException($"A key has at most {ExtentDescriptor.MaxKeyBytes} bytes.", nameof(descriptor));
+        if (descriptor.PartNumber is < 0 or > ushort.MaxValue)
+            throw new ArgumentException("A part number is 0 to 65535.", nameof(descriptor));
+    }
+
+    private static Scheme Require(ExtentLayout layout)
+    {
+        if (!Scheme.TryFromId(layout.SchemeId, out Scheme scheme))
+            throw new NotSupportedException($"Scheme {layout.SchemeId} is not known to this build.");
+        int shardBytes = layout.BlockSizeBytes / scheme.DataShards;
+        if (layout.BlockSizeBytes % scheme.DataShards != 0 || shardBytes < VolumeFormat.ChunkBytes || shardBytes % VolumeFormat.ChunkBytes != 0 || shardBytes > VolumeFormat.MaxBlockBytes)
+            throw new ArgumentException($"A block of {layout.BlockSizeBytes} bytes in {scheme} cannot be.", nameof(layout));
+        return scheme;
+    }
+}
