@@ -84,7 +84,7 @@ internal sealed class ExtentReaderV2 : IExtentReader
         {
             _ahead = null;
             _closing!.Cancel();
-            _ = DropAsync(ahead.Loading);
+            _ = DropAsync(ahead.Loading, _store.Background);
         }
 
         _closing?.Dispose();
@@ -332,8 +332,9 @@ internal sealed class ExtentReaderV2 : IExtentReader
             _store.Repairs.Report(new RepairNotice(block.Extent, block.PlacementGroup, block.Scheme, block.Block, 1, findings.Corrupt, RepairReason.CorruptOnRead));
     }
 
-    private static async Task DropAsync(Task<(Piece[] Pieces, int Block)> loading)
+    private static async Task DropAsync(Task<(Piece[] Pieces, int Block)> loading, BackgroundWork background)
     {
+        background.Enter();
         try
         {
             foreach (Piece piece in (await loading.ConfigureAwait(false)).Pieces)
@@ -342,6 +343,10 @@ internal sealed class ExtentReaderV2 : IExtentReader
         catch (Exception e) when (e is StorageException or OperationCanceledException)
         {
             // Nobody asks for these bytes any more; what was found has been reported.
+        }
+        finally
+        {
+            background.Exit();
         }
     }
 

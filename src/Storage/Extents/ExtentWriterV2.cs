@@ -98,6 +98,9 @@ internal sealed class ExtentWriterV2 : IExtentWriter
                 await SubmitBlockAsync(cancellationToken).ConfigureAwait(false);
             }
 
+            // A buffer for the block that did not come is not held while the drives finish.
+            ReleaseBuffers();
+            _store.WriteBudget.EndExcess(this);
             await _commit!.CompleteAsync(cancellationToken).ConfigureAwait(false);
         }
         catch
