@@ -10,7 +10,11 @@ using ObjectStore.Storage.Volumes;
 namespace ObjectStore.Storage.Drives;
 
 /// <summary>What the engines of a store share.</summary>
-internal sealed record EngineServices(StorageOptions Options, TimeProvider Time, Func<ulong> NextRandom, IStorageEvents Events, bool Threaded);
+internal sealed record EngineServices(StorageOptions Options, TimeProvider Time, Func<ulong> NextRandom, IStorageEvents Events, bool Threaded)
+{
+    /// <summary>Drives of this process, over which the default number of writers is spread.</summary>
+    public int DriveCount { get; init; } = 1;
+}
 
 /// <summary>One drive at work: its volumes, its index, its writers, and the thread that keeps the index up with the log.</summary>
 internal sealed class DriveEngine : IVolumeSource, IDisposable
@@ -51,6 +55,13 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
     public DriveIndex Index => _index;
 
+    public string Path => _drive.Path;
+
+    public Guid ClusterId => _identity.ClusterId;
+
+    /// <summary>Whether writers and index have threads of their own; otherwise a simulation steps them, and nothing may be put on other threads.</summary>
+    public bool Threaded => _services.Threaded;
+
     public IReadOnlyList<VolumeWriter> Writers => _writers;
 
     public static DriveEngine Open(IDrive drive, DriveIdentity identity, EngineServices services)
@@ -80,11 +91,23 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
         catch (IndexDamagedException e) when (!rebuilt)
         {
-            engine.DisposeVolumes();
-            engine._index.Dispose();
+            engine.LetGo();
             services.Events.IndexRebuildStarted(identity.DriveId, e.Message);
             engine = Build(Recreate(drive, identity));
-            engine.Recover(began, rebuiltIndex: true);
+            try
+            {
+                engine.Recover(began, rebuiltIndex: true);
+            }
+            catch
+            {
+                engine.LetGo();
+                throw;
+            }
+        }
+        catch
+        {
+            engine.LetGo();
+            throw;
         }
 
         engine.Start();
@@ -106,9 +129,29 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         return best;
     }
 
+    /// <summary>The writer of an extent whose blocks come without a sync of their own: always the same, so that one sync covers them all, unless its queue is much the longer one.</summary>
+    public VolumeWriter PickWriter(ExtentId extent)
+    {
+        if (_writers.Length == 1)
+            return _writers[0];
+        VolumeWriter own = _writers[(int)(Placement.ClusterMap.Mix((ulong)extent.Value) % (ulong)_writers.Length)];
+        VolumeWriter least = PickWriter();
+        return own.Budget.TakenBytes > least.Budget.TakenBytes + (8 << 20) ? least : own;
+    }
+
     public ValueTask<WriteTicket> SubmitAsync(VolumeWriter writer, WriteRequest request, CancellationToken cancellationToken)
     {
-        ValueTask admitted = writer.Budget.TakeAsync(request.CostBytes, cancellationToken);
+        ValueTask admitted;
+        try
+        {
+            admitted = writer.Budget.TakeAsync(request.CostBytes, cancellationToken);
+        }
+        catch
+        {
+            request.Unpin();
+            throw;
+        }
+
         StorageMetrics.QueuedBytes.Record(writer.Budget.TakenBytes);
         if (!admitted.IsCompletedSuccessfully)
             return AwaitAdmission(admitted);
@@ -124,39 +167,35 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             catch
             {
                 writer.Budget.Release(request.CostBytes);
+                request.Unpin();
                 throw;
             }
         }
 
         async ValueTask<WriteTicket> AwaitAdmission(ValueTask wait)
         {
-            await wait.ConfigureAwait(false);
+            try
+            {
+                await wait.ConfigureAwait(false);
+            }
+            catch
+            {
+                request.Unpin();
+                throw;
+            }
+
             Enqueue();
             return await request.AsTask().ConfigureAwait(false);
         }
     }
 
-    public WriteRequest NewRequest(RequestKind kind, ExtentDescriptor? descriptor, ExtentId extent, int block, ReadOnlyMemory<byte> payload, AlignedBuffer? buffer, int payloadBytes, ulong[] checksums, bool needsSync, TombstoneEntry[]? tombstones = null)
-        => new(_services.Threaded)
-        {
-            Kind = kind,
-            Descriptor = descriptor,
-            Extent = extent,
-            BlockSizeBytes = _services.Options.BlockSizeBytes,
-            Block = block,
-            Payload = payload,
-            Buffer = buffer,
-            PayloadBytes = payloadBytes,
-            Checksums = checksums,
-            Tombstones = tombstones,
-            NeedsSync = needsSync,
-        };
+    public WriteRequest NewFragment(in FragmentWrite fragment, bool needsSync) => WriteRequest.Fragment(_services.Threaded, fragment, needsSync);
 
-    public WriteRequest NewTombstone(ExtentId extent, TombstoneEntry[] entries, bool needsSync)
+    public WriteRequest NewSync() => WriteRequest.Sync(_services.Threaded);
+
+    public WriteRequest NewTombstone(TombstoneEntry[] entries, bool needsSync)
     {
-        var payload = new byte[entries.Length * TombstoneEntry.SizeBytes];
-        for (int i = 0; i < entries.Length; i++)
-            entries[i].Encode(payload.AsSpan(i * TombstoneEntry.SizeBytes));
+        byte[] payload = TombstoneEntry.Encode(entries);
         var checksums = new ulong[VolumeFormat.ChunkCount(payload.Length)];
         for (int i = 0; i < checksums.Length; i++)
         {
@@ -164,48 +203,83 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             checksums[i] = Integrity.Crc64Nvme.Compute(payload.AsSpan(at, Math.Min(VolumeFormat.ChunkBytes, payload.Length - at)));
         }
 
-        return NewRequest(RequestKind.Tombstone, null, extent, 0, payload, null, payload.Length, checksums, needsSync, entries);
+        return WriteRequest.Tombstone(_services.Threaded, entries, payload, checksums, needsSync);
     }
 
-    /// <summary>Deletes what this drive has of the extent; false where it has nothing.</summary>
-    public async ValueTask<bool> DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken)
+    /// <summary>Deletes fragments, durably, every copy of them that is here; false where there was none.</summary>
+    public async ValueTask<bool> DeleteAsync(IEnumerable<FragmentKey> keys, CancellationToken cancellationToken)
     {
         var entries = new List<TombstoneEntry>();
-        bool any = false;
         VolumeWriter writer = PickWriter();
-        for (int block = 0; block < layout.BlockCount; block++)
+        bool any = false;
+        foreach (FragmentKey key in keys)
         {
-            var key = new FragmentKey(layout.Id, block, 0);
-            if (_index.TryGet(key, out FragmentLocation location))
-                entries.Add(new TombstoneEntry(key, location.VolumeId, location.Offset));
-            if (entries.Count < TombstoneEntry.MaxPerRecord && block < layout.BlockCount - 1)
-                continue;
-            if (entries.Count == 0)
-                continue;
-            any = true;
-            StorageMetrics.FragmentsDeleted.Add(entries.Count);
-            await SubmitAsync(writer, NewTombstone(layout.Id, [.. entries], needsSync: true), cancellationToken).ConfigureAwait(false);
-            entries.Clear();
+            int before = entries.Count;
+            _index.AddCopies(key, entries);
+            StorageMetrics.FragmentsDeleted.Add(entries.Count > before ? 1 : 0);
+            any |= entries.Count > before;
+            if (entries.Count >= TombstoneEntry.MaxPerRecord / 2)
+                await FlushAsync().ConfigureAwait(false);
         }
 
+        await FlushAsync().ConfigureAwait(false);
         return any;
+
+        async ValueTask FlushAsync()
+        {
+            foreach (TombstoneEntry[] part in entries.Chunk(TombstoneEntry.MaxPerRecord))
+                await SubmitAsync(writer, NewTombstone(part, needsSync: true), cancellationToken).ConfigureAwait(false);
+            entries.Clear();
+        }
     }
+
+    /// <summary>Deletes what this drive has of the extent's first shards; false where it has nothing.</summary>
+    public ValueTask<bool> DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken)
+        => DeleteAsync(Enumerable.Range(0, layout.BlockCount).Select(block => new FragmentKey(layout.Id, block, 0)), cancellationToken);
 
     public bool TryLocate(FragmentKey key, out FragmentLocation location, out Volume volume)
     {
-        volume = null!;
-        if (!_index.TryGet(key, out location))
-            return false;
-        if (_index.Volumes.TryGetValue(location.VolumeId, out Volume? found))
+        for (int tries = 0; _index.TryGet(key, out location); tries++)
         {
-            volume = found;
-            return true;
+            if (_index.Volumes.TryGetValue(location.VolumeId, out Volume? found))
+            {
+                volume = found;
+                return true;
+            }
+
+            // The volume has been deleted since the location was cached, and the fragment may have moved before; or its file is lost.
+            _index.Forget(key);
+            if (tries == 3)
+                break;
         }
 
-        // The volume has been deleted since the location was cached, or its file is lost.
-        _index.Forget(key);
+        volume = null!;
         return false;
     }
+
+    /// <summary>Throws where the drive as a whole does not answer: what it cannot read then says nothing of single fragments.</summary>
+    public void RequireAnswer(IOException cause)
+    {
+        if (cause.HResult is Posix.ErrorNoDeviceAddress or Posix.ErrorNoDevice or Posix.ErrorStale or Posix.ErrorNotConnected or Posix.ErrorShutdown)
+            throw Unavailable(cause);
+        try
+        {
+            if (_drive.ReadIdentity() is not null)
+                return;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unavailable(e);
+        }
+
+        throw Unavailable(cause);
+    }
+
+    public DriveUnavailableException Unavailable(Exception cause) => new(DriveId, cause.Message, cause);
+
+    /// <summary>What a caller of the data plane is told of a failure that is not one of the contract's own.</summary>
+    public StorageException Translate(Exception cause)
+        => cause is NoSpaceException ? new DriveFullException(DriveId, 0, HeadroomBytes) : Unavailable(cause);
 
     public FragmentCorruptException Corrupt(FragmentKey key, FragmentLocation location, string reason, Exception? inner = null)
     {
@@ -216,7 +290,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
     public Volume TakeVolume(int minimumBytes, bool forDeletes)
     {
-        long needed = VolumeFormat.AlignToPage(minimumBytes) + (3L * VolumeFormat.PageBytes);
+        long needed = VolumeFormat.AlignToPage(minimumBytes) + VolumeFormat.LogStart + VolumeFormat.TailBytes;
         for (int tries = _open.Count; tries > 0 && _open.TryDequeue(out Volume? open); tries--)
         {
             if (open.AppendOffset + needed <= open.Header.CapacityBytes)
@@ -304,6 +378,13 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         _work.Dispose();
     }
 
+    /// <summary>Of an engine that did not come up. The drive stays the caller's.</summary>
+    private void LetGo()
+    {
+        DisposeVolumes();
+        _index.Dispose();
+    }
+
     private void DisposeVolumes()
     {
         foreach (Volume volume in _index.Volumes.Values)
@@ -318,7 +399,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
     private void Start()
     {
-        int writers = _services.Options.WritersPerDrive != 0 ? _services.Options.WritersPerDrive : Math.Clamp(Environment.ProcessorCount, 1, 4);
+        int writers = _services.Options.WritersPerDrive != 0 ? _services.Options.WritersPerDrive : Math.Clamp(Environment.ProcessorCount / _services.DriveCount, 1, 4);
         _writers = [.. Enumerable.Range(0, writers).Select(number => new VolumeWriter(this, _index, _services.Options, _services.Events, _services.Time, _services.Threaded, number))];
         if (!_services.Threaded)
             _index.WorkDue = () => Maintain();
@@ -369,15 +450,16 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         var volume = new Volume(header, file);
         try
         {
-            using var page = new AlignedBuffer(VolumeFormat.PageBytes);
-            header.Encode(page.GetSpan());
+            using var pages = new AlignedBuffer(VolumeFormat.LogStart);
+            header.Encode(pages.GetSpan());
+            header.Encode(pages.GetSpan()[VolumeFormat.PageBytes..]);
             unsafe
             {
-                file.Write(0, [new VolumeSegment((nint)page.Address, VolumeFormat.PageBytes)], throughCache: false);
+                file.Write(0, [new VolumeSegment((nint)pages.Address, VolumeFormat.LogStart)], throughCache: false);
             }
 
             file.Sync();
-            volume.AppendChecksum = volume.CompleteChecksum = Integrity.Crc64Nvme.Compute(page.GetSpan());
+            volume.AppendChecksum = volume.CompleteChecksum = Integrity.Crc64Nvme.Compute(pages.GetSpan());
         }
         catch (Exception e)
         {
@@ -436,7 +518,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         foreach (VolumeRow row in rows.Values.Where(row => row.State == VolumeState.Deleting).ToList())
         {
             // A later volume may have taken the id, where the index is older than the volumes.
-            if (files.Contains(row.Id) && IsGeneration(row, page))
+            if (files.Contains(row.Id) && IsGeneration(row, window))
             {
                 _drive.DeleteVolume(row.Id);
                 files.Remove(row.Id);
@@ -447,7 +529,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
 
         var tombstones = new List<(Volume, PendingRecord)>();
-        var ends = new List<(Volume, long, ulong, long)>();
+        var ends = new List<(Volume, long, ulong)>();
         long records = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
         var tails = new List<Volume>();
         foreach (long id in files.Order())
@@ -470,7 +552,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             var scanner = new VolumeScanner(volume.File, volume.Header, window);
             long start = volume.CompleteBelow;
             volume.File.BeginScan(start);
-            ScanResult result = scanner.Scan(start, volume.CompleteSequence, (record, header, intact) =>
+            ScanResult result = scanner.Scan(start, (record, header, intact) =>
             {
                 if (!intact)
                 {
@@ -479,26 +561,31 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
                 }
 
                 if (header.Kind == RecordKind.Fragment)
-                    _index.Recover(volume, record);
+                    _index.Recover(volume, record, intact);
                 else if (header.Kind == RecordKind.Tombstone)
                     tombstones.Add((volume, record));
             });
-            foreach ((long offset, long length) in result.CorruptRegions)
+            foreach (VolumeRange region in result.CorruptRegions)
             {
                 corruptRegions++;
-                _services.Events.VolumeCorrupt(DriveId, volume.Id, offset, length);
+                _services.Events.VolumeCorrupt(DriveId, volume.Id, region.Start, region.End - region.Start);
+            }
+
+            foreach (VolumeRange region in result.Voids)
+            {
+                tornBytes += region.End - region.Start;
+                _services.Events.TornRangeVoided(DriveId, volume.Id, region.Start, region.End - region.Start);
             }
 
             records += result.Records;
             bytes += result.EndOffset - start;
             tornBytes += result.TornBytes;
             volume.AppendOffset = result.EndOffset;
-            volume.Sequence = result.Sequence;
             volume.AppendChecksum = scanner.Checksum(volume.CompleteChecksum, start, result.EndOffset);
             volume.DurableEnd = result.EndOffset;
             volume.File.EndScan();
             FinishTail(volume, result, page);
-            ends.Add((volume, volume.AppendOffset, volume.AppendChecksum, volume.Sequence));
+            ends.Add((volume, volume.AppendOffset, volume.AppendChecksum));
         }
 
         _index.FinishRecovery(tombstones, ends);
@@ -525,43 +612,35 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
     {
         volume = null;
         IVolumeFile file = _drive.OpenVolume(id);
-        Span<byte> first = window.GetSpan()[..VolumeFormat.PageBytes];
-        bool decoded = TryReadHeader(file, first, out VolumeHeader header) && header.VolumeId == id && header.DriveId == _identity.DriveId;
+        Span<byte> first = window.GetSpan()[..VolumeFormat.LogStart];
+        bool decoded = TryReadHeader(file, id, first, out VolumeHeader header);
+        foreach (int page in (ReadOnlySpan<int>)[0, VolumeFormat.PageBytes])
+        {
+            if (VolumeHeader.OtherFormat(first[page..]) is not { } format)
+                continue;
+            file.Dispose();
+            throw new DriveIdentityException(_drive.Path, $"volume {id} is of format {format}; this build reads and writes format {VolumeHeader.FormatVersion}.");
+        }
+
         if (!decoded)
         {
-            ulong generation = row?.Generation ?? 0;
             if (row is null)
             {
-                bool found = VolumeScanner.TryFindAnyRecord(file, id, window, out RecordHeader record);
-                if (!found && file.NextData(VolumeFormat.PageBytes) >= file.LengthBytes)
+                if (file.NextData(VolumeFormat.LogStart) >= file.LengthBytes || IsZeroAfterHeader(file, window))
                 {
                     file.Dispose();
                     _drive.DeleteVolume(id);
                     return true;
                 }
 
-                if (!found && IsZeroAfterHeader(file, window))
-                {
-                    file.Dispose();
-                    _drive.DeleteVolume(id);
-                    return true;
-                }
-
-                _services.Events.VolumeCorrupt(DriveId, id, 0, VolumeFormat.PageBytes);
-                if (!found)
-                {
-                    file.Dispose();
-                    return false;
-                }
-
-                generation = record.Generation;
-            }
-            else
-            {
-                _services.Events.VolumeCorrupt(DriveId, id, 0, VolumeFormat.PageBytes);
+                // Without a generation no record can be told from stale bytes. The file is left for a human.
+                _services.Events.VolumeCorrupt(DriveId, id, 0, file.LengthBytes);
+                file.Dispose();
+                return false;
             }
 
-            header = new VolumeHeader(_identity.ClusterId, _identity.DriveId, id, generation, file.LengthBytes, 0);
+            _services.Events.VolumeCorrupt(DriveId, id, 0, VolumeFormat.LogStart);
+            header = new VolumeHeader(_identity.ClusterId, _identity.DriveId, id, row.Generation, file.LengthBytes, 0);
         }
 
         volume = new Volume(header, file);
@@ -570,10 +649,15 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             volume.State = row.State;
             volume.CompleteBelow = volume.DurableEnd = volume.AppendOffset = row.CompleteBelow;
             volume.CompleteChecksum = row.Checksum;
-            volume.CompleteSequence = row.Sequence;
             volume.LiveBytes = row.LiveBytes;
             volume.LiveFragments = row.LiveFragments;
             volume.RecordBytes = row.RecordBytes;
+            if (file.LengthBytes < row.CompleteBelow)
+            {
+                // Cut short by something else: what lies behind the end is corrupt, and nothing is appended.
+                _services.Events.VolumeCorrupt(DriveId, id, file.LengthBytes, row.CompleteBelow - file.LengthBytes);
+                volume.State = row.State == VolumeState.Active ? VolumeState.Poisoned : row.State;
+            }
         }
         else
         {
@@ -583,13 +667,12 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         return true;
     }
 
-    private bool IsGeneration(VolumeRow row, AlignedBuffer page)
+    private bool IsGeneration(VolumeRow row, AlignedBuffer pages)
     {
         IVolumeFile file = _drive.OpenVolume(row.Id);
         try
         {
-            return TryReadHeader(file, page.GetSpan()[..VolumeFormat.PageBytes], out VolumeHeader header)
-                && header.VolumeId == row.Id && header.DriveId == _identity.DriveId && header.Generation == row.Generation;
+            return TryReadHeader(file, row.Id, pages.GetSpan()[..VolumeFormat.LogStart], out VolumeHeader header) && header.Generation == row.Generation;
         }
         finally
         {
@@ -597,24 +680,33 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
     }
 
-    private static bool TryReadHeader(IVolumeFile file, Span<byte> page, out VolumeHeader header)
+    /// <summary>The header of the volume, from either of its copies. Fills <paramref name="pages"/> with both, zeros for what cannot be read.</summary>
+    private bool TryReadHeader(IVolumeFile file, long id, Span<byte> pages, out VolumeHeader header)
     {
-        try
+        header = null!;
+        bool found = false;
+        pages.Clear();
+        for (int at = 0; at < VolumeFormat.LogStart; at += VolumeFormat.PageBytes)
         {
-            if (file.Read(0, page, default, onlyIfCached: false) == page.Length && VolumeHeader.TryDecode(page, out header))
-                return true;
-        }
-        catch (IOException)
-        {
+            Span<byte> page = pages.Slice(at, VolumeFormat.PageBytes);
+            try
+            {
+                if (file.Read(at, page, default, onlyIfCached: false) == page.Length && !found
+                    && VolumeHeader.TryDecode(page, out VolumeHeader read) && read.VolumeId == id && read.DriveId == _identity.DriveId)
+                    (header, found) = (read, true);
+            }
+            catch (IOException)
+            {
+                // The other copy is there for this.
+            }
         }
 
-        header = null!;
-        return false;
+        return found;
     }
 
     private static bool IsZeroAfterHeader(IVolumeFile file, AlignedBuffer window)
     {
-        for (long at = VolumeFormat.PageBytes; at < file.LengthBytes; at += window.LengthBytes)
+        for (long at = VolumeFormat.LogStart; at < file.LengthBytes; at += window.LengthBytes)
         {
             int read = file.Read(at, window.GetSpan(), default, onlyIfCached: false);
             if (window.GetSpan()[..read].IndexOfAnyExcept((byte)0) >= 0)
@@ -641,14 +733,14 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
             if (result.TornBytes > 0)
                 _services.Events.TornTailDropped(DriveId, volume.Id, result.EndOffset, result.TornBytes);
-            if (result.TornBytes == 0 && result.CorruptRegions.Count == 0 && volume.AppendOffset + (8 * VolumeFormat.PageBytes) <= volume.Header.CapacityBytes
+            if (result.TornBytes == 0 && result.CorruptRegions.Count == 0 && result.Voids.Count == 0 && volume.AppendOffset + (8 * VolumeFormat.PageBytes) <= volume.Header.CapacityBytes
                 && volume.File.LengthBytes >= volume.Header.CapacityBytes)
             {
                 _open.Enqueue(volume);
                 return;
             }
 
-            VolumeWriter.WriteFooter(volume, page, _services.Time);
+            VolumeWriter.WriteFooter(volume, page, _services.Time, [.. result.Voids.Take(VolumeFormat.MaxVoidRecords * VolumeRange.MaxPerRecord)]);
             volume.State = VolumeState.Sealed;
         }
         catch (IOException e)

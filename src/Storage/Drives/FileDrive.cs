@@ -6,6 +6,8 @@ namespace ObjectStore.Storage.Drives;
 /// <summary>A drive that is a folder: `drive.json`, `lock`, `index.db`, `volumes/NNNNNNNN.vol`. Holds the folder's lock until disposed.</summary>
 internal sealed class FileDrive : IDrive
 {
+    private const int SharingViolation = unchecked((int)0x80070020);
+
     private readonly string _volumes;
     private readonly string _identity;
     private readonly bool _directIo;
@@ -13,6 +15,7 @@ internal sealed class FileDrive : IDrive
     private readonly DriveInfo _info;
 
     /// <exception cref="DriveInUseException">Another process, or another store of this one, holds the lock.</exception>
+    /// <exception cref="DriveIdentityException">The folder cannot be written to.</exception>
     public FileDrive(string path, bool directIo)
     {
         Path = System.IO.Path.GetFullPath(path);
@@ -25,9 +28,13 @@ internal sealed class FileDrive : IDrive
             // FileShare.None is flock(LOCK_EX | LOCK_NB): the kernel releases it with the process, however that ends.
             _lock = new FileStream(System.IO.Path.Combine(Path, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1);
         }
-        catch (IOException e)
+        catch (IOException e) when (e.HResult is Posix.ErrorAgain or SharingViolation)
         {
             throw new DriveInUseException(Path, e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new DriveIdentityException(Path, $"its lock file cannot be opened for writing, so the folder is read-only or the drive fails: {e.Message}");
         }
 
         _info = new DriveInfo(Path);

@@ -21,9 +21,13 @@ internal static unsafe partial class Posix
     public const int ErrorIo = 5;
     public const int ErrorNoDeviceAddress = 6;
     public const int ErrorAgain = 11;
+    public const int ErrorNoDevice = 19;
     public const int ErrorInvalid = 22;
     public const int ErrorNoSpace = 28;
     public const int ErrorNotSupported = 95;
+    public const int ErrorNotConnected = 107;
+    public const int ErrorShutdown = 108;
+    public const int ErrorStale = 116;
     public const int ErrorQuota = 122;
 
     public static int OpenDirect => RuntimeInformation.ProcessArchitecture is Architecture.Arm64 or Architecture.Arm ? 0x10000 : 0x4000;

@@ -141,7 +141,7 @@ internal sealed class ExtentWriter : IExtentWriter
             foreach ((int Block, WriteTicket Ticket)[] blocks in _written.Where(item => item.Ticket.Volume is not null).Chunk(TombstoneEntry.MaxPerRecord))
             {
                 TombstoneEntry[] entries = [.. blocks.Select(item => new TombstoneEntry(new FragmentKey(_descriptor.Id, item.Block, 0), item.Ticket.Volume!.Id, item.Ticket.Offset))];
-                _ = Observe(_engine.SubmitAsync(_writer, _engine.NewTombstone(_descriptor.Id, entries, needsSync: false), CancellationToken.None));
+                _ = Observe(_engine.SubmitAsync(_writer, _engine.NewTombstone(entries, needsSync: false), CancellationToken.None));
             }
         }
         catch (ObjectDisposedException)
@@ -193,10 +193,8 @@ internal sealed class ExtentWriter : IExtentWriter
         AlignedBuffer buffer = _buffer!;
         int length = _position;
         ulong[] checksums = Checksums(buffer.GetSpan().Slice(VolumeFormat.PageBytes, length));
-        bool packed = length <= VolumeFormat.MaxPackedPayloadBytes;
-        WriteRequest request = _engine.NewRequest(
-            packed ? RequestKind.PackedFragment : RequestKind.BlockFragment, _descriptor, _descriptor.Id, _nextBlock,
-            packed ? buffer.Memory.Slice(VolumeFormat.PageBytes, length) : default, buffer, length, checksums, needsSync: last);
+        WriteRequest request = _engine.NewFragment(
+            new FragmentWrite(_descriptor, Scheme.SingleCopy, _options.BlockSizeBytes, _nextBlock, length, 0, buffer.Memory.Slice(VolumeFormat.PageBytes, length), checksums), needsSync: last);
         cancellationToken.ThrowIfCancellationRequested();
 
         // From here the buffer belongs to the request. Admission is not cancelled: the caller must know when the buffer is free again.
@@ -211,7 +209,7 @@ internal sealed class ExtentWriter : IExtentWriter
     private async ValueTask SubmitSyncAsync(CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        WriteRequest request = _engine.NewRequest(RequestKind.SyncOnly, null, default, 0, default, null, 0, [], needsSync: true);
+        WriteRequest request = _engine.NewSync();
         await _engine.SubmitAsync(_writer, request, CancellationToken.None).ConfigureAwait(false);
     }
 

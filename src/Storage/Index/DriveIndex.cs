@@ -12,6 +12,8 @@ namespace ObjectStore.Storage.Index;
 /// </summary>
 internal sealed class DriveIndex : IDisposable
 {
+    private const int MaxRowsPerPage = 64 * 1024;
+
     private readonly IDrive _drive;
     private readonly Guid _driveId;
     private readonly IStorageEvents _events;
@@ -24,6 +26,11 @@ internal sealed class DriveIndex : IDisposable
     private readonly object _room = new();
     private readonly Dictionary<(long Volume, long Target), long> _tombstoneTargets;
     private readonly HashSet<(long Volume, long Target)> _dirtyTargets = [];
+    private readonly Dictionary<long, long> _supersededCounts; // by volume; guarded by _state, as are the next ones
+    private List<SupersededChange> _superseded = []; // since the last flush, in order
+    private readonly ConcurrentDictionary<(long VolumeId, ulong Generation), long> _poisoned = new();
+    private FragmentKey? _lastStoredKey; // no key above it is in the database
+    private RecoveryState? _recovery = new();
     private volatile ConcurrentDictionary<FragmentKey, FragmentLocation?> _current = new();
     private volatile FlushBatch? _flushing;
     private long _entries;
@@ -45,6 +52,8 @@ internal sealed class DriveIndex : IDisposable
         _flushBytes = options.IndexFlushBytes;
         _cache = new LocationCache(options.LocationCacheEntries);
         _tombstoneTargets = database.ReadTombstoneTargets();
+        _supersededCounts = database.CountSuperseded();
+        _lastStoredKey = database.ReadLastKey();
     }
 
     public ConcurrentDictionary<long, Volume> Volumes { get; } = new();
@@ -89,6 +98,13 @@ internal sealed class DriveIndex : IDisposable
             return entry is not null;
         }
 
+        // New fragments have new extent ids, which ascend: for most of them the question need not go to the database.
+        if (_lastStoredKey is not { } last || key.CompareTo(last) > 0)
+        {
+            location = default;
+            return false;
+        }
+
         return _database.TryGet(key, out location);
     }
 
@@ -122,18 +138,17 @@ internal sealed class DriveIndex : IDisposable
     private bool HasRoom() => Volatile.Read(ref _entries) < 4L * _flushEntries;
 
     /// <summary>Takes in what has just been synced: all of the volume's records below <paramref name="durableEnd"/>.</summary>
-    public void Apply(Volume volume, List<PendingRecord> records, long durableEnd, ulong checksum, long sequence)
+    public void Apply(Volume volume, List<PendingRecord> records, long durableEnd, ulong checksum)
     {
         bool emptied = false;
         Exception? failure;
         lock (_state)
         {
             foreach (PendingRecord record in records)
-                emptied |= record.Tombstones is null ? ApplyFragment(volume, record) : ApplyTombstones(volume, record, recovering: false);
+                emptied |= record.Tombstones is null ? ApplyFragment(volume, record) : ApplyTombstones(volume, record);
             _bytesSinceFlush += durableEnd - volume.CompleteBelow;
             volume.CompleteBelow = durableEnd;
             volume.CompleteChecksum = checksum;
-            volume.CompleteSequence = sequence;
             volume.Dirty = true;
             volume.DurableEnd = durableEnd;
             (failure, _lookupFailure) = (_lookupFailure, null);
@@ -145,13 +160,27 @@ internal sealed class DriveIndex : IDisposable
             WorkDue();
     }
 
-    /// <summary>Takes in a fragment that recovery read from a volume; <see cref="FinishRecovery"/> makes it count.</summary>
-    public void Recover(Volume volume, PendingRecord record)
+    /// <summary>
+    /// Takes in a fragment that recovery read from a volume; <see cref="FinishRecovery"/> makes it count. Volumes are read in no order of time, so which of several copies
+    /// of one fragment stays is settled only there, when every tombstone is known.
+    /// </summary>
+    public void Recover(Volume volume, PendingRecord record, bool intact)
     {
         bool full;
         lock (_state)
         {
-            ApplyFragment(volume, record);
+            volume.RecordBytes += record.RecordBytes;
+            if (TryGetExact(record.Key, out FragmentLocation known) && !known.IsSamePlaceAs(record.Location))
+            {
+                _recovery!.Copies.Add((volume, record, intact));
+            }
+            else
+            {
+                // At the same place: a start that ended early has stored it, without the checkpoint that would count it.
+                Count(volume, record.Location, 1);
+                Put(record.Key, record.Location);
+            }
+
             full = _entries >= _flushEntries;
         }
 
@@ -160,18 +189,50 @@ internal sealed class DriveIndex : IDisposable
             Flush(durable: false);
     }
 
-    public void FinishRecovery(List<(Volume Volume, PendingRecord Record)> tombstones, IEnumerable<(Volume Volume, long End, ulong Checksum, long Sequence)> ends)
+    public void FinishRecovery(List<(Volume Volume, PendingRecord Record)> tombstones, IEnumerable<(Volume Volume, long End, ulong Checksum)> ends)
     {
         lock (_state)
         {
+            RecoveryState recovery = _recovery!;
+            Dictionary<FragmentKey, List<(Volume Volume, PendingRecord Record, bool Intact)>> copies = recovery.Copies.GroupBy(copy => copy.Record.Key).ToDictionary(group => group.Key, group => group.ToList());
             foreach ((Volume volume, PendingRecord record) in tombstones)
-                ApplyTombstones(volume, record, recovering: true);
-            foreach ((Volume volume, long end, ulong checksum, long sequence) in ends)
+            {
+                ApplyTombstones(volume, record);
+                foreach (TombstoneEntry entry in record.Tombstones!)
+                {
+                    if (copies.TryGetValue(entry.Key, out List<(Volume Volume, PendingRecord Record, bool Intact)>? of)
+                        && of.RemoveAll(copy => copy.Record.Location.VolumeId == entry.VolumeId && copy.Record.Location.Offset == entry.Offset) > 0)
+                        CountTarget(volume, entry);
+                }
+            }
+
+            foreach ((FragmentKey key, List<(Volume Volume, PendingRecord Record, bool Intact)> of) in copies)
+            {
+                // The last one read is the newest where all are in one volume. The same key has the same bytes: any intact one will do.
+                foreach ((Volume volume, PendingRecord record, bool intact) in of)
+                {
+                    if (!TryGetExact(key, out FragmentLocation known))
+                    {
+                        Count(volume, record.Location, 1);
+                        Put(key, record.Location);
+                    }
+                    else if (intact)
+                    {
+                        Replace(volume, key, known, record.Location);
+                    }
+                    else
+                    {
+                        Supersede(key, record.Location);
+                    }
+                }
+            }
+
+            _recovery = null;
+            foreach ((Volume volume, long end, ulong checksum) in ends)
             {
                 volume.CompleteBelow = end;
                 volume.CompleteChecksum = checksum;
-                volume.CompleteSequence = sequence;
-                volume.DurableEnd = end;
+                    volume.DurableEnd = end;
                 volume.Dirty = true;
             }
         }
@@ -191,6 +252,19 @@ internal sealed class DriveIndex : IDisposable
             }
 
             _database.Apply([], [], [], [volumeId], durable: true);
+            lock (_state)
+                ForgetSuperseded(volumeId);
+        }
+    }
+
+    /// <summary>The volume failed a write or a sync: it takes nothing more, and what was not synced is lost, also when the volume itself is gone.</summary>
+    public void Poison(Volume volume)
+    {
+        _poisoned[(volume.Id, volume.Header.Generation)] = volume.DurableEnd;
+        lock (_state)
+        {
+            volume.State = VolumeState.Poisoned;
+            volume.Dirty = true;
         }
     }
 
@@ -198,6 +272,77 @@ internal sealed class DriveIndex : IDisposable
     {
         lock (_state)
             volume.Dirty = true;
+    }
+
+    /// <summary>Whether bytes below an offset of a volume are lost, because it was poisoned before they were synced.</summary>
+    public bool IsLost(long volumeId, ulong generation, long endOffset) => _poisoned.TryGetValue((volumeId, generation), out long durableEnd) && endOffset > durableEnd;
+
+    /// <summary>
+    /// Fragments in key order behind <paramref name="after"/>, those of <paramref name="groups"/> (null: all). Whatever was applied when this was called and is not deleted meanwhile is
+    /// among them. May return fewer than asked for, even none, and still have a next key, so that one call stays short.
+    /// </summary>
+    public FragmentPage List(IReadOnlySet<int>? groups, FragmentKey? after, int maxEntries)
+    {
+        // The tables first, from newest to oldest, then the database: entries move only that way.
+        ConcurrentDictionary<FragmentKey, FragmentLocation?> current = _current;
+        ConcurrentDictionary<FragmentKey, FragmentLocation?>? flushing = _flushing?.Changes;
+        if (flushing == current)
+            flushing = null;
+        var overlay = new Dictionary<FragmentKey, FragmentLocation?>();
+        foreach (ConcurrentDictionary<FragmentKey, FragmentLocation?>? table in (ReadOnlySpan<ConcurrentDictionary<FragmentKey, FragmentLocation?>?>)[flushing, current])
+        {
+            foreach ((FragmentKey key, FragmentLocation? place) in table ?? [])
+            {
+                if (after is not { } first || key.CompareTo(first) > 0)
+                    overlay[key] = place;
+            }
+        }
+
+        var entries = new List<FragmentEntry>();
+        FragmentKey? last = null;
+        bool end = _database.ReadRows(after, MaxRowsPerPage, (key, location) =>
+        {
+            last = key;
+            if (!overlay.ContainsKey(key) && (groups?.Contains(location.PlacementGroup) ?? true))
+                entries.Add(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
+            return entries.Count <= maxEntries;
+        });
+        foreach ((FragmentKey key, FragmentLocation? place) in overlay)
+        {
+            if (place is { } location && (end || key.CompareTo(last!.Value) <= 0) && (groups?.Contains(location.PlacementGroup) ?? true))
+                entries.Add(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
+        }
+
+        entries.Sort((left, right) => left.Key.CompareTo(right.Key));
+        if (entries.Count > maxEntries)
+        {
+            entries.RemoveRange(maxEntries, entries.Count - maxEntries);
+            return new FragmentPage(entries, entries[^1].Key);
+        }
+
+        return new FragmentPage(entries, end ? null : last);
+    }
+
+    /// <summary>Every copy of the fragment that is known, the valid one and older ones: what a tombstone has to name.</summary>
+    public void AddCopies(FragmentKey key, List<TombstoneEntry> copies)
+    {
+        if (TryGet(key, out FragmentLocation location))
+            copies.Add(new TombstoneEntry(key, location.VolumeId, location.Offset));
+        lock (_state)
+        {
+            foreach (long volume in _supersededCounts.Keys)
+            {
+                foreach (long offset in SupersededIn(volume, key))
+                    copies.Add(new TombstoneEntry(key, volume, offset));
+            }
+        }
+    }
+
+    /// <summary>A look-up found the database damaged: the next start rebuilds it.</summary>
+    public void RequireRebuild(Exception cause)
+    {
+        _rebuildDue = true;
+        ReportFault(cause);
     }
 
     /// <summary>Writes the table and the checkpoints to the database. On failure nothing is lost: the same batch is tried again next time.</summary>
@@ -247,10 +392,17 @@ internal sealed class DriveIndex : IDisposable
                     rows.Add(RowOf(volume, volume.State));
                 }
 
-                if (_current.IsEmpty && rows.Count == 0 && _dirtyTargets.Count == 0)
+                if (_current.IsEmpty && rows.Count == 0 && _dirtyTargets.Count == 0 && _superseded.Count == 0)
                     return;
-                batch = new FlushBatch(_current, rows, [.. _dirtyTargets.Where(_tombstoneTargets.ContainsKey).Select(key => KeyValuePair.Create(key, _tombstoneTargets[key]))]);
+                foreach ((FragmentKey key, FragmentLocation? location) in _current)
+                {
+                    if (location is not null && (_lastStoredKey is not { } last || key.CompareTo(last) > 0))
+                        _lastStoredKey = key;
+                }
+
+                batch = new FlushBatch(_current, rows, _superseded, [.. _dirtyTargets.Where(_tombstoneTargets.ContainsKey).Select(key => KeyValuePair.Create(key, _tombstoneTargets[key]))]);
                 _dirtyTargets.Clear();
+                _superseded = [];
                 _flushing = batch;
                 _current = new ConcurrentDictionary<FragmentKey, FragmentLocation?>();
                 Volatile.Write(ref _entries, 0);
@@ -290,6 +442,8 @@ internal sealed class DriveIndex : IDisposable
                 }
 
                 _database.Apply([], [], [], [volume.Id], durable: true);
+                lock (_state)
+                    ForgetSuperseded(volume.Id);
                 long freed = volume.File.LengthBytes;
                 volume.Dispose();
                 _events.VolumeDeleted(_driveId, volume.Id, freed);
@@ -319,7 +473,7 @@ internal sealed class DriveIndex : IDisposable
     }
 
     private static VolumeRow RowOf(Volume volume, VolumeState state)
-        => new(volume.Id, volume.Header.Generation, state, volume.CompleteBelow, volume.CompleteChecksum, volume.CompleteSequence, volume.LiveBytes, volume.LiveFragments, volume.RecordBytes);
+        => new(volume.Id, volume.Header.Generation, state, volume.CompleteBelow, volume.CompleteChecksum, volume.LiveBytes, volume.LiveFragments, volume.RecordBytes);
 
     private Volume? FindReclaimable()
     {
@@ -338,49 +492,125 @@ internal sealed class DriveIndex : IDisposable
 
     private bool ApplyFragment(Volume volume, PendingRecord record)
     {
-        _current[record.Key] = record.Location;
-        _entries++;
-        volume.LiveBytes += record.RecordBytes;
-        volume.LiveFragments++;
         volume.RecordBytes += record.RecordBytes;
+        try
+        {
+            if (TryGetExact(record.Key, out FragmentLocation known))
+                return Replace(volume, record.Key, known, record.Location);
+        }
+        catch (Exception e) when (e is IOException or IndexDamagedException)
+        {
+            // The record is synced: it counts. Whether it replaces another one, the next start finds out.
+            _lookupFailure = e;
+            _rebuildDue = true;
+        }
+
+        Count(volume, record.Location, 1);
+        Put(record.Key, record.Location);
         return false;
+    }
+
+    private bool Replace(Volume volume, FragmentKey key, in FragmentLocation known, in FragmentLocation location)
+    {
+        Count(volume, location, 1);
+        Put(key, location);
+        Interlocked.Increment(ref _removals);
+        _cache.Remove(key);
+        Supersede(key, known);
+        return CountAt(known, -1);
+    }
+
+    private void Put(FragmentKey key, in FragmentLocation location)
+    {
+        _current[key] = location;
+        _entries++;
+    }
+
+    /// <summary>Remembers an older copy for as long as its volume exists: a tombstone must name it too, or an index rebuilt later would bring it back.</summary>
+    private void Supersede(FragmentKey key, in FragmentLocation location)
+    {
+        _superseded.Add(new SupersededChange(key, location.VolumeId, location.Offset, Added: true));
+        _supersededCounts[location.VolumeId] = _supersededCounts.GetValueOrDefault(location.VolumeId) + 1;
+        _entries++;
+    }
+
+    private HashSet<long> SupersededIn(long volumeId, FragmentKey key)
+    {
+        HashSet<long> offsets = [.. _database.ReadSuperseded(volumeId, key)];
+        foreach (List<SupersededChange>? changes in (ReadOnlySpan<List<SupersededChange>?>)[_flushing?.Superseded, _superseded])
+        {
+            foreach (SupersededChange change in changes ?? [])
+            {
+                if (change.VolumeId == volumeId && change.Key == key)
+                    _ = change.Added ? offsets.Add(change.Offset) : offsets.Remove(change.Offset);
+            }
+        }
+
+        return offsets;
+    }
+
+    private bool TryDropSuperseded(in TombstoneEntry entry)
+    {
+        if (!_supersededCounts.TryGetValue(entry.VolumeId, out long count) || !SupersededIn(entry.VolumeId, entry.Key).Contains(entry.Offset))
+            return false;
+        _superseded.Add(new SupersededChange(entry.Key, entry.VolumeId, entry.Offset, Added: false));
+        _entries++;
+        if (count == 1)
+            _supersededCounts.Remove(entry.VolumeId);
+        else
+            _supersededCounts[entry.VolumeId] = count - 1;
+        return true;
+    }
+
+    private void ForgetSuperseded(long volumeId)
+    {
+        _supersededCounts.Remove(volumeId);
+        _superseded.RemoveAll(change => change.VolumeId == volumeId);
+    }
+
+    private bool CountAt(in FragmentLocation location, int change)
+        => Volumes.TryGetValue(location.VolumeId, out Volume? volume) && Count(volume, location, change);
+
+    /// <summary>True where this leaves the volume without a live fragment.</summary>
+    private static bool Count(Volume volume, in FragmentLocation location, int change)
+    {
+        volume.LiveBytes += change * location.RecordBytes;
+        volume.LiveFragments += change;
+        if (change < 0)
+            volume.Dirty = true;
+        return volume.LiveFragments == 0;
     }
 
     /// <summary>
     /// The records are synced, whatever the index makes of them. Where it cannot say what a tombstone takes away, the entry stays, so that nothing alive is
     /// counted as gone, and the index is rebuilt at the next start; in recovery that happens at once.
     /// </summary>
-    private bool ApplyTombstones(Volume volume, PendingRecord record, bool recovering)
+    private bool ApplyTombstones(Volume volume, PendingRecord record)
     {
         bool emptied = false;
         volume.RecordBytes += record.RecordBytes;
         foreach (TombstoneEntry entry in record.Tombstones!)
         {
-            FragmentLocation location;
             try
             {
                 // Deleted before, or never acknowledged: nothing to take away, and nothing to count twice.
-                if (!TryGetExact(entry.Key, out location) || location.VolumeId != entry.VolumeId || location.Offset != entry.Offset)
+                if (!TryGetExact(entry.Key, out FragmentLocation location) || location.VolumeId != entry.VolumeId || location.Offset != entry.Offset)
+                {
+                    if (TryDropSuperseded(entry))
+                        CountTarget(volume, entry);
                     continue;
+                }
+
+                _current[entry.Key] = null;
+                _entries++;
+                Interlocked.Increment(ref _removals);
+                _cache.Remove(entry.Key);
+                emptied |= CountAt(location, -1);
             }
-            catch (Exception e) when (!recovering && (e is IOException or IndexDamagedException))
+            catch (Exception e) when (_recovery is null && (e is IOException or IndexDamagedException))
             {
                 _lookupFailure = e;
                 _rebuildDue = true;
-                CountTarget(volume, entry);
-                continue;
-            }
-
-            _current[entry.Key] = null;
-            _entries++;
-            Interlocked.Increment(ref _removals);
-            _cache.Remove(entry.Key);
-            if (Volumes.TryGetValue(entry.VolumeId, out Volume? target))
-            {
-                target.LiveBytes -= location.RecordBytes;
-                target.LiveFragments--;
-                target.Dirty = true;
-                emptied |= target.LiveFragments == 0;
             }
 
             CountTarget(volume, entry);
@@ -400,7 +630,7 @@ internal sealed class DriveIndex : IDisposable
 
     private void Write(FlushBatch batch, bool durable)
     {
-        _database.Apply(batch.Changes, batch.Rows, batch.TombstoneTargets, [], durable);
+        _database.Apply(batch.Changes, batch.Rows, batch.TombstoneTargets, [], durable, batch.Superseded);
         foreach ((FragmentKey key, FragmentLocation? location) in batch.Changes)
         {
             if (location is { } place)
@@ -434,7 +664,15 @@ internal sealed class DriveIndex : IDisposable
         }
     }
 
-    private sealed record FlushBatch(ConcurrentDictionary<FragmentKey, FragmentLocation?> Changes, List<VolumeRow> Rows, List<KeyValuePair<(long, long), long>> TombstoneTargets);
+    /// <summary>What recovery knows until all volumes have been read.</summary>
+    private sealed class RecoveryState
+    {
+        /// <summary>Further copies of fragments that have a place already.</summary>
+        public List<(Volume Volume, PendingRecord Record, bool Intact)> Copies { get; } = [];
+    }
+
+    private sealed record FlushBatch(
+        ConcurrentDictionary<FragmentKey, FragmentLocation?> Changes, List<VolumeRow> Rows, List<SupersededChange> Superseded, List<KeyValuePair<(long, long), long>> TombstoneTargets);
 }
 
 /// <summary>

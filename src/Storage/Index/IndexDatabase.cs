@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Volumes;
 using SQLitePCL;
@@ -20,7 +19,11 @@ internal enum VolumeState
 /// <param name="CompleteBelow">Every record below this offset has been applied to the index, and was synced before it was.</param>
 /// <param name="Checksum">CRC-64 of the file below CompleteBelow.</param>
 internal sealed record VolumeRow(
-    long Id, ulong Generation, VolumeState State, long CompleteBelow, ulong Checksum, long Sequence, long LiveBytes, long LiveFragments, long RecordBytes);
+    long Id, ulong Generation, VolumeState State, long CompleteBelow, ulong Checksum, long LiveBytes, long LiveFragments, long RecordBytes);
+
+/// <summary>An older copy of a fragment, at a place of its own, that a newer one has replaced.</summary>
+/// <param name="Added">False: it is no longer there, since a tombstone names it.</param>
+internal readonly record struct SupersededChange(FragmentKey Key, long VolumeId, long Offset, bool Added);
 
 internal sealed class IndexDamagedException(string message) : StorageException(message);
 
@@ -30,7 +33,7 @@ internal sealed class IndexDamagedException(string message) : StorageException(m
 /// </summary>
 internal sealed class IndexDatabase : IDisposable
 {
-    private const int SchemaVersion = 1;
+    private const int SchemaVersion = 2;
     private const string RebuildSuffix = "-rebuild";
     private readonly string? _path;
     private readonly sqlite3 _writer;
@@ -38,7 +41,10 @@ internal sealed class IndexDatabase : IDisposable
     private readonly sqlite3_stmt _upsert;
     private readonly sqlite3_stmt _delete;
     private readonly sqlite3_stmt _upsertVolume;
-    private readonly byte[] _key = new byte[FragmentKey.SizeBytes];
+    private readonly sqlite3_stmt _addSuperseded;
+    private readonly sqlite3_stmt _dropSuperseded;
+    private readonly byte[] _key = new byte[IndexCodec.MaxKeyBytes];
+    private readonly byte[] _place = new byte[IndexCodec.MaxPlaceBytes];
     private readonly Lock _memoryLock = new();
 
     /// <summary>Called after each look-up. What it throws is what the look-up throws. For tests.</summary>
@@ -54,9 +60,11 @@ internal sealed class IndexDatabase : IDisposable
     {
         _path = path;
         _writer = writer;
-        _upsert = Prepare(writer, "INSERT OR REPLACE INTO fragment (key, volume, offset, payload_offset, payload_bytes) VALUES (?1, ?2, ?3, ?4, ?5)");
+        _upsert = Prepare(writer, "INSERT OR REPLACE INTO fragment (key, place) VALUES (?1, ?2)");
         _delete = Prepare(writer, "DELETE FROM fragment WHERE key = ?1");
-        _upsertVolume = Prepare(writer, "INSERT OR REPLACE INTO volume (id, generation, state, complete_below, checksum, sequence, live_bytes, live_fragments, record_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+        _addSuperseded = Prepare(writer, "INSERT OR IGNORE INTO superseded (volume, key, offset) VALUES (?1, ?2, ?3)");
+        _dropSuperseded = Prepare(writer, "DELETE FROM superseded WHERE volume = ?1 AND key = ?2 AND offset = ?3");
+        _upsertVolume = Prepare(writer, "INSERT OR REPLACE INTO volume (id, generation, state, complete_below, checksum, live_bytes, live_fragments, record_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
     }
 
     /// <summary>Opens or makes the database.</summary>
@@ -80,8 +88,9 @@ internal sealed class IndexDatabase : IDisposable
             {
                 Execute(connection, "BEGIN");
                 Execute(connection, "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID");
-                Execute(connection, "CREATE TABLE fragment (key BLOB PRIMARY KEY, volume INTEGER NOT NULL, offset INTEGER NOT NULL, payload_offset INTEGER NOT NULL, payload_bytes INTEGER NOT NULL) WITHOUT ROWID");
-                Execute(connection, "CREATE TABLE volume (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, state INTEGER NOT NULL, complete_below INTEGER NOT NULL, checksum INTEGER NOT NULL, sequence INTEGER NOT NULL, live_bytes INTEGER NOT NULL, live_fragments INTEGER NOT NULL, record_bytes INTEGER NOT NULL)");
+                Execute(connection, "CREATE TABLE fragment (key BLOB PRIMARY KEY, place BLOB NOT NULL) WITHOUT ROWID");
+                Execute(connection, "CREATE TABLE superseded (volume INTEGER NOT NULL, key BLOB NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY (volume, key, offset)) WITHOUT ROWID");
+                Execute(connection, "CREATE TABLE volume (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, state INTEGER NOT NULL, complete_below INTEGER NOT NULL, checksum INTEGER NOT NULL, live_bytes INTEGER NOT NULL, live_fragments INTEGER NOT NULL, record_bytes INTEGER NOT NULL)");
                 Execute(connection, "CREATE TABLE tombstone_target (volume INTEGER NOT NULL, target INTEGER NOT NULL, entries INTEGER NOT NULL, PRIMARY KEY (volume, target)) WITHOUT ROWID");
                 Execute(connection, $"INSERT INTO meta VALUES ('schema', {SchemaVersion}), ('drive', '{driveId:D}')");
                 Execute(connection, "COMMIT");
@@ -126,36 +135,56 @@ internal sealed class IndexDatabase : IDisposable
     /// <summary>Thread-safe.</summary>
     public bool TryGet(FragmentKey key, out FragmentLocation location)
     {
-        if (_path is null)
-        {
-            // An in-memory database has one connection.
-            lock (_memoryLock)
-                return GetReader().TryGet(key, out location);
-        }
+        using Lease lease = Rent();
+        bool found = lease.Reader.TryGet(key, out location);
+        AfterRead?.Invoke();
+        return found;
+    }
 
-        Reader reader = GetReader();
-        try
-        {
-            bool found = reader.TryGet(key, out location);
-            AfterRead?.Invoke();
-            return found;
-        }
-        finally
-        {
-            _readers.Add(reader);
-        }
+    /// <summary>Where older copies of the fragment are in a volume. Thread-safe.</summary>
+    public List<long> ReadSuperseded(long volumeId, FragmentKey key)
+    {
+        using Lease lease = Rent();
+        return lease.Reader.ReadSuperseded(volumeId, key);
+    }
+
+    /// <summary>
+    /// Reads rows behind <paramref name="after"/> in key order until <paramref name="visit"/> returns false or <paramref name="maxRows"/> have been read; true where the end was reached.
+    /// Thread-safe; one consistent state of the database.
+    /// </summary>
+    public bool ReadRows(FragmentKey? after, int maxRows, Func<FragmentKey, FragmentLocation, bool> visit)
+    {
+        using Lease lease = Rent();
+        return lease.Reader.ReadRows(after, maxRows, visit);
+    }
+
+    /// <summary>The highest key; null where there is none.</summary>
+    public FragmentKey? ReadLastKey()
+    {
+        using sqlite3_stmt select = Prepare(_writer, "SELECT max(key) FROM fragment");
+        return Step(_writer, select) == raw.SQLITE_ROW && raw.sqlite3_column_type(select, 0) != raw.SQLITE_NULL ? IndexCodec.DecodeKey(raw.sqlite3_column_blob(select, 0)) : null;
+    }
+
+    /// <summary>How many older copies each volume has.</summary>
+    public Dictionary<long, long> CountSuperseded()
+    {
+        var counts = new Dictionary<long, long>();
+        using sqlite3_stmt select = Prepare(_writer, "SELECT volume, count(*) FROM superseded GROUP BY volume");
+        while (Step(_writer, select) == raw.SQLITE_ROW)
+            counts[raw.sqlite3_column_int64(select, 0)] = raw.sqlite3_column_int64(select, 1);
+        return counts;
     }
 
     public List<VolumeRow> ReadVolumes()
     {
         var rows = new List<VolumeRow>();
-        using sqlite3_stmt select = Prepare(_writer, "SELECT id, generation, state, complete_below, checksum, sequence, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id");
+        using sqlite3_stmt select = Prepare(_writer, "SELECT id, generation, state, complete_below, checksum, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id");
         while (Step(_writer, select) == raw.SQLITE_ROW)
         {
             rows.Add(new VolumeRow(
                 raw.sqlite3_column_int64(select, 0), (ulong)raw.sqlite3_column_int64(select, 1), (VolumeState)raw.sqlite3_column_int(select, 2),
                 raw.sqlite3_column_int64(select, 3), (ulong)raw.sqlite3_column_int64(select, 4), raw.sqlite3_column_int64(select, 5),
-                raw.sqlite3_column_int64(select, 6), raw.sqlite3_column_int64(select, 7), raw.sqlite3_column_int64(select, 8)));
+                raw.sqlite3_column_int64(select, 6), raw.sqlite3_column_int64(select, 7)));
         }
 
         return rows;
@@ -170,23 +199,6 @@ internal sealed class IndexDatabase : IDisposable
         return targets;
     }
 
-    /// <summary>Calls back with every fragment whose volume the predicate picks. Used where a volume's file is gone.</summary>
-    public void ForEachFragment(Func<FragmentKey, FragmentLocation, bool> visit)
-    {
-        using sqlite3_stmt select = Prepare(_writer, "SELECT key, volume, offset, payload_offset, payload_bytes FROM fragment ORDER BY key");
-        while (Step(_writer, select) == raw.SQLITE_ROW)
-        {
-            ReadOnlySpan<byte> key = raw.sqlite3_column_blob(select, 0);
-            var fragment = new FragmentKey(
-                ExtentId.ReadFrom(key),
-                System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(key[16..]),
-                System.Buffers.Binary.BinaryPrimitives.ReadUInt16BigEndian(key[20..]));
-            var location = new FragmentLocation(raw.sqlite3_column_int64(select, 1), raw.sqlite3_column_int64(select, 2), raw.sqlite3_column_int(select, 3), raw.sqlite3_column_int(select, 4));
-            if (!visit(fragment, location))
-                return;
-        }
-    }
-
     /// <summary>One transaction: all of it or nothing. One caller at a time.</summary>
     /// <param name="durable">Synced before this returns, for the steps that must not be undone by a power cut.</param>
     public void Apply(
@@ -194,7 +206,8 @@ internal sealed class IndexDatabase : IDisposable
         IEnumerable<VolumeRow> volumes,
         IEnumerable<KeyValuePair<(long Volume, long Target), long>> tombstoneTargets,
         IEnumerable<long> droppedVolumes,
-        bool durable)
+        bool durable,
+        IReadOnlyList<SupersededChange>? superseded = null)
     {
         using Lock.Scope scope = _path is null ? _memoryLock.EnterScope() : new Lock().EnterScope();
         if (durable)
@@ -204,17 +217,19 @@ internal sealed class IndexDatabase : IDisposable
         {
             foreach ((FragmentKey key, FragmentLocation? location) in changes)
             {
-                key.WriteTo(_key);
                 sqlite3_stmt statement = location is null ? _delete : _upsert;
-                Check(_writer, raw.sqlite3_bind_blob(statement, 1, _key));
+                Check(_writer, raw.sqlite3_bind_blob(statement, 1, _key.AsSpan(0, IndexCodec.EncodeKey(key, _key))));
                 if (location is { } place)
-                {
-                    raw.sqlite3_bind_int64(statement, 2, place.VolumeId);
-                    raw.sqlite3_bind_int64(statement, 3, place.Offset);
-                    raw.sqlite3_bind_int(statement, 4, place.PayloadOffset);
-                    raw.sqlite3_bind_int(statement, 5, place.PayloadBytes);
-                }
+                    Check(_writer, raw.sqlite3_bind_blob(statement, 2, _place.AsSpan(0, IndexCodec.EncodePlace(place, _place))));
+                Run(statement);
+            }
 
+            foreach (SupersededChange change in superseded ?? [])
+            {
+                sqlite3_stmt statement = change.Added ? _addSuperseded : _dropSuperseded;
+                raw.sqlite3_bind_int64(statement, 1, change.VolumeId);
+                Check(_writer, raw.sqlite3_bind_blob(statement, 2, _key.AsSpan(0, IndexCodec.EncodeKey(change.Key, _key))));
+                raw.sqlite3_bind_int64(statement, 3, change.Offset);
                 Run(statement);
             }
 
@@ -225,10 +240,9 @@ internal sealed class IndexDatabase : IDisposable
                 raw.sqlite3_bind_int(_upsertVolume, 3, (int)row.State);
                 raw.sqlite3_bind_int64(_upsertVolume, 4, row.CompleteBelow);
                 raw.sqlite3_bind_int64(_upsertVolume, 5, (long)row.Checksum);
-                raw.sqlite3_bind_int64(_upsertVolume, 6, row.Sequence);
-                raw.sqlite3_bind_int64(_upsertVolume, 7, row.LiveBytes);
-                raw.sqlite3_bind_int64(_upsertVolume, 8, row.LiveFragments);
-                raw.sqlite3_bind_int64(_upsertVolume, 9, row.RecordBytes);
+                raw.sqlite3_bind_int64(_upsertVolume, 6, row.LiveBytes);
+                raw.sqlite3_bind_int64(_upsertVolume, 7, row.LiveFragments);
+                raw.sqlite3_bind_int64(_upsertVolume, 8, row.RecordBytes);
                 Run(_upsertVolume);
             }
 
@@ -237,6 +251,7 @@ internal sealed class IndexDatabase : IDisposable
             foreach (long volume in droppedVolumes)
             {
                 Execute(_writer, $"DELETE FROM volume WHERE id = {volume}");
+                Execute(_writer, $"DELETE FROM superseded WHERE volume = {volume}");
                 Execute(_writer, $"DELETE FROM tombstone_target WHERE volume = {volume} OR target = {volume}");
             }
 
@@ -262,7 +277,26 @@ internal sealed class IndexDatabase : IDisposable
         _upsert.Dispose();
         _delete.Dispose();
         _upsertVolume.Dispose();
+        _addSuperseded.Dispose();
+        _dropSuperseded.Dispose();
         _writer.Dispose();
+    }
+
+    /// <summary>A reader for one use. An in-memory database has one connection, which the lease locks.</summary>
+    private Lease Rent()
+    {
+        if (_path is null)
+            _memoryLock.Enter();
+        try
+        {
+            return new Lease(this, GetReader());
+        }
+        catch
+        {
+            if (_path is null)
+                _memoryLock.Exit();
+            throw;
+        }
     }
 
     private Reader GetReader()
@@ -271,9 +305,7 @@ internal sealed class IndexDatabase : IDisposable
             return reader;
         if (_path is null)
         {
-            reader = new Reader(_writer, owned: false);
-            _readers.Add(reader);
-            return reader;
+            return new Reader(_writer, owned: false);
         }
 
         int result = raw.sqlite3_open_v2(_path, out sqlite3 connection, raw.SQLITE_OPEN_READONLY | raw.SQLITE_OPEN_NOMUTEX, null);
@@ -327,21 +359,32 @@ internal sealed class IndexDatabase : IDisposable
         };
     }
 
+    private readonly ref struct Lease(IndexDatabase database, Reader reader)
+    {
+        public Reader Reader => reader;
+
+        public void Dispose()
+        {
+            database._readers.Add(reader);
+            if (database._path is null)
+                database._memoryLock.Exit();
+        }
+    }
+
     private sealed class Reader(sqlite3 connection, bool owned) : IDisposable
     {
-        private readonly sqlite3_stmt _select = Prepare(connection, "SELECT volume, offset, payload_offset, payload_bytes FROM fragment WHERE key = ?1");
+        private readonly sqlite3_stmt _select = Prepare(connection, "SELECT place FROM fragment WHERE key = ?1");
+        private sqlite3_stmt? _range;
+        private sqlite3_stmt? _superseded;
 
         public bool TryGet(FragmentKey key, out FragmentLocation location)
         {
-            Span<byte> bytes = stackalloc byte[FragmentKey.SizeBytes];
-            key.WriteTo(bytes);
-            raw.sqlite3_bind_blob(_select, 1, bytes);
+            Span<byte> bytes = stackalloc byte[IndexCodec.MaxKeyBytes];
+            raw.sqlite3_bind_blob(_select, 1, bytes[..IndexCodec.EncodeKey(key, bytes)]);
             try
             {
                 bool found = Step(connection, _select) == raw.SQLITE_ROW;
-                location = found
-                    ? new FragmentLocation(raw.sqlite3_column_int64(_select, 0), raw.sqlite3_column_int64(_select, 1), raw.sqlite3_column_int(_select, 2), raw.sqlite3_column_int(_select, 3))
-                    : default;
+                location = found ? IndexCodec.DecodePlace(raw.sqlite3_column_blob(_select, 0)) : default;
                 return found;
             }
             finally
@@ -350,9 +393,54 @@ internal sealed class IndexDatabase : IDisposable
             }
         }
 
+        public List<long> ReadSuperseded(long volumeId, FragmentKey key)
+        {
+            _superseded ??= Prepare(connection, "SELECT offset FROM superseded WHERE volume = ?1 AND key = ?2");
+            Span<byte> bytes = stackalloc byte[IndexCodec.MaxKeyBytes];
+            raw.sqlite3_bind_int64(_superseded, 1, volumeId);
+            raw.sqlite3_bind_blob(_superseded, 2, bytes[..IndexCodec.EncodeKey(key, bytes)]);
+            try
+            {
+                var offsets = new List<long>();
+                while (Step(connection, _superseded) == raw.SQLITE_ROW)
+                    offsets.Add(raw.sqlite3_column_int64(_superseded, 0));
+                return offsets;
+            }
+            finally
+            {
+                raw.sqlite3_reset(_superseded);
+            }
+        }
+
+        public bool ReadRows(FragmentKey? after, int maxRows, Func<FragmentKey, FragmentLocation, bool> visit)
+        {
+            _range ??= Prepare(connection, "SELECT key, place FROM fragment WHERE key > ?1 ORDER BY key");
+            Span<byte> bytes = stackalloc byte[IndexCodec.MaxKeyBytes];
+            bytes[0] = 0; // below every key
+            raw.sqlite3_bind_blob(_range, 1, bytes[..(after is { } key ? IndexCodec.EncodeKey(key, bytes) : 1)]);
+            try
+            {
+                for (int rows = 0; rows < maxRows; rows++)
+                {
+                    if (Step(connection, _range) != raw.SQLITE_ROW)
+                        return true;
+                    if (!visit(IndexCodec.DecodeKey(raw.sqlite3_column_blob(_range, 0)), IndexCodec.DecodePlace(raw.sqlite3_column_blob(_range, 1))))
+                        return false;
+                }
+
+                return false;
+            }
+            finally
+            {
+                raw.sqlite3_reset(_range);
+            }
+        }
+
         public void Dispose()
         {
             _select.Dispose();
+            _range?.Dispose();
+            _superseded?.Dispose();
             if (owned)
                 connection.Dispose();
         }

@@ -168,7 +168,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
             if (onlyIfCached && drive._random.Next(4) == 0)
                 return -1;
             if (drive.Chance(drive.Faults.ReadErrorProbability))
-                throw new IOException("simulated EIO on read");
+                throw new IOException("simulated EIO on read", Posix.ErrorIo);
             int done = 0;
             foreach (int part in (ReadOnlySpan<int>)[0, 1])
             {

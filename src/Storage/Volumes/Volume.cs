@@ -13,8 +13,9 @@ internal readonly record struct PendingRecord(FragmentKey Key, FragmentLocation 
 /// </summary>
 internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposable
 {
-    private long _durableEnd = VolumeFormat.PageBytes;
+    private long _durableEnd = VolumeFormat.LogStart;
     private volatile VolumeState _state;
+    private VolumeWriter? _writer;
 
     public VolumeHeader Header { get; } = header;
     public IVolumeFile File { get; } = file;
@@ -33,10 +34,17 @@ internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposabl
         set => Volatile.Write(ref _durableEnd, value);
     }
 
+    /// <summary>The writer that appends to it since this start; null before one has taken it.</summary>
+    public VolumeWriter? Writer
+    {
+        get => Volatile.Read(ref _writer);
+        set => Volatile.Write(ref _writer, value);
+    }
+
     // The writer's.
-    public long AppendOffset = VolumeFormat.PageBytes;
-    public long Sequence;
+    public long AppendOffset = VolumeFormat.LogStart;
     public ulong AppendChecksum;
+    public bool Appended; // since this start
     public long ZeroedTo;
     public readonly List<PendingRecord> Pending = [];
 
@@ -44,9 +52,8 @@ internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposabl
     public long LiveBytes;
     public long LiveFragments;
     public long RecordBytes;
-    public long CompleteBelow = VolumeFormat.PageBytes;
+    public long CompleteBelow = VolumeFormat.LogStart;
     public ulong CompleteChecksum;
-    public long CompleteSequence;
     public bool Dirty;
 
     public void Dispose() => File.Dispose();

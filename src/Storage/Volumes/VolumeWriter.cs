@@ -36,7 +36,6 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private const int MaxBatchBytes = 8 << 20;
     private const int MaxCachedBatchBytes = 512 << 10;
     private const int ZeroAheadBytes = 1 << 20;
-    private const int TailBytes = 2 * VolumeFormat.PageBytes; // a close record and a footer
 
     private readonly IVolumeSource _source;
     private readonly DriveIndex _index;
@@ -47,12 +46,18 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private readonly object _gate = new();
     private readonly Thread? _thread;
     private readonly List<VolumeSegment> _segments = [];
+    private readonly List<ChecksumRun> _runs = [];
     private readonly List<WriteRequest> _batch = [];
     private List<WriteRequest> _pending = [];
     private List<WriteRequest> _taken = [];
     private int _finished; // of the requests taken, in order
     private bool _closing;
     private Volume? _volume;
+
+    // Of the batch being laid out: bytes used of the staging buffer, and where in it the open segment and the open checksum run begin.
+    private int _staged;
+    private int _segmentStart;
+    private int _runStart;
 
     public VolumeWriter(IVolumeSource source, DriveIndex index, StorageOptions options, IStorageEvents events, TimeProvider time, bool threaded, int number)
     {
@@ -121,51 +126,58 @@ internal sealed unsafe class VolumeWriter : IDisposable
         ((IDisposable)_zeros).Dispose();
     }
 
-    /// <summary>Ends a volume for good: footer, sync, and the unused room given back. Also used by recovery.</summary>
+    /// <summary>
+    /// Ends a volume for good: footer, sync, and the unused room given back. Also used by recovery, which names the ranges that are torn writes: in records of their own that are
+    /// synced first, because behind a footer those ranges would be damage.
+    /// </summary>
     /// <exception cref="IOException">The drive failed; the caller poisons the volume.</exception>
-    public static void WriteFooter(Volume volume, AlignedBuffer page, TimeProvider time)
+    public static void WriteFooter(Volume volume, AlignedBuffer page, TimeProvider time, IReadOnlyList<VolumeRange>? voids = null)
     {
-        Span<byte> bytes = page.GetSpan()[..VolumeFormat.PageBytes];
-        Span<byte> payload = stackalloc byte[32];
-        BinaryPrimitives.WriteUInt64LittleEndian(payload, volume.AppendChecksum);
-        BinaryPrimitives.WriteInt64LittleEndian(payload[8..], volume.AppendOffset);
-        BinaryPrimitives.WriteInt64LittleEndian(payload[16..], volume.Sequence);
-        BinaryPrimitives.WriteInt64LittleEndian(payload[24..], 0);
-        WriteControlRecord(volume, RecordKind.Footer, bytes, payload, time);
-        volume.File.Write(volume.AppendOffset, [new VolumeSegment((nint)page.Address, VolumeFormat.PageBytes)], throughCache: false);
-        long end = volume.AppendOffset + VolumeFormat.PageBytes;
-        volume.File.Sync();
-        if (volume.File.LengthBytes > end)
+        foreach (VolumeRange[] part in (voids ?? []).Chunk(VolumeRange.MaxPerRecord))
         {
-            volume.File.Truncate(end);
-            volume.File.Sync();
+            var ranges = new byte[part.Length * VolumeRange.SizeBytes];
+            for (int i = 0; i < part.Length; i++)
+            {
+                BinaryPrimitives.WriteInt64LittleEndian(ranges.AsSpan(i * VolumeRange.SizeBytes), part[i].Start);
+                BinaryPrimitives.WriteInt64LittleEndian(ranges.AsSpan((i * VolumeRange.SizeBytes) + 8), part[i].End);
+            }
+
+            AppendControlPage(volume, RecordKind.Void, page, ranges, time);
         }
 
-        volume.AppendChecksum = Crc64Nvme.Append(volume.AppendChecksum, bytes);
-        volume.AppendOffset = end;
+        if (voids?.Count > 0)
+            volume.File.Sync();
+        Span<byte> payload = stackalloc byte[16];
+        BinaryPrimitives.WriteUInt64LittleEndian(payload, volume.AppendChecksum);
+        BinaryPrimitives.WriteInt64LittleEndian(payload[8..], volume.AppendOffset);
+        AppendControlPage(volume, RecordKind.Footer, page, payload, time);
+        volume.File.Sync();
+        if (volume.File.LengthBytes > volume.AppendOffset)
+        {
+            volume.File.Truncate(volume.AppendOffset);
+            volume.File.Sync();
+        }
     }
 
-    private static void WriteControlRecord(Volume volume, RecordKind kind, Span<byte> page, ReadOnlySpan<byte> payload, TimeProvider time)
+    /// <summary>Writes a page that holds one record of the store's own; not synced.</summary>
+    private static void AppendControlPage(Volume volume, RecordKind kind, AlignedBuffer buffer, ReadOnlySpan<byte> payload, TimeProvider time)
     {
+        Span<byte> page = buffer.GetSpan()[..VolumeFormat.PageBytes];
         page.Clear();
         var header = new RecordHeader
         {
             Kind = kind,
-            ChunkCount = VolumeFormat.ChunkCount(payload.Length),
-            ChunkBytes = VolumeFormat.ChunkBytes,
-            Generation = volume.Header.Generation,
-            VolumeId = volume.Id,
-            Offset = volume.AppendOffset,
+            Place = new RecordPlace(volume.Header.Generation, volume.Id, volume.AppendOffset),
             DurableBelow = volume.DurableEnd,
-            Sequence = ++volume.Sequence,
             PayloadBytes = payload.Length,
             CreatedUnixMilliseconds = time.GetUtcNow().ToUnixTimeMilliseconds(),
         };
-        header.HeaderBytes = RecordHeader.MeasureHeader(0, header.ChunkCount);
-        header.PayloadOffset = header.HeaderBytes;
-        header.RecordBytes = VolumeFormat.AlignToRecord(header.PayloadOffset + header.PayloadBytes);
+        header.Measure();
         header.Encode(page, default, payload.Length == 0 ? [] : [Crc64Nvme.Compute(payload)]);
         payload.CopyTo(page[header.PayloadOffset..]);
+        volume.File.Write(volume.AppendOffset, [new VolumeSegment((nint)buffer.Address, VolumeFormat.PageBytes)], throughCache: false);
+        volume.AppendOffset += VolumeFormat.PageBytes;
+        volume.AppendChecksum = Crc64Nvme.Append(volume.AppendChecksum, page);
     }
 
     private void Run()
@@ -253,50 +265,51 @@ internal sealed unsafe class VolumeWriter : IDisposable
         }
 
         _segments.Clear();
+        _runs.Clear();
         _batch.Clear();
+        _staged = _segmentStart = _runStart = 0;
         long start = volume?.AppendOffset ?? 0;
         long cursor = start;
-        int staged = 0; // bytes used of the staging buffer
-        int segmentStart = 0; // where in it the open segment begins
         bool needsSync = false;
         bool cached = true;
-        long sequence = volume?.Sequence ?? 0;
         int next = first;
         for (; next < requests.Count; next++)
         {
             WriteRequest request = requests[next];
-            int bytes = request.AppendBytes;
-            if (bytes > 0)
+            if (request.Kind != RequestKind.SyncOnly)
             {
                 if (volume is null)
                     break; // The head was only a sync, for which no volume is opened.
                 bool block = request.Kind == RequestKind.BlockFragment;
                 long at = block ? VolumeFormat.AlignToPage(cursor) : cursor;
-                if (VolumeFormat.AlignToPage(at + bytes) + TailBytes > volume.Header.CapacityBytes || at + bytes - start > MaxBatchBytes
-                    || (!block && staged + bytes + VolumeFormat.PageBytes > StagingBytes))
+                RecordHeader header = HeaderOf(request, volume, at);
+                int bytes = block ? VolumeFormat.AlignToPage(VolumeFormat.PageBytes + request.PayloadBytes) : header.RecordBytes;
+                int staging = block ? 3 * VolumeFormat.PageBytes : bytes + VolumeFormat.PageBytes;
+                if (VolumeFormat.AlignToPage(at + bytes) + VolumeFormat.TailBytes > volume.Header.CapacityBytes || at + bytes - start > MaxBatchBytes || _staged + staging > StagingBytes)
                     break;
                 if (block)
                 {
-                    CloseSegment(ref staged, ref segmentStart);
-                    EncodeRecord(request, volume, at, ++volume.Sequence, request.Buffer!.GetSpan());
-                    _segments.Add(new VolumeSegment((nint)request.Buffer.Address, bytes));
+                    StageBlock(request, header);
                     cached = false;
                 }
                 else
                 {
-                    EncodeRecord(request, volume, at, ++volume.Sequence, _staging.GetSpan().Slice(staged, bytes));
-                    staged += bytes;
+                    EncodeRecord(request, header, _staging.GetSpan().Slice(_staged, bytes));
+                    _staged += bytes;
                 }
 
                 cursor = at + bytes;
                 request.Ticket = new WriteTicket(volume, at, cursor);
+                request.PayloadOffset = header.PayloadOffset;
             }
 
             needsSync |= request.NeedsSync;
             _batch.Add(request);
         }
 
-        CloseSegment(ref staged, ref segmentStart);
+        AlignStaged();
+        CloseSegment();
+        CloseRun();
         cursor = VolumeFormat.AlignToPage(cursor);
         if (volume is null)
         {
@@ -313,7 +326,6 @@ internal sealed unsafe class VolumeWriter : IDisposable
         }
         catch (IOException e)
         {
-            volume.Sequence = sequence;
             FinishBatch(Poison(volume, e));
             return next;
         }
@@ -323,14 +335,48 @@ internal sealed unsafe class VolumeWriter : IDisposable
         return next;
     }
 
-    private void CloseSegment(ref int staged, ref int segmentStart)
+    /// <summary>
+    /// Header page and last partial page go into the staging buffer, the pages between them are written from the caller's memory, which is only read: several drives may write from it at once.
+    /// </summary>
+    private void StageBlock(WriteRequest request, in RecordHeader header)
     {
-        if (staged == segmentStart)
+        AlignStaged();
+        Span<byte> page = _staging.GetSpan().Slice(_staged, VolumeFormat.PageBytes);
+        EncodeRecord(request, header, page);
+        _staged += VolumeFormat.PageBytes;
+        CloseSegment();
+        CloseRun();
+        int whole = request.PayloadBytes & ~(VolumeFormat.PageBytes - 1);
+        _segments.Add(new VolumeSegment(request.PayloadAddress, whole));
+        _runs.Add(new ChecksumRun(0, 0, request));
+        if (whole == request.PayloadBytes)
             return;
-        int end = VolumeFormat.AlignToPage(staged);
-        _staging.GetSpan()[staged..end].Clear();
-        _segments.Add(new VolumeSegment((nint)(_staging.Address + segmentStart), end - segmentStart));
-        staged = segmentStart = end;
+        page = _staging.GetSpan().Slice(_staged, VolumeFormat.PageBytes);
+        request.Payload.Span[whole..].CopyTo(page);
+        page[(request.PayloadBytes - whole)..].Clear();
+        _staged += VolumeFormat.PageBytes;
+        _runStart = _staged; // the page belongs to the block's run
+    }
+
+    private void AlignStaged()
+    {
+        int end = VolumeFormat.AlignToPage(_staged);
+        _staging.GetSpan()[_staged..end].Clear();
+        _staged = end;
+    }
+
+    private void CloseSegment()
+    {
+        if (_staged > _segmentStart)
+            _segments.Add(new VolumeSegment((nint)(_staging.Address + _segmentStart), _staged - _segmentStart));
+        _segmentStart = _staged;
+    }
+
+    private void CloseRun()
+    {
+        if (_staged > _runStart)
+            _runs.Add(new ChecksumRun(_runStart, _staged - _runStart, null));
+        _runStart = _staged;
     }
 
     private void WriteSegments(Volume volume, long start, long end, bool onlyPacked)
@@ -343,44 +389,42 @@ internal sealed unsafe class VolumeWriter : IDisposable
         volume.File.Write(start, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_segments), cached);
 
         ulong checksum = volume.AppendChecksum;
-        int segment = 0;
+        foreach (ChecksumRun run in _runs)
+        {
+            if (run.Block is not { } block)
+            {
+                checksum = Crc64Nvme.Append(checksum, _staging.GetSpan().Slice(run.Start, run.LengthBytes));
+                continue;
+            }
+
+            // The chunks' checksums are known; only the padding has to be read.
+            ReadOnlySpan<ulong> chunks = block.Checksums.Span;
+            for (int chunk = 0; chunk < chunks.Length; chunk++)
+                checksum = Crc64Nvme.Combine(checksum, chunks[chunk], Math.Min(VolumeFormat.ChunkBytes, block.PayloadBytes - (chunk * VolumeFormat.ChunkBytes)));
+            checksum = Crc64Nvme.Append(checksum, _zeros.GetSpan()[..(VolumeFormat.AlignToPage(block.PayloadBytes) - block.PayloadBytes)]);
+        }
+
         foreach (WriteRequest request in _batch)
         {
             if (request.Kind == RequestKind.SyncOnly)
                 continue;
-            if (request.Kind == RequestKind.BlockFragment)
-            {
-                // The chunks' checksums are known; only the header and the padding have to be read.
-                segment++;
-                Span<byte> bytes = request.Buffer!.GetSpan();
-                checksum = Crc64Nvme.Append(checksum, bytes[..VolumeFormat.PageBytes]);
-                for (int chunk = 0; chunk < request.Checksums.Length; chunk++)
-                    checksum = Crc64Nvme.Combine(checksum, request.Checksums[chunk], Math.Min(VolumeFormat.ChunkBytes, request.PayloadBytes - (chunk * VolumeFormat.ChunkBytes)));
-                checksum = Crc64Nvme.Append(checksum, bytes[(VolumeFormat.PageBytes + request.PayloadBytes)..request.AppendBytes]);
-            }
-            else if (segment < _segments.Count && _segments[segment].Address >= (nint)_staging.Address && _segments[segment].Address < (nint)_staging.Address + StagingBytes)
-            {
-                // The first packed record of a staged segment accounts for the whole segment.
-                checksum = Crc64Nvme.Append(checksum, new ReadOnlySpan<byte>((void*)_segments[segment].Address, _segments[segment].LengthBytes));
-                segment++;
-            }
-
             if (request.Tombstones is { } tombstones)
-                volume.Pending.Add(new PendingRecord(default, default, tombstones, request.AppendBytes));
+                volume.Pending.Add(new PendingRecord(default, default, tombstones, (int)(request.Ticket.EndOffset - request.Ticket.Offset)));
             else
                 volume.Pending.Add(PendingOf(request));
         }
 
         volume.AppendChecksum = checksum;
         volume.AppendOffset = end;
+        volume.Appended = true;
         StorageMetrics.BytesWritten.Add(end - start);
         StorageMetrics.FragmentsWritten.Add(_batch.Count);
     }
 
     private static PendingRecord PendingOf(WriteRequest request)
     {
-        int payloadOffset = request.Kind == RequestKind.BlockFragment ? VolumeFormat.PageBytes : request.HeaderBytes;
-        var location = new FragmentLocation(request.Ticket.Volume!.Id, request.Ticket.Offset, payloadOffset, request.PayloadBytes);
+        var location = new FragmentLocation(
+            request.Ticket.Volume!.Id, request.Ticket.Offset, request.PayloadOffset, request.PayloadBytes, request.Descriptor!.PlacementGroup, request.SchemeId);
         return new PendingRecord(new FragmentKey(request.Extent, request.Block, request.Shard), location, null, location.RecordBytes);
     }
 
@@ -401,43 +445,46 @@ internal sealed unsafe class VolumeWriter : IDisposable
         long began = Stopwatch.GetTimestamp();
         volume.File.Sync();
         StorageMetrics.SyncDuration.Record(Stopwatch.GetElapsedTime(began).TotalSeconds);
-        _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum, volume.Sequence);
+        _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum);
         volume.Pending.Clear();
     }
 
-    private void EncodeRecord(WriteRequest request, Volume volume, long offset, long sequence, Span<byte> destination)
+    private RecordHeader HeaderOf(WriteRequest request, Volume volume, long offset)
     {
         var header = new RecordHeader
         {
             Kind = request.Kind == RequestKind.Tombstone ? RecordKind.Tombstone : RecordKind.Fragment,
-            HeaderBytes = request.HeaderBytes,
-            KeyBytes = request.KeyBytes,
-            SchemeId = request.SchemeId,
-            Generation = volume.Header.Generation,
-            VolumeId = volume.Id,
-            Offset = offset,
+            Place = new RecordPlace(volume.Header.Generation, volume.Id, offset),
+            IsPaged = request.Kind == RequestKind.BlockFragment,
             DurableBelow = volume.DurableEnd,
-            Sequence = sequence,
-            Extent = request.Extent,
-            Block = request.Block,
-            Shard = request.Shard,
-            PartNumber = (ushort)(request.Descriptor?.PartNumber ?? 0),
-            PlacementGroup = request.Descriptor?.PlacementGroup ?? 0,
-            ChunkBytes = VolumeFormat.ChunkBytes,
-            BucketId = request.Descriptor?.BucketId ?? 0,
-            Version = request.Descriptor?.Version ?? 0,
-            PayloadOffset = request.Kind == RequestKind.BlockFragment ? VolumeFormat.PageBytes : request.HeaderBytes,
+            CreatedUnixMilliseconds = request.CreatedUnixMilliseconds ?? _time.GetUtcNow().ToUnixTimeMilliseconds(),
             PayloadBytes = request.PayloadBytes,
-            CreatedUnixMilliseconds = _time.GetUtcNow().ToUnixTimeMilliseconds(),
-            BlockSizeBytes = request.BlockSizeBytes,
-            ChunkCount = request.Checksums.Length,
         };
-        header.RecordBytes = VolumeFormat.AlignToRecord(header.PayloadOffset + header.PayloadBytes);
-        ReadOnlySpan<byte> key = request.Descriptor is { } descriptor ? descriptor.KeyUtf8.Span : default;
-        if (request.Kind == RequestKind.BlockFragment)
+        if (request.Descriptor is { } descriptor)
         {
-            destination[header.HeaderBytes..VolumeFormat.PageBytes].Clear();
-            destination[(VolumeFormat.PageBytes + request.PayloadBytes)..request.AppendBytes].Clear();
+            header.Extent = request.Extent;
+            header.Block = request.Block;
+            header.Shard = request.Shard;
+            header.SchemeId = request.SchemeId;
+            header.PartNumber = (ushort)descriptor.PartNumber;
+            header.PlacementGroup = descriptor.PlacementGroup;
+            header.BucketId = descriptor.BucketId;
+            header.Version = descriptor.Version;
+            header.BlockSizeBytes = request.BlockSizeBytes;
+            header.BlockLengthBytes = request.BlockLengthBytes;
+            header.KeyBytes = request.KeyBytes;
+        }
+
+        header.Measure();
+        return header;
+    }
+
+    private static void EncodeRecord(WriteRequest request, in RecordHeader header, Span<byte> destination)
+    {
+        ReadOnlySpan<byte> key = request.Descriptor is { } descriptor ? descriptor.KeyUtf8.Span : default;
+        if (header.IsPaged)
+        {
+            destination[header.HeaderBytes..].Clear();
         }
         else
         {
@@ -445,15 +492,15 @@ internal sealed unsafe class VolumeWriter : IDisposable
             destination[(header.PayloadOffset + header.PayloadBytes)..].Clear();
         }
 
-        header.Encode(destination, key, request.Checksums);
+        header.Encode(destination, key, request.Checksums.Span);
     }
 
     private bool TryEnsureVolume(WriteRequest request, out Volume? volume, out Exception? refusal)
     {
-        int bytes = request.AppendBytes;
+        int bytes = request.MaxAppendBytes;
         refusal = null;
         volume = _volume;
-        if (bytes == 0 || (volume is not null && VolumeFormat.AlignToPage(volume.AppendOffset + bytes) + TailBytes <= volume.Header.CapacityBytes))
+        if (bytes == 0 || (volume is not null && VolumeFormat.AlignToPage(volume.AppendOffset + bytes) + VolumeFormat.TailBytes <= volume.Header.CapacityBytes))
             return true;
         try
         {
@@ -468,6 +515,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
 
         if (_volume is { } full)
             Seal(full);
+        volume.Writer = this;
         _volume = volume;
         return true;
     }
@@ -479,7 +527,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             SyncVolume(volume);
             WriteFooter(volume, _staging, _time);
             volume.State = VolumeState.Sealed;
-            _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum, volume.Sequence);
+            _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum);
             _events.VolumeSealed(_source.DriveId, volume.Id, volume.AppendOffset);
             _index.WorkDue();
         }
@@ -493,17 +541,13 @@ internal sealed unsafe class VolumeWriter : IDisposable
     {
         try
         {
-            bool written = volume.Pending.Count > 0 || volume.AppendOffset > volume.DurableEnd || volume.Sequence > 0;
+            bool written = volume.AppendOffset > VolumeFormat.LogStart && (volume.Pending.Count > 0 || volume.AppendOffset > volume.DurableEnd || volume.Appended);
             SyncVolume(volume);
-            if (!written || volume.AppendOffset + TailBytes > volume.Header.CapacityBytes)
+            if (!written || volume.AppendOffset + VolumeFormat.TailBytes > volume.Header.CapacityBytes)
                 return;
-            Span<byte> page = _staging.GetSpan()[..VolumeFormat.PageBytes];
-            WriteControlRecord(volume, RecordKind.Close, page, default, _time);
-            volume.File.Write(volume.AppendOffset, [new VolumeSegment((nint)_staging.Address, VolumeFormat.PageBytes)], throughCache: false);
+            AppendControlPage(volume, RecordKind.Close, _staging, default, _time);
             volume.File.Sync();
-            volume.AppendOffset += VolumeFormat.PageBytes;
-            volume.AppendChecksum = Crc64Nvme.Append(volume.AppendChecksum, page);
-            _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum, volume.Sequence);
+            _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum);
         }
         catch (IOException e)
         {
@@ -514,8 +558,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private VolumePoisonedException Poison(Volume volume, Exception cause)
     {
         volume.Pending.Clear();
-        volume.State = VolumeState.Poisoned;
-        _index.MarkDirty(volume);
+        _index.Poison(volume);
         if (_volume == volume)
             _volume = null;
         StorageMetrics.VolumesPoisoned.Add(1);
@@ -539,4 +582,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         else
             request.Fail(failure);
     }
+
+    /// <summary>A stretch of the batch for the file's checksum: bytes of the staging buffer, or a block's payload and its padding.</summary>
+    private readonly record struct ChecksumRun(int Start, int LengthBytes, WriteRequest? Block);
 }

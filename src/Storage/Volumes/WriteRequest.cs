@@ -1,6 +1,7 @@
+using System.Buffers;
 using System.Threading.Tasks.Sources;
-using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
 
 namespace ObjectStore.Storage.Volumes;
 
@@ -12,10 +13,10 @@ internal readonly record struct WriteTicket(Volume? Volume, long Offset, long En
 
 internal enum RequestKind
 {
-    /// <summary>Up to 128 KiB, copied into the batch's staging buffer.</summary>
+    /// <summary>Copied into the batch's staging buffer: up to 256 KiB, and longer ones whose memory is not page-aligned.</summary>
     PackedFragment,
 
-    /// <summary>In a block buffer with a page in front for the header; written from there.</summary>
+    /// <summary>Page-aligned memory of the caller's, written from there; only its last partial page and the header go through the staging buffer.</summary>
     BlockFragment,
     Tombstone,
 
@@ -28,43 +29,100 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
 {
     private ManualResetValueTaskSourceCore<WriteTicket> _core = new() { RunContinuationsAsynchronously = asynchronousContinuations };
 
-    public RequestKind Kind { get; init; }
+    private MemoryHandle _pin;
+
+    public RequestKind Kind { get; private set; }
     public ExtentDescriptor? Descriptor { get; init; }
     public ExtentId Extent { get; init; }
     public ushort SchemeId { get; init; }
     public int BlockSizeBytes { get; init; }
+    public int BlockLengthBytes { get; init; }
     public int Block { get; init; }
     public ushort Shard { get; init; }
-    public ReadOnlyMemory<byte> Payload { get; init; }
-    public AlignedBuffer? Buffer { get; init; }
-    public int PayloadBytes { get; init; }
-    public ulong[] Checksums { get; init; } = [];
+    public ReadOnlyMemory<byte> Payload { get; private init; }
+    public ReadOnlyMemory<ulong> Checksums { get; init; }
     public TombstoneEntry[]? Tombstones { get; init; }
+
+    /// <summary>The created time of the record, for a copy of an older one; null is now.</summary>
+    public long? CreatedUnixMilliseconds { get; init; }
 
     /// <summary>Whether the task completes only after a sync; otherwise after the write.</summary>
     public bool NeedsSync { get; init; }
 
     public WriteTicket Ticket { get; set; }
 
+    public int PayloadBytes => Payload.Length;
+
+    /// <summary>The payload of a block fragment, pinned.</summary>
+    public unsafe nint PayloadAddress => (nint)_pin.Pointer;
+
+    /// <summary>Where the payload begins in the record; the writer sets it.</summary>
+    public int PayloadOffset { get; set; }
+
     public int KeyBytes => Descriptor?.KeyUtf8.Length ?? 0;
 
-    public int HeaderBytes => RecordHeader.MeasureHeader(KeyBytes, Checksums.Length);
-
-    /// <summary>What the record takes in the file, without the padding of a batch.</summary>
-    public int AppendBytes => Kind switch
+    /// <summary>The most that the record takes in the file, without the padding of a batch.</summary>
+    public int MaxAppendBytes => Kind switch
     {
         RequestKind.SyncOnly => 0,
         RequestKind.BlockFragment => VolumeFormat.AlignToPage(VolumeFormat.PageBytes + PayloadBytes),
-        _ => VolumeFormat.AlignToRecord(HeaderBytes + PayloadBytes),
+        _ => VolumeFormat.AlignToRecord(RecordHeader.MaxHeaderBytes(KeyBytes, Checksums.Length) + PayloadBytes),
     };
 
-    public long CostBytes => Math.Max(AppendBytes, VolumeFormat.PageBytes);
+    public long CostBytes => Math.Max(MaxAppendBytes, VolumeFormat.PageBytes);
+
+    public static WriteRequest Sync(bool asynchronousContinuations) => new(asynchronousContinuations) { Kind = RequestKind.SyncOnly, NeedsSync = true };
+
+    public static WriteRequest Tombstone(bool asynchronousContinuations, TombstoneEntry[] entries, ReadOnlyMemory<byte> payload, ulong[] checksums, bool needsSync)
+        => new(asynchronousContinuations) { Kind = RequestKind.Tombstone, Tombstones = entries, Payload = payload, Checksums = checksums, NeedsSync = needsSync };
+
+    public static unsafe WriteRequest Fragment(bool asynchronousContinuations, in FragmentWrite fragment, bool needsSync, long? createdUnixMilliseconds = null)
+    {
+        var request = new WriteRequest(asynchronousContinuations)
+        {
+            Kind = RequestKind.PackedFragment,
+            Descriptor = fragment.Descriptor,
+            Extent = fragment.Descriptor.Id,
+            SchemeId = fragment.Scheme.Id,
+            BlockSizeBytes = fragment.BlockSizeBytes,
+            BlockLengthBytes = fragment.BlockLengthBytes,
+            Block = fragment.Block,
+            Shard = (ushort)fragment.Shard,
+            Payload = fragment.Payload,
+            Checksums = fragment.ChunkChecksums,
+            NeedsSync = needsSync,
+            CreatedUnixMilliseconds = createdUnixMilliseconds,
+        };
+        if (fragment.Payload.Length <= VolumeFormat.MaxPackedPayloadBytes)
+            return request;
+        request._pin = fragment.Payload.Pin();
+        if (request.PayloadAddress % VolumeFormat.PageBytes == 0)
+            request.Kind = RequestKind.BlockFragment;
+        else
+            request.Unpin();
+        return request;
+    }
+
+    /// <summary>For a request that is given up before it was queued; completion does it otherwise.</summary>
+    public void Unpin()
+    {
+        _pin.Dispose();
+        _pin = default;
+    }
 
     public ValueTask<WriteTicket> AsTask() => new(this, _core.Version);
 
-    public void Complete() => _core.SetResult(Ticket);
+    public void Complete()
+    {
+        Unpin();
+        _core.SetResult(Ticket);
+    }
 
-    public void Fail(Exception exception) => _core.SetException(exception);
+    public void Fail(Exception exception)
+    {
+        Unpin();
+        _core.SetException(exception);
+    }
 
     WriteTicket IValueTaskSource<WriteTicket>.GetResult(short token) => _core.GetResult(token);
 

@@ -180,7 +180,7 @@ public sealed class ExtentStoreTests : IDisposable
 
         using (IndexDatabase database = IndexDatabase.Open(Path.Combine(_folder.Path, "index.db"), driveId, out _))
         {
-            int[] offsets = [int.MaxValue, -1, 4097];
+            int[] offsets = [int.MaxValue, 0, 4097];
             for (int i = 0; i < layouts.Length; i++)
             {
                 var key = new FragmentKey(layouts[i].Id, 0, 0);

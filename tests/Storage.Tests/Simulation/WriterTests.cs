@@ -14,7 +14,7 @@ public sealed class WriterTests
     {
         using var simulation = new SimulatedStore(21);
         DriveEngine engine = simulation.Store.Engines[0];
-        WriteRequest sync = engine.NewRequest(RequestKind.SyncOnly, null, default, 0, default, null, 0, [], needsSync: true);
+        WriteRequest sync = engine.NewSync();
         Task<WriteTicket> synced = engine.SubmitAsync(engine.PickWriter(), sync, Stop).AsTask();
         byte[] bytes = FaultTests.Bytes(new Random(21), 1000);
         Task<ExtentLayout> written = simulation.Store.WriteAsync(FaultTests.Descriptor(simulation.Store), bytes, Stop).AsTask();

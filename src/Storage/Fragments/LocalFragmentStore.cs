@@ -1,0 +1,345 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Index;
+using ObjectStore.Storage.Integrity;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Fragments;
+
+/// <summary>
+/// A drive of this process. Owns its engine: disposal finishes what waits, brings the index up to date and lets go of the drive's folder.
+///
+/// A read is first tried without blocking (RWF_NOWAIT: from the page cache only); what is not there is read on the thread pool. After such a miss the next reads of the
+/// same extent block at once: attempts that fail would spoil the kernel's detection of sequential reading, and with it its readahead.
+/// </summary>
+public sealed class LocalFragmentStore : IFragmentStore
+{
+    private const int BlockingReadsAfterMiss = 64;
+    private const int MissSlots = 1024;
+    private const int MaxLocateTries = 8;
+
+    private readonly DriveEngine _engine;
+    private readonly int[] _blockingReadsLeft = new int[MissSlots]; // by hash of the extent; races only cost an attempt
+    private volatile bool _disposed;
+
+    internal LocalFragmentStore(DriveEngine engine) => _engine = engine;
+
+    public Guid DriveId => _engine.DriveId;
+
+    public bool IsLocal => true;
+
+    /// <summary>The drive's folder.</summary>
+    public string Path => _engine.Path;
+
+    internal DriveEngine Engine => _engine;
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    public async ValueTask<FragmentTicket> WriteAsync(FragmentWrite fragment, bool sync, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        Require(fragment);
+        VolumeWriter writer = sync && fragment.Block == 0 ? _engine.PickWriter() : _engine.PickWriter(fragment.Descriptor.Id);
+        try
+        {
+            WriteTicket ticket = await _engine.SubmitAsync(writer, _engine.NewFragment(fragment, sync), cancellationToken).ConfigureAwait(false);
+            return new FragmentTicket(ticket.Volume!.Id, ticket.Volume.Header.Generation, ticket.EndOffset);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
+        {
+            throw _engine.Translate(e);
+        }
+    }
+
+    public ValueTask SyncAsync(ReadOnlyMemory<FragmentTicket> tickets, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        foreach (FragmentTicket ticket in tickets.Span)
+        {
+            if (!IsDurable(ticket, out _))
+                return SyncWritersAsync(tickets, cancellationToken);
+        }
+
+        return default;
+    }
+
+    public ValueTask ReadAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        Require(address, offsetBytes, destination.Length);
+        cancellationToken.ThrowIfCancellationRequested();
+        ref int blockingReadsLeft = ref _blockingReadsLeft[(int)((ulong)address.Key.Extent.Value % MissSlots)];
+        if (blockingReadsLeft <= 0 || !_engine.Threaded)
+        {
+            if (Read(address, offsetBytes, destination.Span, onlyIfCached: true))
+                return default;
+            if (!_engine.Threaded)
+            {
+                Read(address, offsetBytes, destination.Span, onlyIfCached: false);
+                return default;
+            }
+
+            blockingReadsLeft = BlockingReadsAfterMiss;
+        }
+
+        blockingReadsLeft--;
+        return new ValueTask(Task.Run(() => Read(address, offsetBytes, destination.Span, onlyIfCached: false), CancellationToken.None));
+    }
+
+    public bool TryRead(FragmentAddress address, int offsetBytes, Span<byte> destination)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        Require(address, offsetBytes, destination.Length);
+        return Read(address, offsetBytes, destination, onlyIfCached: true);
+    }
+
+    public ValueTask<FragmentDetails?> StatAsync(FragmentKey key, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return _engine.Threaded
+            ? new ValueTask<FragmentDetails?>(Task.Run(() => Stat(key), cancellationToken))
+            : new ValueTask<FragmentDetails?>(Stat(key));
+    }
+
+    public async ValueTask DeleteAsync(ReadOnlyMemory<FragmentKey> keys, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        try
+        {
+            await _engine.DeleteAsync(MemoryMarshal.ToEnumerable(keys), cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
+        {
+            throw _engine.Translate(e);
+        }
+    }
+
+    public ValueTask<FragmentPage> ListAsync(IReadOnlySet<int>? groups, FragmentKey? after, int maxEntries, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxEntries, 1);
+        return _engine.Threaded ? new ValueTask<FragmentPage>(Task.Run(List, cancellationToken)) : new ValueTask<FragmentPage>(List());
+
+        FragmentPage List()
+        {
+            try
+            {
+                return _engine.Index.List(groups, after, maxEntries);
+            }
+            catch (Exception e) when (e is IOException or IndexDamagedException)
+            {
+                throw _engine.Unavailable(e);
+            }
+        }
+    }
+
+    public ValueTask<DriveStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
+        => _engine.Threaded ? new ValueTask<DriveStatistics>(Task.Run(_engine.GetStatistics, cancellationToken)) : new ValueTask<DriveStatistics>(_engine.GetStatistics());
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_disposed)
+            return;
+        _disposed = true;
+        await Task.Run(_engine.Dispose).ConfigureAwait(false);
+    }
+
+    private static void Require(in FragmentWrite fragment)
+    {
+        if (fragment.Payload.Length != fragment.Scheme.ShardBytes(fragment.BlockLengthBytes) || fragment.Payload.Length > VolumeFormat.MaxBlockBytes)
+            throw new ArgumentException("The payload has not the length that the scheme gives a shard of this block.", nameof(fragment));
+        if (fragment.ChunkChecksums.Length != VolumeFormat.ChunkCount(fragment.Payload.Length))
+            throw new ArgumentException("A payload has one checksum for each of its chunks.", nameof(fragment));
+        if (fragment.Descriptor.KeyUtf8.Length > ExtentDescriptor.MaxKeyBytes)
+            throw new ArgumentException($"A key has at most {ExtentDescriptor.MaxKeyBytes} bytes.", nameof(fragment));
+        if (fragment.Descriptor.PartNumber is < 0 or > ushort.MaxValue)
+            throw new ArgumentException("A part number is 0 to 65535.", nameof(fragment));
+        if (fragment.Shard is < 0 or >= Scheme.MaxShards || fragment.Block < 0 || fragment.Descriptor.PlacementGroup < 0)
+            throw new ArgumentException("Block, shard or placement group is out of range.", nameof(fragment));
+    }
+
+    private static void Require(in FragmentAddress address, int offsetBytes, int lengthBytes)
+    {
+        if (offsetBytes < 0 || offsetBytes % VolumeFormat.ChunkBytes != 0 || lengthBytes > address.PayloadBytes - offsetBytes
+            || (lengthBytes % VolumeFormat.ChunkBytes != 0 && offsetBytes + lengthBytes != address.PayloadBytes))
+            throw new ArgumentException("A read covers whole chunks.", nameof(offsetBytes));
+    }
+
+    /// <exception cref="VolumePoisonedException">What it stands for is lost.</exception>
+    private bool IsDurable(FragmentTicket ticket, out VolumeWriter? writer)
+    {
+        writer = null;
+        if (_engine.Index.IsLost(ticket.VolumeId, ticket.Generation, ticket.EndOffset))
+            throw new VolumePoisonedException(DriveId, ticket.VolumeId, null);
+
+        // A volume that is gone was sealed, synced and then reclaimed, since it was not poisoned with these bytes unsynced.
+        if (!_engine.Index.Volumes.TryGetValue(ticket.VolumeId, out Volume? volume))
+            return true;
+        if (volume.Header.Generation != ticket.Generation)
+            throw new VolumePoisonedException(DriveId, ticket.VolumeId, new InvalidOperationException("The ticket is of another start."));
+        writer = volume.Writer;
+        return volume.DurableEnd >= ticket.EndOffset;
+    }
+
+    private async ValueTask SyncWritersAsync(ReadOnlyMemory<FragmentTicket> tickets, CancellationToken cancellationToken)
+    {
+        // Writers are few, tickets may be many.
+        var writers = new List<VolumeWriter>(1);
+        foreach (FragmentTicket ticket in tickets.Span)
+        {
+            if (!IsDurable(ticket, out VolumeWriter? writer) && writer is not null && !writers.Contains(writer))
+                writers.Add(writer);
+        }
+
+        try
+        {
+            if (writers.Count == 1)
+                await _engine.SubmitAsync(writers[0], _engine.NewSync(), cancellationToken).ConfigureAwait(false);
+            else
+                await Task.WhenAll(writers.Select(writer => _engine.SubmitAsync(writer, _engine.NewSync(), cancellationToken).AsTask())).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
+        {
+            throw _engine.Translate(e);
+        }
+
+        // Which says what the writer cannot: a volume may have been poisoned, and another begun, before the request came to it.
+        foreach (FragmentTicket ticket in tickets.Span)
+        {
+            if (!IsDurable(ticket, out _))
+                throw new VolumePoisonedException(DriveId, ticket.VolumeId, null);
+        }
+    }
+
+    /// <summary>False where the bytes are not in memory and only that was asked for.</summary>
+    private bool Read(in FragmentAddress address, int offsetBytes, Span<byte> destination, bool onlyIfCached)
+    {
+        FragmentKey key = address.Key;
+        for (int tries = 0; TryLocate(key, out FragmentLocation location, out Volume volume) && tries < MaxLocateTries; tries++)
+        {
+            RequirePlausible(key, location);
+            if (location.PayloadBytes != address.PayloadBytes)
+                throw _engine.Corrupt(key, location, $"it has {location.PayloadBytes} bytes where {address.PayloadBytes} were expected");
+            try
+            {
+                return ReadAt(address, location, volume, offsetBytes, destination, onlyIfCached);
+            }
+            catch (ObjectDisposedException) when (!_disposed)
+            {
+                // The volume was deleted between the look-up and the read: the fragment was moved or deleted before.
+                _engine.Index.Forget(key);
+            }
+        }
+
+        throw new FragmentMissingException(key.Extent, key.Block, key.Shard);
+    }
+
+    private bool ReadAt(in FragmentAddress address, in FragmentLocation location, Volume volume, int offsetBytes, Span<byte> destination, bool onlyIfCached)
+    {
+        FragmentKey key = address.Key;
+        Span<byte> header = stackalloc byte[location.PayloadOffset];
+        try
+        {
+            // The header is read with the payload's beginning, or else first: the bytes wanted may be far behind it.
+            bool together = offsetBytes == 0;
+            int headerBytes = together ? 0 : volume.File.Read(location.Offset, header, default, onlyIfCached);
+            if (headerBytes < 0)
+                return false;
+            int read = together
+                ? volume.File.Read(location.Offset, header, destination, onlyIfCached)
+                : volume.File.Read(location.Offset + location.PayloadOffset + offsetBytes, destination, default, onlyIfCached);
+            if (read < 0)
+                return false;
+            if (headerBytes + read < header.Length + destination.Length)
+                throw _engine.Corrupt(key, location, "the volume ends within it");
+        }
+        catch (IOException e)
+        {
+            _engine.RequireAnswer(e);
+            throw _engine.Corrupt(key, location, "the drive cannot read it", e);
+        }
+
+        RecordHeader record = DecodeHeader(key, location, volume, header);
+        if (record.PlacementGroup != address.PlacementGroup || record.SchemeId != address.Scheme.Id)
+            throw _engine.Corrupt(key, location, $"its record says placement group {record.PlacementGroup} and scheme {record.SchemeId:x4}, expected were {address.PlacementGroup} and {address.Scheme.Id:x4}");
+        for (int done = 0; done < destination.Length; done += VolumeFormat.ChunkBytes)
+        {
+            ReadOnlySpan<byte> chunk = destination.Slice(done, Math.Min(VolumeFormat.ChunkBytes, destination.Length - done));
+            if (Crc64Nvme.Compute(chunk) != record.ChunkChecksum(header, (offsetBytes + done) / VolumeFormat.ChunkBytes))
+            {
+                destination.Clear();
+                throw _engine.Corrupt(key, location, $"the checksum of the chunk at {offsetBytes + done} does not match");
+            }
+        }
+
+        StorageMetrics.BytesRead.Add(destination.Length);
+        return true;
+    }
+
+    private FragmentDetails? Stat(FragmentKey key)
+    {
+        for (int tries = 0; TryLocate(key, out FragmentLocation location, out Volume volume) && tries < MaxLocateTries; tries++)
+        {
+            RequirePlausible(key, location);
+            Span<byte> header = stackalloc byte[location.PayloadOffset];
+            try
+            {
+                if (volume.File.Read(location.Offset, header, default, onlyIfCached: false) < header.Length)
+                    throw _engine.Corrupt(key, location, "the volume ends within it");
+            }
+            catch (IOException e)
+            {
+                _engine.RequireAnswer(e);
+                throw _engine.Corrupt(key, location, "the drive cannot read it", e);
+            }
+            catch (ObjectDisposedException) when (!_disposed)
+            {
+                _engine.Index.Forget(key);
+                continue;
+            }
+
+            RecordHeader record = DecodeHeader(key, location, volume, header);
+            if (!Scheme.TryFromId(record.SchemeId, out Scheme scheme))
+                throw _engine.Corrupt(key, location, $"its scheme {record.SchemeId:x4} is none");
+            var descriptor = new ExtentDescriptor(record.Extent, record.PlacementGroup, record.BucketId, record.Key(header).ToArray(), record.Version, record.PartNumber);
+            return new FragmentDetails(
+                key, descriptor, scheme, record.BlockSizeBytes, record.BlockLengthBytes, record.PayloadBytes, DateTimeOffset.FromUnixTimeMilliseconds(record.CreatedUnixMilliseconds));
+        }
+
+        return null;
+    }
+
+    private bool TryLocate(FragmentKey key, out FragmentLocation location, out Volume volume)
+    {
+        try
+        {
+            return _engine.TryLocate(key, out location, out volume);
+        }
+        catch (IOException e)
+        {
+            throw _engine.Unavailable(e);
+        }
+        catch (IndexDamagedException e)
+        {
+            _engine.Index.RequireRebuild(e);
+            throw _engine.Unavailable(e);
+        }
+    }
+
+    /// <summary>The numbers come from the index's database, which nothing but SQLite guards: they are checked before they size a buffer.</summary>
+    private void RequirePlausible(FragmentKey key, in FragmentLocation location)
+    {
+        if (location.PayloadOffset is < RecordHeader.MinBytes or > RecordHeader.MaxBytes || location.Offset < VolumeFormat.LogStart)
+            throw _engine.Corrupt(key, location, $"the index places its payload {location.PayloadOffset} bytes behind {location.Offset}, which cannot be");
+    }
+
+    private RecordHeader DecodeHeader(FragmentKey key, in FragmentLocation location, Volume volume, ReadOnlySpan<byte> header)
+    {
+        if (!RecordHeader.TryDecode(header, new RecordPlace(volume.Header.Generation, volume.Id, location.Offset), out RecordHeader record))
+            throw _engine.Corrupt(key, location, "its header is damaged");
+        if (record.Kind != RecordKind.Fragment || record.FragmentKey != key || record.PayloadBytes != location.PayloadBytes || record.PayloadOffset != location.PayloadOffset)
+            throw _engine.Corrupt(key, location, "another record is in its place");
+        return record;
+    }
+}

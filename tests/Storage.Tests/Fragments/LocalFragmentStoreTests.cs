@@ -1,0 +1,139 @@
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Tests.Simulation;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Tests.Fragments;
+
+public sealed class LocalFragmentStoreTests : FragmentStoreContract, IDisposable
+{
+    private readonly TestFolder _folder = new();
+    private readonly Random _random = new(5);
+    private int _opened;
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public async Task Fragments_AfterARestart_AreThere_AndDeletedOnesAreNot_WithAndWithoutTheIndex()
+    {
+        FragmentWrite[] writes = [.. Enumerable.Range(0, 60).Select(i => Make(i * 9_000))];
+        string path = Path.Combine(_folder.Path, "drive");
+        await using (LocalDrives drives = await OpenDrives(path))
+        {
+            LocalFragmentStore store = drives.Drives[0];
+            foreach (FragmentWrite write in writes)
+                await store.WriteAsync(write, true, Stop);
+
+            // Written again, in another order; then some deleted. The older copies must stay dead when the index is rebuilt.
+            foreach (FragmentWrite write in writes.Reverse())
+                await store.WriteAsync(write, true, Stop);
+            await store.DeleteAsync(writes[..20].Select(write => write.Key).ToArray(), Stop);
+        }
+
+        for (int round = 0; round < 3; round++)
+        {
+            await using (LocalDrives drives = await OpenDrives(path))
+            {
+                LocalFragmentStore store = drives.Drives[0];
+                Assert.Equal(40, (await store.GetStatisticsAsync(Stop)).LiveFragments);
+                Assert.Equal(40, (await store.ListAsync(null, null, 100, Stop)).Entries.Count);
+                foreach (FragmentWrite write in writes[..20])
+                    await Assert.ThrowsAsync<FragmentMissingException>(() => Read(store, write, 0, write.Payload.Length));
+                foreach (FragmentWrite write in writes[20..])
+                    Assert.Equal(write.Payload.ToArray(), await Read(store, write, 0, write.Payload.Length));
+            }
+
+            File.Delete(Path.Combine(path, "index.db"));
+        }
+    }
+
+    [Fact]
+    public async Task Fragment_DeletedAndWrittenAgain_IsThere_WhenTheIndexIsRebuilt()
+    {
+        string path = Path.Combine(_folder.Path, "drive");
+        FragmentWrite[] writes = [.. Enumerable.Range(0, 10).Select(_ => Make(20_000))];
+        await using (LocalDrives drives = await OpenDrives(path))
+        {
+            LocalFragmentStore store = drives.Drives[0];
+            for (int round = 0; round < 3; round++)
+            {
+                await Task.WhenAll(writes.Select(write => store.WriteAsync(write, true, Stop).AsTask()));
+                if (round < 2)
+                    await store.DeleteAsync(writes.Select(write => write.Key).ToArray(), Stop);
+            }
+        }
+
+        File.Delete(Path.Combine(path, "index.db"));
+        await using LocalDrives again = await OpenDrives(path);
+        foreach (FragmentWrite write in writes)
+            Assert.Equal(write.Payload.ToArray(), await Read(again.Drives[0], write, 0, 20_000));
+        Assert.Equal(10, (await again.Drives[0].GetStatisticsAsync(Stop)).LiveFragments);
+    }
+
+    [Fact]
+    public async Task DamagedCopy_OfAFragmentWrittenTwice_IsNotTheOneARebuildKeeps()
+    {
+        string path = Path.Combine(_folder.Path, "drive");
+        FragmentWrite write = Make(20_000);
+        await using (LocalDrives drives = await OpenDrives(path))
+        {
+            await drives.Drives[0].WriteAsync(write, true, Stop);
+            await drives.Drives[0].WriteAsync(write, true, Stop);
+            Damage(drives.Drives[0], write.Key, 10_000);
+        }
+
+        File.Delete(Path.Combine(path, "index.db"));
+        await using LocalDrives again = await OpenDrives(path);
+        Assert.Equal(write.Payload.ToArray(), await Read(again.Drives[0], write, 0, 20_000));
+        Assert.Equal(1, (await again.Drives[0].GetStatisticsAsync(Stop)).LiveFragments);
+    }
+
+    [Fact]
+    public async Task Ticket_OfAVolumeThatIsSealedOrGone_IsDurable()
+    {
+        await using LocalDrives drives = await OpenDrives(Path.Combine(_folder.Path, "drive"), volumeBytes: 2 << 20);
+        LocalFragmentStore store = drives.Drives[0];
+        var tickets = new List<FragmentTicket>();
+        var keys = new List<FragmentKey>();
+        for (int i = 0; i < 8; i++)
+        {
+            FragmentWrite write = Make(500_000);
+            tickets.Add(await store.WriteAsync(write, false, Stop));
+            keys.Add(write.Key);
+        }
+
+        await store.SyncAsync(tickets.ToArray(), Stop);
+        Assert.True(tickets.Select(ticket => ticket.VolumeId).Distinct().Count() > 1);
+        await store.DeleteAsync(keys.ToArray(), Stop);
+        store.Engine.Maintain();
+        await store.SyncAsync(tickets.ToArray(), Stop);
+    }
+
+    protected override async Task<IFragmentStore> OpenAsync()
+    {
+        // The store owns the engine; LocalDrives is only its list.
+        LocalDrives drives = await OpenDrives(Path.Combine(_folder.Path, $"drive{_opened++}"));
+        return drives.Drives[0];
+    }
+
+    protected override void Damage(IFragmentStore store, FragmentKey key, int offsetBytes)
+    {
+        var local = (LocalFragmentStore)store;
+        Assert.True(local.Engine.TryLocate(key, out FragmentLocation location, out _));
+        string file = Path.Combine(local.Path, "volumes", $"{location.VolumeId:D8}.vol");
+        using Microsoft.Win32.SafeHandles.SafeFileHandle handle = File.OpenHandle(file, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+        var one = new byte[1];
+        RandomAccess.Read(handle, one, location.Offset + location.PayloadOffset + offsetBytes);
+        one[0] ^= 0x10;
+        RandomAccess.Write(handle, one, location.Offset + location.PayloadOffset + offsetBytes);
+    }
+
+    private Task<LocalDrives> OpenDrives(string path, long volumeBytes = 8 << 20)
+        => LocalDrives.OpenAsync(new StorageOptions { DrivePaths = [path], VolumeSizeBytes = volumeBytes, HeadroomBytes = 0, WritersPerDrive = 2 }, TimeProvider.System, Random64, NoStorageEvents.Instance, Stop);
+
+    private ulong Random64()
+    {
+        lock (_random)
+            return (ulong)_random.NextInt64(long.MinValue, long.MaxValue);
+    }
+}
