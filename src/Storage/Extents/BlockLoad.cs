@@ -27,7 +27,7 @@ internal readonly record struct ShardRange(int Shard, int Offset, int Length)
 internal sealed class BlockLoad
 {
     private readonly Lock _lock = new();
-    private readonly ExtentStoreV2 _store;
+    private readonly ExtentStore _store;
     private readonly BlockAddress _block;
     private readonly ShardRange[] _wanted;
     private readonly DriveLane[][] _candidates;
@@ -40,7 +40,7 @@ internal sealed class BlockLoad
     private Exception? _firstError;
     private bool _ended;
 
-    private BlockLoad(ExtentStoreV2 store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, BufferBudget budget)
+    private BlockLoad(ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, BufferBudget budget)
     {
         _store = store;
         _block = block;
@@ -82,7 +82,7 @@ internal sealed class BlockLoad
     /// <exception cref="ExtentUnavailableException">Too few shards can be read now.</exception>
     /// <exception cref="ExtentLostException">Too few shards are intact.</exception>
     public static async Task<ShardBuffer[]> RunAsync(
-        ExtentStoreV2 store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, BufferBudget budget, BlockFindings findings, CancellationToken cancellationToken)
+        ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, BufferBudget budget, BlockFindings findings, CancellationToken cancellationToken)
     {
         var load = new BlockLoad(store, block, wanted, candidates, budget);
         try

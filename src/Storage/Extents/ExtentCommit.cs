@@ -22,7 +22,7 @@ internal sealed class ExtentCommit
     private const int DeleteBatch = 1024;
 
     private readonly Lock _lock = new();
-    private readonly ExtentStoreV2 _store;
+    private readonly ExtentStore _store;
     private readonly ExtentDescriptor _descriptor;
     private readonly Scheme _scheme;
     private readonly int _blockSizeBytes;
@@ -40,7 +40,7 @@ internal sealed class ExtentCommit
     private bool _onlyFull = true;
     private Waiting? _waiting;
 
-    public ExtentCommit(ExtentStoreV2 store, ExtentDescriptor descriptor, Scheme scheme, int blockSizeBytes)
+    public ExtentCommit(ExtentStore store, ExtentDescriptor descriptor, Scheme scheme, int blockSizeBytes)
     {
         _store = store;
         _descriptor = descriptor;

@@ -295,6 +295,10 @@ public sealed class ExtentReadTests
         Assert.False(waiting.IsCompleted);
         cluster.Time.Advance(cluster.Options.BufferPatience);
         await Assert.ThrowsAsync<BuffersBusyException>(() => waiting);
+        using var cancellation = new CancellationTokenSource();
+        waiting = readers[6].ReadNextAsync(cancellation.Token).AsTask();
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
         waiting = readers[6].ReadNextAsync(Stop).AsTask();
         foreach (IExtentReader reader in readers[..6])
             await reader.DisposeAsync();

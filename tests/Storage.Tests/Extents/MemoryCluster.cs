@@ -20,7 +20,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
         Directory = new FragmentStoreDirectory(Drives);
         Options = options ?? Settings(small, large);
         Map = Plan(1, groups);
-        Store = new ExtentStoreV2(Options, new ExtentStoreServices(Directory, Time, Random64, Events, Repairs), Map);
+        Store = new ExtentStore(Options, new ExtentStoreServices(Directory, Time, Random64, Events, Repairs), Map);
     }
 
     public Random Random { get; }
@@ -29,7 +29,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
     public FragmentStoreDirectory Directory { get; }
     public StorageOptions Options { get; }
     public ClusterMap Map { get; private set; }
-    public ExtentStoreV2 Store { get; }
+    public ExtentStore Store { get; }
     public RecordedRepairs Repairs { get; } = new();
     public RecordedExtentEvents Events { get; } = new();
 

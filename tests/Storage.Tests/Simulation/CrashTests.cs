@@ -169,7 +169,7 @@ public sealed class CrashTests(ITestOutputHelper output)
             {
                 byte[] bytes = Bytes(_random.Next(4) == 0 ? _random.Next(60_000) : _random.Next(3_000));
                 ExtentDescriptor descriptor = Descriptor();
-                var layout = new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, 0, 64 << 10, bytes.Length);
+                var layout = new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, Scheme.SingleCopy.Id, 64 << 10, bytes.Length);
                 _unknown.Add(layout, bytes);
                 writes.Add((layout, bytes, simulation.Store.WriteAsync(descriptor, bytes).AsTask()));
             }
@@ -182,7 +182,7 @@ public sealed class CrashTests(ITestOutputHelper output)
         {
             byte[] bytes = Bytes(_random.Next(1, 300_000));
             ExtentDescriptor descriptor = Descriptor();
-            var layout = new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, 0, 64 << 10, bytes.Length);
+            var layout = new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, Scheme.SingleCopy.Id, 64 << 10, bytes.Length);
             _unknown.Add(layout, bytes);
             Task<ExtentLayout> task = Stream(descriptor, bytes, complete);
             await Settle(layout, bytes, task);
