@@ -47,6 +47,7 @@ public sealed class ExtentStore : IExtentStore
         WriteBudget = new BufferBudget(options.WriteBufferBytes, services.Time);
         ReadBudget = new BufferBudget(options.ReadBufferBytes, services.Time);
         RepairBudget = new BufferBudget(options.RepairBufferBytes, services.Time);
+        Repairer = new FragmentRepairer(this);
     }
 
     /// <summary>
@@ -73,6 +74,9 @@ public sealed class ExtentStore : IExtentStore
     public IClusterMap ClusterMap => _route.Map;
 
     public ExtentIdFactory Ids { get; }
+
+    /// <summary>Rebuilds fragments by this store's map. Thread-safe.</summary>
+    public IFragmentRepairer Repairer { get; }
 
     internal StorageOptions Options { get; }
 
