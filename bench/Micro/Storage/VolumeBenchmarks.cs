@@ -42,7 +42,7 @@ public abstract class ExtentBenchmark(int callers, int sizeBytes) : Benchmark
     protected ValueTask<ExtentLayout> WriteAsync()
     {
         ExtentId id = Store.Ids.Next();
-        return Store.WriteAsync(new ExtentDescriptor(id, Store.PlacementGroupFor(id), 1, "key"u8.ToArray(), 1, 1), Bytes);
+        return Store.WriteAsync(new ExtentDescriptor(id, PlacementGroup: 0, 1, "key"u8.ToArray(), 1, 1), Bytes);
     }
 }
 
