@@ -47,17 +47,17 @@ public sealed class StorageOptions
     /// <summary>How long a request waits for buffers before it is told to come again.</summary>
     public TimeSpan BufferPatience { get; init; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>Bytes of buffers on their way to one drive at which writes do without it, where the quorum can be reached without it.</summary>
+    /// <summary>Bytes of buffers on their way to one drive at which writes do without it, where it has four times as many as the others and the quorum can be reached without it.</summary>
     public long DriveBacklogBytes { get; init; } = 64L << 20;
 
     /// <summary>Age of a drive's oldest unanswered operation at which it counts as hanging: writes do without it where they can, reads try it last.</summary>
-    public TimeSpan SlowDriveAfter { get; init; } = TimeSpan.FromSeconds(2);
+    public TimeSpan SlowDriveAfter { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>How long a drive that failed to answer is left alone before one operation tries it again.</summary>
     public TimeSpan DriveProbeInterval { get; init; } = TimeSpan.FromSeconds(1);
 
     /// <summary>The longest that a write which has its quorum waits for the fragments that lag; usually twice what 95 % of writes take. What is late then is handed to repair.</summary>
-    public TimeSpan WriteLinger { get; init; } = TimeSpan.FromMilliseconds(100);
+    public TimeSpan WriteLinger { get; init; } = TimeSpan.FromMilliseconds(500);
 
     /// <summary>How long a write waits for its quorum, and a delete for each drive.</summary>
     public TimeSpan WriteTimeout { get; init; } = TimeSpan.FromSeconds(30);

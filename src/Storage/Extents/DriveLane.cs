@@ -8,6 +8,8 @@ namespace ObjectStore.Storage.Extents;
 /// </summary>
 internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory, StorageOptions options, TimeProvider time, IStorageEvents events)
 {
+    private const int BacklogRatio = 4;
+
     private readonly Lock _lock = new();
     private readonly OperationList _writes = new();
     private readonly OperationList _reads = new();
@@ -35,9 +37,10 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
     }
 
     /// <summary>False where a write should do without this drive if it can. Lets one caller through as a probe now and then.</summary>
-    public bool AcceptsWrites()
+    /// <param name="usualBytes">What is on its way to the other drives of the group, on average: where all have much to do, none is passed over for it.</param>
+    public bool AcceptsWrites(long usualBytes)
     {
-        if (_writes.Bytes >= options.DriveBacklogBytes || IsStuck(_writes))
+        if ((_writes.Bytes >= options.DriveBacklogBytes && _writes.Bytes / BacklogRatio >= usualBytes) || IsStuck(_writes))
             return false;
         return !Volatile.Read(ref _unavailable) || TakeProbe();
     }

@@ -180,12 +180,19 @@ internal sealed class ExtentCommit
     private ShardBits Choose()
     {
         ShardBits reachable = default, prompt = default;
+        long bytes = 0;
         for (int shard = 0; shard < _slots.Length; shard++)
         {
             if (_slots[shard].Lane is not { Store: not null } lane)
                 continue;
             reachable[shard] = true;
-            if (lane.AcceptsWrites())
+            bytes += lane.OutstandingBytes;
+        }
+
+        foreach (int shard in new ShardSet(reachable.Bits))
+        {
+            DriveLane lane = _slots[shard].Lane!;
+            if (lane.AcceptsWrites((bytes - lane.OutstandingBytes) / Math.Max(1, reachable.Count - 1)))
                 prompt[shard] = true;
         }
 

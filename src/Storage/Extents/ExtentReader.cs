@@ -25,6 +25,7 @@ internal sealed class ExtentReader : IExtentReader
     private Ahead? _ahead;
     private CancellationTokenSource? _closing;
     private readonly Activity? _activity;
+    private bool _begun;
     private bool _disposed;
 
     public ExtentReader(ExtentStore store, ExtentLayout layout, Scheme scheme, long offsetBytes, long lengthBytes)
@@ -175,7 +176,10 @@ internal sealed class ExtentReader : IExtentReader
             try
             {
                 if (store.TryRead(block.Fragment(shard), range.Offset, destination))
+                {
+                    lane.Observe(null);
                     return true;
+                }
             }
             catch (StorageException)
             {
@@ -224,7 +228,10 @@ internal sealed class ExtentReader : IExtentReader
     {
         (BlockAddress block, ShardRange[] ranges, Piece[] pieces) = Plan(_position, RemainingBytes);
         long cost = BlockLoad.CostBytes(_store.Buffers, ranges);
-        await _store.ReadBudget.TakeAsync(cost, null, _store.Options.BufferPatience, cancellationToken).ConfigureAwait(false);
+
+        // Once bytes have been handed out, the request can no longer be told to come again.
+        TimeSpan patience = _begun ? Timeout.InfiniteTimeSpan : _store.Options.BufferPatience;
+        await _store.ReadBudget.TakeAsync(cost, null, patience, cancellationToken).ConfigureAwait(false);
         if (_disposed)
         {
             _store.ReadBudget.Release(cost);
@@ -363,6 +370,7 @@ internal sealed class ExtentReader : IExtentReader
 
     private void Advance(int bytes)
     {
+        _begun = true;
         _position += bytes;
         RemainingBytes -= bytes;
     }

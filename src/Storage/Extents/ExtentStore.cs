@@ -51,7 +51,8 @@ public sealed class ExtentStore : IExtentStore
     }
 
     /// <summary>
-    /// Opens the drives that the options name, recovers what a crash left behind, and plans a map over them: a store of one process. Owns the drives.
+    /// Opens the drives that the options name, recovers what a crash left behind, and plans a map over them: a store of one process. Owns the drives. The map is made anew each
+    /// time and kept nowhere, so that it is the same only as long as the drives are: who has several drives and wants to lose one keeps a map, and opens the store over it.
     /// </summary>
     /// <param name="options">Settings.</param>
     /// <param name="time">The clock.</param>
@@ -137,8 +138,6 @@ public sealed class ExtentStore : IExtentStore
         {
             (Scheme small, Scheme large, int smallBelow) = SchemesOf(descriptor);
             Scheme scheme = bytes.Length < smallBelow ? small : large;
-            if (scheme.Width == 1)
-                return WriteSingleAsync(descriptor, bytes, cancellationToken);
             if (scheme.IsReplicated)
                 return WriteCopiesAsync(descriptor, scheme, bytes, cancellationToken);
         }
@@ -174,6 +173,8 @@ public sealed class ExtentStore : IExtentStore
             {
                 if (!store.TryRead(new FragmentAddress(new FragmentKey(layout.Id, 0, (ushort)shard), layout.PlacementGroup, scheme, destination.Length), 0, destination))
                     return false;
+                lane.Observe(null);
+                return true;
             }
             catch (StorageException)
             {
@@ -181,8 +182,6 @@ public sealed class ExtentStore : IExtentStore
                 destination.Clear();
                 return false;
             }
-
-            return true;
         }
 
         return false;
@@ -290,30 +289,6 @@ public sealed class ExtentStore : IExtentStore
             _owned = drives,
             _stepped = !services.Threaded,
         };
-    }
-
-    private async ValueTask<ExtentLayout> WriteSingleAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
-    {
-        cancellationToken.ThrowIfCancellationRequested();
-        descriptor = Place(descriptor, Scheme.SingleCopy, _route);
-        if (ClusterRoute.SlotOf(_route.SlotsOf(descriptor.PlacementGroup), 0).Drive is not { } lane)
-            throw new WriteQuorumException(descriptor.Id, 0, 1, null);
-        var fragment = new FragmentWrite(descriptor, Scheme.SingleCopy, Options.BlockSizeBytes, 0, bytes.Length, 0, bytes, ChunkChecksums.Compute(bytes.Span));
-        DriveLane.Operation operation = lane.BeginWrite(0);
-        try
-        {
-            await ExtentCommit.StoreAsync(lane, fragment, sync: true).ConfigureAwait(false);
-        }
-        catch (Exception e)
-        {
-            lane.EndWrite(operation, e);
-            if (e is StorageException and not DriveFullException)
-                throw new WriteQuorumException(descriptor.Id, 0, 1, e);
-            throw;
-        }
-
-        lane.EndWrite(operation, null);
-        return new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, Scheme.SingleCopy.Id, Options.BlockSizeBytes, bytes.Length);
     }
 
     /// <summary>The copies are made from a buffer of the store's own: a copy that lags may still be on its way when the caller has its memory back.</summary>

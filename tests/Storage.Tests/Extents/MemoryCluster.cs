@@ -193,7 +193,7 @@ internal sealed class RecordedExtentEvents : IStorageEvents
 internal sealed class ManualTime : TimeProvider
 {
     private readonly Lock _lock = new();
-    private readonly List<ManualTimer> _timers = [];
+    private readonly HashSet<ManualTimer> _timers = [];
     private readonly DateTimeOffset _start = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
     private TimeSpan _passed;
 
@@ -225,7 +225,7 @@ internal sealed class ManualTime : TimeProvider
         {
             _passed += by;
             due = [.. _timers.Where(timer => timer.Due <= _passed).OrderBy(timer => timer.Due)];
-            _timers.RemoveAll(due.Contains);
+            _timers.ExceptWith(due);
         }
 
         foreach (ManualTimer timer in due)
