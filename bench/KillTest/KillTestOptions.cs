@@ -13,6 +13,8 @@ public sealed record KillTestOptions
           --rounds N          default 50
           --workers N         parallel clients; default 32
           --keys N            keys in use; default 96
+          --drives N          drives of the server; default 1
+          --volume-size SIZE  as of the server, so that volumes are sealed and compacted meanwhile; default: the server's
           --seed N            default: from the clock; printed
           --start-limit T     longest time from start to the first 200 on /health; default 2s
           --max-load T        the kill comes at a random moment of this time; default 1500ms
@@ -25,6 +27,8 @@ public sealed record KillTestOptions
     public int Rounds { get; init; } = 50;
     public int Workers { get; init; } = 32;
     public int Keys { get; init; } = 96;
+    public int Drives { get; init; } = 1;
+    public string? VolumeSize { get; init; }
     public ulong Seed { get; init; } = (ulong)DateTime.UtcNow.Ticks / 10_000 % 1_000_000_000;
     public TimeSpan StartLimit { get; init; } = TimeSpan.FromSeconds(2);
     public TimeSpan MaxLoad { get; init; } = TimeSpan.FromMilliseconds(1500);
@@ -45,6 +49,8 @@ public sealed record KillTestOptions
                 "--rounds" => options with { Rounds = (int)Text.ParseNumber(name, Value(), 1, 100_000) },
                 "--workers" => options with { Workers = (int)Text.ParseNumber(name, Value(), 1, 512) },
                 "--keys" => options with { Keys = (int)Text.ParseNumber(name, Value(), 1, 100_000) },
+                "--drives" => options with { Drives = (int)Text.ParseNumber(name, Value(), 1, 256) },
+                "--volume-size" => options with { VolumeSize = Value() },
                 "--seed" => options with { Seed = (ulong)Text.ParseNumber(name, Value(), 0, long.MaxValue) },
                 "--start-limit" => options with { StartLimit = Text.ParseDuration(name, Value()) },
                 "--max-load" => options with { MaxLoad = Text.ParseDuration(name, Value()) },

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text.Json;
+using ObjectStore.LoadGenerator;
 using ObjectStore.LoadGenerator.Http;
 
 namespace ObjectStore.KillTest;
@@ -49,18 +50,21 @@ public sealed class KillTestRun(KillTestOptions options)
         int round = 0;
         int? exitCode = null;
         ServerProcess? process = null;
+        string[] more = options.Drives > 1 ? ["--drives", Path.Combine(folder, "drives", $"{{1...{options.Drives}}}")] : [];
+        if (options.VolumeSize is { } size) more = [.. more, "--volume-size", size];
+        ServerProcess Start() => ServerProcess.Start(server, data, port, _identity.AccessKey, _identity.SecretKey, log, more);
         try
         {
-            process = ServerProcess.Start(server, data, port, _identity.AccessKey, _identity.SecretKey, log);
+            process = Start();
             CreateBucket(endpoint);
             while (round < options.Rounds && _failures.Count == 0)
             {
                 round++;
-                Random random = new(HashCode.Combine(options.Seed, round));
+                Random random = new(Seeds.Derive(options.Seed, round));
                 int loadMs = random.Next(MinLoadMs, Math.Max(MinLoadMs + 1, (int)options.MaxLoad.TotalMilliseconds));
                 long acknowledged = LoadAndKill(process, endpoint, round, loadMs);
                 process.Dispose();
-                process = ServerProcess.Start(server, data, port, _identity.AccessKey, _identity.SecretKey, log);
+                process = Start();
                 _startMs.Add(process.StartTime.TotalMilliseconds);
                 if (process.StartTime > options.StartLimit) _failures.Add($"the start took {process.StartTime.TotalMilliseconds:f0} ms; allowed are {options.StartLimit.TotalMilliseconds:f0} ms");
                 FirstRequest(endpoint);
@@ -108,7 +112,7 @@ public sealed class KillTestRun(KillTestOptions options)
         {
             int index = i;
             KeyModel[] owned = [.. _keys.Where(key => key.Index % options.Workers == index)];
-            workers[i] = new Worker(options, endpoint, _identity, Bucket, owned, new Random(HashCode.Combine(options.Seed, round, index)));
+            workers[i] = new Worker(options, endpoint, _identity, Bucket, owned, new Random(Seeds.Derive(options.Seed, round, index)));
             threads[i] = new Thread(() => workers[index].Run(() => Volatile.Read(ref stopped)));
             threads[i].Start();
         }

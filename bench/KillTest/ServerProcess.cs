@@ -43,7 +43,7 @@ public sealed partial class ServerProcess : IDisposable
     }
 
     /// <summary>Starts the server and waits until /health answers 200. Throws InvalidOperationException when it ends or takes a minute.</summary>
-    public static ServerProcess Start(string server, string data, int port, string accessKey, string secretKey, string logFile)
+    public static ServerProcess Start(string server, string data, int port, string accessKey, string secretKey, string logFile, params ReadOnlySpan<string> moreArguments)
     {
         bool isAssembly = server.EndsWith(".dll", StringComparison.OrdinalIgnoreCase);
         ProcessStartInfo start = new(isAssembly ? "dotnet" : server)
@@ -54,6 +54,7 @@ public sealed partial class ServerProcess : IDisposable
         };
         if (isAssembly) start.ArgumentList.Add(server);
         foreach (string argument in new[] { "run", "--data", data, "--listen", $"http://127.0.0.1:{port}" }) start.ArgumentList.Add(argument);
+        foreach (string argument in moreArguments) start.ArgumentList.Add(argument);
         start.Environment["OBJECTSTORE_ACCESS_KEY"] = accessKey;
         start.Environment["OBJECTSTORE_SECRET_KEY"] = secretKey;
         StreamWriter log = new(logFile, append: true) { AutoFlush = true };

@@ -1,7 +1,7 @@
 using ObjectStore.Benchmarks;
 
 string filter = "";
-bool quick = false;
+bool quick = false, interactive = false;
 for (int i = 0; i < args.Length; i++)
 {
     switch (args[i])
@@ -12,8 +12,12 @@ for (int i = 0; i < args.Length; i++)
         case "--quick":
             quick = true;
             break;
+        case "--interactive":
+            interactive = true;
+            break;
         default:
-            Console.Error.WriteLine("usage: ObjectStore.Benchmarks [--filter TEXT] [--quick]\nOne JSON line per benchmark whose name contains TEXT.");
+            Console.Error.WriteLine("usage: ObjectStore.Benchmarks [--filter TEXT] [--quick] [--interactive]\nOne JSON line per benchmark whose name contains TEXT;"
+                + "\nor, interactively, one for each line of input that is the name of one.");
             return args[i] == "--help" ? 0 : 2;
     }
 }
@@ -22,9 +26,29 @@ Harness harness = quick
     ? new Harness(TimeSpan.FromMilliseconds(300), TimeSpan.FromMilliseconds(20), 5)
     : new Harness(TimeSpan.FromSeconds(2), TimeSpan.FromMilliseconds(100), 21);
 int count = 0;
-IEnumerable<Benchmark> benchmarks = typeof(Benchmark).Assembly.GetTypes()
+List<Benchmark> all = [.. typeof(Benchmark).Assembly.GetTypes()
     .Where(type => type.IsSubclassOf(typeof(Benchmark)) && !type.IsAbstract)
     .Select(type => (Benchmark)Activator.CreateInstance(type)!)
+    .Where(benchmark => benchmark.IsSupported)];
+if (interactive)
+{
+    // Another program measures the same by turns, so that the load of the machine falls on both alike.
+    while (Console.In.ReadLine() is { } name)
+    {
+        if (all.Find(benchmark => benchmark.Name == name) is not { } asked)
+        {
+            Console.Error.WriteLine($"No benchmark is named '{name}'.");
+            return 1;
+        }
+
+        Console.Out.WriteLine(harness.Measure(asked).ToJson());
+        count++;
+    }
+
+    return 0;
+}
+
+IEnumerable<Benchmark> benchmarks = all
     .Where(benchmark => benchmark.Name.Contains(filter, StringComparison.OrdinalIgnoreCase))
     .OrderBy(benchmark => benchmark.Name, StringComparer.Ordinal);
 foreach (Benchmark benchmark in benchmarks)

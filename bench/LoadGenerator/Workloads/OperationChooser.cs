@@ -16,7 +16,7 @@ public sealed class OperationChooser
         _options = options;
         _client = client;
         _index = index;
-        _random = new Random(HashCode.Combine(options.Seed, index));
+        _random = new Random(Seeds.Derive(options.Seed, index));
 
         // In the mix, connection c alone works on keys c, c + connections, …: it knows which exist without asking the others.
         long owned = options.Mode == LoadMode.Mixed ? ((options.Keys - index - 1) / options.Connections) + 1 : 0;

@@ -87,7 +87,7 @@ public sealed class ObjectClient
         Connection = connection;
         _content = new StampedContent(options.Seed);
         _path = Encoding.ASCII.GetBytes($"/{options.Bucket}/{EscapePath(options.Prefix)}{new string('0', KeyDigits)}");
-        _random = new Random(HashCode.Combine(options.Seed, index, 17));
+        _random = new Random(Seeds.Derive(options.Seed, index, 17));
     }
 
     /// <summary>The connection.</summary>

@@ -97,11 +97,11 @@ public sealed class ExtentStore : IExtentStore
         }
 
         var domain = new FailureDomain("region", "zone", "rack", "host");
-        ClusterMap map = MapPlanner.Plan(null, [.. engines.Select(engine => new MappedDrive(engine.DriveId, Math.Max(1, engine.CapacityBytes >> 30), domain))], services.Options.PlacementGroups);
+        ClusterMap map = MapPlanner.Plan(null, [.. engines.Select(engine => new MappedDrive(engine.DriveId, Math.Max(1, engine.CapacityBytes >> 30), domain))], services.Options.PlacementGroups, [Scheme.SingleCopy]);
         return new ExtentStore(services.Options, clusterId, engines, map, new ExtentIdFactory(services.Time, services.NextRandom));
     }
 
-    public int PlacementGroupFor(ExtentId id) => ClusterMap.GroupOf(id).Value;
+    public int PlacementGroupFor(ExtentId id) => ClusterMap.GroupOf(id, 1).Value;
 
     public IExtentWriter CreateExtent(ExtentDescriptor descriptor, long? expectedLengthBytes = null)
     {

@@ -32,8 +32,8 @@ public sealed class SchemePolicy
 
     public IReadOnlyDictionary<string, ClassSchemes> Classes => _classes;
 
-    /// <summary>The widest scheme of any class.</summary>
-    public int MaxWidth => _classes.Values.Max(schemes => Math.Max(schemes.Small.Width, schemes.Large.Width));
+    /// <summary>Every scheme that is asked for.</summary>
+    public IEnumerable<Scheme> Schemes => _classes.Values.SelectMany(schemes => new[] { schemes.Small, schemes.Large }).Distinct();
 
     public ClassSchemes For(string storageClass) => _classes.TryGetValue(storageClass, out ClassSchemes? schemes) ? schemes : _classes[Standard];
 

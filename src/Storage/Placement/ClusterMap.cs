@@ -1,12 +1,32 @@
-using System.Buffers.Binary;
 using System.Collections.Immutable;
 using ObjectStore.Storage.Extents;
 
 namespace ObjectStore.Storage.Placement;
 
+/// <summary>
+/// A placement group: a number of slots, one for each shard of a scheme of that width, and its index among the groups of that width. Schemes of different width do not share
+/// groups, so that a group has no more slots than it needs and drives are left to take the place of one that is lost.
+/// </summary>
+/// <param name="Value">Width × 65,536 + index, as metadata and records keep it.</param>
 public readonly record struct PlacementGroupId(int Value)
 {
-    public override string ToString() => Value.ToString(System.Globalization.CultureInfo.InvariantCulture);
+    public const int MaxIndex = 0xFFFF;
+
+    public PlacementGroupId(int width, int index)
+        : this((width << 16) | index)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(width, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(width, Scheme.MaxShards);
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(index, MaxIndex);
+    }
+
+    /// <summary>Slots of the group.</summary>
+    public int Width => Value >> 16;
+
+    public int Index => Value & MaxIndex;
+
+    public override string ToString() => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Width}.{Index}");
 }
 
 /// <summary>Where a drive stands, widest first. Two fragments of a block never share a drive; wider domains are shared as little as possible.</summary>
@@ -22,10 +42,7 @@ public sealed record MappedDrive(Guid Id, double Weight, FailureDomain Domain, b
 /// <param name="IsComplete">Whether <paramref name="Drive"/> is known to have everything; false while repair or rebalance fills it.</param>
 public sealed record GroupSlot(Guid? Drive, ImmutableArray<Guid> Sources, bool IsComplete);
 
-/// <summary>
-/// Which drives hold the shards of a placement group. Immutable: a change is a new map with a higher epoch. A scheme of n shards uses the first n slots, so every prefix of a
-/// group's slots is spread over failure domains as well as it can be.
-/// </summary>
+/// <summary>Which drives hold the shards of a placement group. Immutable: a change is a new map with a higher epoch.</summary>
 public interface IClusterMap
 {
     long Epoch { get; }
@@ -33,49 +50,73 @@ public interface IClusterMap
     /// <summary>By id.</summary>
     IReadOnlyList<MappedDrive> Drives { get; }
 
+    /// <summary>Drives that take new fragments. Schemes are narrowed to this.</summary>
+    int WritableDrives { get; }
+
+    /// <summary>Groups of each width.</summary>
     int GroupCount { get; }
 
-    /// <summary>Slots of each group: the widest scheme that can be written.</summary>
-    int Width { get; }
+    /// <summary>The widths there are groups for, ascending. A width that has been used stays.</summary>
+    IReadOnlyList<int> Widths { get; }
 
-    /// <summary>The group of a new extent: a hash of its id, even over all groups.</summary>
-    PlacementGroupId GroupOf(ExtentId id);
+    /// <summary>Every group, by value.</summary>
+    IEnumerable<PlacementGroupId> Groups { get; }
+
+    /// <summary>The group of a new extent: a hash of its id, even over all groups of the scheme's width.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The map has no groups of this width.</exception>
+    PlacementGroupId GroupOf(ExtentId id, int width);
 
     /// <summary>By shard number.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The map has no such group.</exception>
     IReadOnlyList<GroupSlot> SlotsOf(PlacementGroupId group);
 }
 
-/// <summary>A map as a table. <see cref="MapPlanner"/> makes and changes them.</summary>
+/// <summary>A map as tables, one for each width. <see cref="MapPlanner"/> makes and changes them.</summary>
 public sealed class ClusterMap : IClusterMap
 {
-    private readonly ImmutableArray<ImmutableArray<GroupSlot>> _groups;
+    private readonly ImmutableArray<ImmutableArray<GroupSlot>>[] _tables; // by width
 
-    public ClusterMap(long epoch, IEnumerable<MappedDrive> drives, ImmutableArray<ImmutableArray<GroupSlot>> groups)
+    /// <param name="tables">For each width, that many slots for each of its groups; all widths have equally many groups.</param>
+    public ClusterMap(long epoch, IEnumerable<MappedDrive> drives, IReadOnlyDictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>> tables)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(groups.Length, 1, nameof(groups));
         Epoch = epoch;
         Drives = [.. drives.OrderBy(drive => drive.Id)];
-        _groups = groups;
-        Width = groups[0].Length;
-        if (groups.Any(group => group.Length != Width))
-            throw new ArgumentException("The groups of a map have equally many slots.", nameof(groups));
+        WritableDrives = Drives.Count(drive => drive.Weight > 0);
+        Widths = [.. tables.Keys.Order()];
+        if (Widths.Count == 0 || Widths[0] < 1 || Widths[^1] > Scheme.MaxShards)
+            throw new ArgumentException("A map has groups of a width of 1 to 64.", nameof(tables));
+        GroupCount = tables[Widths[0]].Length;
+        if (GroupCount is < 1 or > PlacementGroupId.MaxIndex + 1 || tables.Any(table => table.Value.Length != GroupCount || table.Value.Any(group => group.Length != table.Key)))
+            throw new ArgumentException("Every width has equally many groups, 1 to 65,536, of as many slots.", nameof(tables));
+        _tables = new ImmutableArray<ImmutableArray<GroupSlot>>[Widths[^1] + 1];
+        foreach ((int width, ImmutableArray<ImmutableArray<GroupSlot>> table) in tables)
+            _tables[width] = table;
     }
 
     public long Epoch { get; }
 
     public IReadOnlyList<MappedDrive> Drives { get; }
 
-    public int GroupCount => _groups.Length;
+    public int WritableDrives { get; }
 
-    public int Width { get; }
+    public int GroupCount { get; }
 
-    public PlacementGroupId GroupOf(ExtentId id) => new((int)(Mix((ulong)id.Value ^ Mix((ulong)(id.Value >> 64))) % (ulong)_groups.Length));
+    public IReadOnlyList<int> Widths { get; }
+
+    public IEnumerable<PlacementGroupId> Groups => Widths.SelectMany(width => Enumerable.Range(0, GroupCount).Select(index => new PlacementGroupId(width, index)));
+
+    public PlacementGroupId GroupOf(ExtentId id, int width)
+    {
+        _ = Table(width);
+        return new PlacementGroupId(width, (int)(Mix((ulong)id.Value ^ Mix((ulong)(id.Value >> 64))) % (ulong)GroupCount));
+    }
 
     public IReadOnlyList<GroupSlot> SlotsOf(PlacementGroupId group)
     {
-        if ((uint)group.Value >= (uint)_groups.Length)
-            throw new ArgumentOutOfRangeException(nameof(group), group.Value, $"The map has {_groups.Length} placement groups.");
-        return _groups[group.Value];
+        ImmutableArray<ImmutableArray<GroupSlot>> table = Table(group.Width);
+        if (group.Index >= table.Length)
+            throw new ArgumentOutOfRangeException(nameof(group), group, $"The map has {GroupCount} placement groups of each width.");
+        return table[group.Index];
     }
 
     /// <summary>The finaliser of SplitMix64.</summary>
@@ -84,5 +125,12 @@ public sealed class ClusterMap : IClusterMap
         value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9;
         value = (value ^ (value >> 27)) * 0x94D049BB133111EB;
         return value ^ (value >> 31);
+    }
+
+    private ImmutableArray<ImmutableArray<GroupSlot>> Table(int width)
+    {
+        if ((uint)width >= (uint)_tables.Length || _tables[width].IsDefault)
+            throw new ArgumentOutOfRangeException(nameof(width), width, $"The map has groups of widths {string.Join(", ", Widths)}.");
+        return _tables[width];
     }
 }

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Collections.Immutable;
+using ObjectStore.Storage.Extents;
 
 namespace ObjectStore.Storage.Placement;
 
@@ -7,18 +8,24 @@ namespace ObjectStore.Storage.Placement;
 public static class MapPlanner
 {
     /// <summary>The map that follows <paramref name="previous"/>, or a first one where that is null.</summary>
-    /// <param name="maxWidth">Slots of a group where there are as many drives.</param>
-    public static ClusterMap Plan(ClusterMap? previous, IReadOnlyList<MappedDrive> drives, int groupCount, int maxWidth = 20)
+    /// <param name="schemes">What is to be written; narrowed to the drives of positive weight, they say which widths have groups, beside those of the previous map.</param>
+    public static ClusterMap Plan(ClusterMap? previous, IReadOnlyList<MappedDrive> drives, int groupCount, IEnumerable<Scheme> schemes)
     {
-        int width = Math.Min(maxWidth, drives.Count(drive => drive.Weight > 0));
-        var groups = ImmutableArray.CreateBuilder<ImmutableArray<GroupSlot>>(groupCount);
-        for (int group = 0; group < groupCount; group++)
+        int writable = drives.Count(drive => drive.Weight > 0);
+        var tables = new Dictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>>();
+        foreach (int width in schemes.Select(scheme => scheme.Narrow(writable).Width).Distinct())
         {
-            int number = group;
-            groups.Add([.. drives.Where(drive => drive.Weight > 0).OrderByDescending(drive => Score(number, drive)).Take(width).Select(drive => new GroupSlot(drive.Id, [], IsComplete: true))]);
+            var groups = ImmutableArray.CreateBuilder<ImmutableArray<GroupSlot>>(groupCount);
+            for (int group = 0; group < groupCount; group++)
+            {
+                int number = group;
+                groups.Add([.. drives.Where(drive => drive.Weight > 0).OrderByDescending(drive => Score(number, drive)).Take(width).Select(drive => new GroupSlot(drive.Id, [], IsComplete: true))]);
+            }
+
+            tables[width] = groups.MoveToImmutable();
         }
 
-        return new ClusterMap((previous?.Epoch ?? 0) + 1, drives, groups.MoveToImmutable());
+        return new ClusterMap((previous?.Epoch ?? 0) + 1, drives, tables);
     }
 
     private static double Score(int group, MappedDrive drive)

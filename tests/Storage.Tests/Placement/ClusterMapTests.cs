@@ -1,3 +1,4 @@
+using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Placement;
 
 namespace ObjectStore.Storage.Tests.Placement;
@@ -10,10 +11,10 @@ public sealed class ClusterMapTests
     public void Shards_OfAGroup_AreOnDistinctDrives_AndNoneOnADriveWithoutWeight()
     {
         MappedDrive[] drives = [.. Enumerable.Range(1, 5).Select(number => new MappedDrive(new Guid(number, 0, 0, new byte[8]), number == 5 ? 0 : number, Domain))];
-        ClusterMap map = MapPlanner.Plan(null, drives, 4096, maxWidth: 3);
+        ClusterMap map = MapPlanner.Plan(null, drives, 4096, [Scheme.Copies(3)]);
         Assert.All(Enumerable.Range(0, 4096), group =>
         {
-            IReadOnlyList<GroupSlot> slots = map.SlotsOf(new PlacementGroupId(group));
+            IReadOnlyList<GroupSlot> slots = map.SlotsOf(new PlacementGroupId(3, group));
             Assert.Equal(3, slots.Select(slot => slot.Drive).Distinct().Count());
             Assert.DoesNotContain(slots, slot => slot.Drive == drives[4].Id);
         });
