@@ -45,8 +45,8 @@ public sealed class StorageOptions
     /// <summary>Fragment locations kept in memory per drive for reads. About 120 bytes each.</summary>
     public int LocationCacheEntries { get; init; } = 128 * 1024;
 
-    /// <summary>Placement groups of the cluster map. Fixed for the life of a cluster.</summary>
-    public int PlacementGroups { get; init; } = 256;
+    /// <summary>Placement groups of each width of the cluster map. Fixed for the life of a cluster.</summary>
+    public int PlacementGroups { get; init; } = Placement.MapPlanner.DefaultGroupCount;
 
     /// <summary>Whether volumes are written with O_DIRECT where the file system allows it.</summary>
     public bool DirectIo { get; init; } = true;
@@ -67,7 +67,7 @@ public sealed class StorageOptions
         Require(IndexFlushBytes >= 1, nameof(IndexFlushBytes), IndexFlushBytes, "use 1 or more.");
         Require(IndexFlushInterval > TimeSpan.Zero, nameof(IndexFlushInterval), IndexFlushInterval, "use more than zero.");
         Require(LocationCacheEntries >= 16, nameof(LocationCacheEntries), LocationCacheEntries, "use 16 or more.");
-        Require(PlacementGroups is >= 1 and <= 1 << 20, nameof(PlacementGroups), PlacementGroups, "use 1 to 1048576.");
+        Require(PlacementGroups is >= 1 and <= 1 << 16, nameof(PlacementGroups), PlacementGroups, "use 1 to 65536.");
     }
 
     private static void Require(bool holds, string setting, object value, string remedy)

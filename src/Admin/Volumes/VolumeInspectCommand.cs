@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using ObjectStore.Admin.CommandLine;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Placement;
 using ObjectStore.Storage.Recovery;
 
 namespace ObjectStore.Admin.Volumes;
@@ -85,7 +86,7 @@ internal sealed class VolumeInspectCommand : ICommand
         {
             "fragment" => string.Create(
                 CultureInfo.InvariantCulture,
-                $"  {record.Extent}/{record.Block}/{record.Shard}  {SchemeName(record.SchemeId)}  group {record.PlacementGroup}  payload {record.PayloadBytes}  bucket {record.BucketId}  version {record.Version:x32}  part {record.PartNumber}  key {EscapedText.Of(record.KeyUtf8.Span)}"),
+                $"  {record.Extent}/{record.Block}/{record.Shard}  {SchemeName(record.SchemeId)}  group {new PlacementGroupId(record.PlacementGroup)}  payload {record.PayloadBytes}  bucket {record.BucketId}  version {record.Version:x32}  part {record.PartNumber}  key {EscapedText.Of(record.KeyUtf8.Span)}"),
             "tombstone" => string.Create(CultureInfo.InvariantCulture, $"  {record.Extent}  takes away {record.TombstoneEntries}"),
             _ => "",
         };
