@@ -54,7 +54,8 @@ public sealed class DriveCommandTests : IDisposable
 
     [Theory]
     [InlineData("gone", "is gone")]
-    [InlineData("header", "header is damaged")]
+    [InlineData("header", "one of the two copies")]
+    [InlineData("headers", "both copies")]
     [InlineData("cut", "cut off")]
     [InlineData("other", "says volume 1")]
     public async Task Inspect_NamesTheVolumeThatIsDamaged(string damage, string said)
@@ -64,6 +65,10 @@ public sealed class DriveCommandTests : IDisposable
         {
             case "gone": File.Delete(_drive.Volume(1)); break;
             case "header": TestDrive.Flip(_drive.Volume(1), 30); break;
+            case "headers":
+                TestDrive.Flip(_drive.Volume(1), 30);
+                TestDrive.Flip(_drive.Volume(1), 4096 + 30);
+                break;
             case "other": File.Copy(_drive.Volume(1), _drive.Volume(2), overwrite: true); break;
             case "cut":
                 using (FileStream stream = new(_drive.Volume(1), FileMode.Open)) stream.SetLength(8192);
