@@ -630,7 +630,8 @@ internal sealed class DriveIndex : IDisposable
 
     private void Write(FlushBatch batch, bool durable)
     {
-        _database.Apply(batch.Changes, batch.Rows, batch.TombstoneTargets, [], durable, batch.Superseded);
+        // In key order: neighbours go to the same page of the database, and pages fill up.
+        _database.Apply(batch.Changes.OrderBy(change => change.Key), batch.Rows, batch.TombstoneTargets, [], durable, batch.Superseded);
         foreach ((FragmentKey key, FragmentLocation? location) in batch.Changes)
         {
             if (location is { } place)

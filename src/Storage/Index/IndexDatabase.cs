@@ -96,18 +96,33 @@ internal sealed class IndexDatabase : IDisposable
                 Execute(connection, "COMMIT");
             }
 
-            using (sqlite3_stmt meta = Prepare(connection, "SELECT (SELECT value FROM meta WHERE name = 'schema'), (SELECT value FROM meta WHERE name = 'drive')"))
-            {
-                if (Step(connection, meta) != raw.SQLITE_ROW || raw.sqlite3_column_int(meta, 0) != SchemaVersion || raw.sqlite3_column_text(meta, 1).utf8_to_string() != driveId.ToString("D"))
-                    throw new IndexDamagedException($"The index '{path}' is of another format or another drive.");
-            }
-
+            CheckOwner(connection, path, driveId);
             return new IndexDatabase(path, connection);
         }
         catch
         {
             connection.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>
+    /// What the index says of its volumes, read without making or changing a file. Where no process has the database open, and it has no log, it can be read as <paramref name="immutable"/>,
+    /// for which SQLite takes no lock and makes no file beside it.
+    /// </summary>
+    /// <exception cref="IndexDamagedException">It is not an index of this drive, or is damaged.</exception>
+    /// <exception cref="IOException">It cannot be read.</exception>
+    public static List<VolumeRow> PeekVolumes(string path, Guid driveId, bool immutable)
+    {
+        string uri = new Uri(Path.GetFullPath(path)).AbsoluteUri + (immutable ? "?mode=ro&immutable=1" : "?mode=ro");
+        int result = raw.sqlite3_open_v2(uri, out sqlite3 connection, raw.SQLITE_OPEN_READONLY | raw.SQLITE_OPEN_URI | raw.SQLITE_OPEN_NOMUTEX, null);
+        using (connection)
+        {
+            if (result != raw.SQLITE_OK)
+                throw new IndexDamagedException($"The index '{path}' cannot be opened (SQLite {result}).");
+            raw.sqlite3_busy_timeout(connection, 2000);
+            CheckOwner(connection, path, driveId);
+            return ReadVolumes(connection);
         }
     }
 
@@ -175,11 +190,13 @@ internal sealed class IndexDatabase : IDisposable
         return counts;
     }
 
-    public List<VolumeRow> ReadVolumes()
+    public List<VolumeRow> ReadVolumes() => ReadVolumes(_writer);
+
+    private static List<VolumeRow> ReadVolumes(sqlite3 connection)
     {
         var rows = new List<VolumeRow>();
-        using sqlite3_stmt select = Prepare(_writer, "SELECT id, generation, state, complete_below, checksum, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id");
-        while (Step(_writer, select) == raw.SQLITE_ROW)
+        using sqlite3_stmt select = Prepare(connection, "SELECT id, generation, state, complete_below, checksum, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id");
+        while (Step(connection, select) == raw.SQLITE_ROW)
         {
             rows.Add(new VolumeRow(
                 raw.sqlite3_column_int64(select, 0), (ulong)raw.sqlite3_column_int64(select, 1), (VolumeState)raw.sqlite3_column_int(select, 2),
@@ -321,6 +338,13 @@ internal sealed class IndexDatabase : IDisposable
         raw.sqlite3_reset(statement);
         if (result != raw.SQLITE_DONE)
             throw Failure(_writer, result);
+    }
+
+    private static void CheckOwner(sqlite3 connection, string? path, Guid driveId)
+    {
+        using sqlite3_stmt meta = Prepare(connection, "SELECT (SELECT value FROM meta WHERE name = 'schema'), (SELECT value FROM meta WHERE name = 'drive')");
+        if (Step(connection, meta) != raw.SQLITE_ROW || raw.sqlite3_column_int(meta, 0) != SchemaVersion || raw.sqlite3_column_text(meta, 1).utf8_to_string() != driveId.ToString("D"))
+            throw new IndexDamagedException($"The index '{path}' is of another format or another drive.");
     }
 
     private static sqlite3_stmt Prepare(sqlite3 connection, string sql)

@@ -9,7 +9,7 @@ namespace ObjectStore.Storage.Volumes;
 internal static class VolumeFormat
 {
     public const int PageBytes = 4096;
-    public const int RecordAlignmentBytes = 8;
+    public const int RecordAlignmentBytes = 4;
 
     /// <summary>Where the log begins: behind the header and its copy.</summary>
     public const int LogStart = 2 * PageBytes;
