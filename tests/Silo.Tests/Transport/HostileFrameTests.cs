@@ -135,7 +135,17 @@ public sealed class HostileFrameTests : IAsyncLifetime
             await stream.WriteAsync(body.AsMemory(0, length), Token);
             client.Client.Shutdown(SocketShutdown.Send);
             using StreamReader reader = new(stream);
-            Assert.DoesNotContain(" 200 ", await reader.ReadToEndAsync(Token), StringComparison.Ordinal);
+            string answer;
+            try
+            {
+                answer = await reader.ReadToEndAsync(Token);
+            }
+            catch (IOException)
+            {
+                answer = ""; // The connection was reset, which is as good.
+            }
+
+            Assert.DoesNotContain(" 200 ", answer, StringComparison.Ordinal);
         }
 
         Assert.Equal(0, _served.Memory.Count);
