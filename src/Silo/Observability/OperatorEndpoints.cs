@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Text;
 using ObjectStore.Silo.Hosting;
 using ObjectStore.Storage.Drives;
-using ObjectStore.Storage.Extents;
 
 namespace ObjectStore.Silo.Observability;
 
@@ -10,7 +9,7 @@ namespace ObjectStore.Silo.Observability;
 /// /health, /health/live, /health/ready and /metrics. A bucket may be called "health" or "metrics": a request that is signed is S3's, one that is not is the
 /// operator's.
 /// </summary>
-internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter exporter, IExtentStore extents)
+internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter exporter, Func<IReadOnlyList<DriveStatistics>> drives, string? redundancy)
 {
     public bool Handles(HttpContext http)
     {
@@ -32,13 +31,15 @@ internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter e
     {
         if (!state.IsReady) return SendAsync(http, 503, "application/json", "{\"status\":\"starting or stopping\"}\n");
         StringBuilder json = new("{\"status\":\"ready\",\"drives\":[");
-        foreach (DriveStatistics drive in extents.GetStatistics())
+        foreach (DriveStatistics drive in drives())
         {
             if (json[^1] != '[') json.Append(',');
             json.Append(CultureInfo.InvariantCulture, $"{{\"id\":\"{drive.DriveId:N}\",\"state\":\"{drive.State}\",\"capacityBytes\":{drive.CapacityBytes},\"freeBytes\":{drive.FreeBytes},\"liveBytes\":{drive.LiveBytes},\"garbageBytes\":{drive.GarbageBytes}}}");
         }
 
-        json.Append("],\"redundancy\":\"one copy\"}\n");
+        json.Append(']');
+        if (redundancy is not null) json.Append(CultureInfo.InvariantCulture, $",\"redundancy\":\"{redundancy}\"");
+        json.Append("}\n");
         return SendAsync(http, 200, "application/json", json.ToString());
     }
 
