@@ -15,6 +15,7 @@ using ObjectStore.S3.Signing;
 using ObjectStore.Silo.Configuration;
 using ObjectStore.Silo.Observability;
 using ObjectStore.Storage;
+using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using Orleans;
 
@@ -41,7 +42,7 @@ internal static class SiloHost
         await using WebApplication application = builder.Build();
         ServiceState state = new();
         S3Gateway gateway = OpenGateway(application.Services);
-        OperatorEndpoints endpoints = new(state, exporter, extents.GetStatistics, "one copy");
+        OperatorEndpoints endpoints = new(state, exporter, () => new ValueTask<IReadOnlyList<DriveStatistics>>(extents.GetStatistics()), "one copy");
         application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : gateway.HandleAsync(http));
         try
         {

@@ -16,7 +16,7 @@ namespace ObjectStore.Silo.Hosting;
 /// </summary>
 internal static class StorageNodeHost
 {
-    private static readonly TimeSpan StatisticsAge = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan HealthTimeout = TimeSpan.FromSeconds(1);
 
     public static async Task<int> RunAsync(SiloOptions options)
     {
@@ -41,7 +41,7 @@ internal static class StorageNodeHost
         };
         using FragmentServer server = new(serverOptions, new Directory(drives), secret, TimeProvider.System);
         ServiceState state = new();
-        OperatorEndpoints endpoints = new(state, exporter, new StatisticsCache(drives).Get, redundancy: null);
+        OperatorEndpoints endpoints = new(state, exporter, new DriveHealth(drives).GetAsync, redundancy: null);
         await using (FragmentListener listener = await ListenAsync(server, options, endpoints))
         {
             state.IsReady = true;
@@ -115,38 +115,25 @@ internal static class StorageNodeHost
         public IFragmentStore? Find(Guid driveId) => _byId.GetValueOrDefault(driveId);
     }
 
-    /// <summary>
-    /// What /health shows: asked of the drives in the background, at most once a second, so that a drive that hangs cannot hold the answer. It then shows as unavailable.
-    /// </summary>
-    private sealed class StatisticsCache(LocalDrives drives)
+    /// <summary>What /health shows. A drive that hangs cannot hold the answer: one that has not answered within a second shows as unavailable, and is not asked a second time meanwhile.</summary>
+    private sealed class DriveHealth(LocalDrives drives)
     {
         private readonly Slot[] _slots = [.. drives.Drives.Select(drive => new Slot(drive))];
 
-        public IReadOnlyList<DriveStatistics> Get() => [.. _slots.Select(slot => slot.Get())];
+        public async ValueTask<IReadOnlyList<DriveStatistics>> GetAsync() => await Task.WhenAll(_slots.Select(slot => slot.GetAsync()));
 
         private sealed class Slot(LocalFragmentStore drive)
         {
             private readonly Lock _lock = new();
             private Task<DriveStatistics>? _asked;
-            private long _askedAt;
 
-            public DriveStatistics Get()
+            public async Task<DriveStatistics> GetAsync()
             {
                 Task<DriveStatistics> asked;
-                lock (_lock)
-                {
-                    if (_asked is null || (_asked.IsCompleted && Stopwatch.GetElapsedTime(_askedAt) > StatisticsAge))
-                    {
-                        _asked = drive.GetStatisticsAsync().AsTask();
-                        _askedAt = Stopwatch.GetTimestamp();
-                    }
-
-                    asked = _asked;
-                }
-
-                // Both ways of not knowing: it failed, or it has not answered for longer than a drive takes.
-                return ((IAsyncResult)asked).AsyncWaitHandle.WaitOne(StatisticsAge) && asked.IsCompletedSuccessfully
-                    ? asked.Result
+                lock (_lock) asked = _asked = _asked is { IsCompleted: false } ? _asked : drive.GetStatisticsAsync().AsTask();
+                await ((Task)asked).WaitAsync(HealthTimeout).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                return asked.IsCompletedSuccessfully
+                    ? await asked
                     : new DriveStatistics(drive.DriveId, drive.Path, DriveState.Unavailable, 0, 0, 0, 0, 0, 0, 0, 0, 0);
             }
         }
