@@ -93,6 +93,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
             ConnectTimeout = options.ConnectTimeout,
             MaxConnectionsPerServer = options.MaxConnections,
             PooledConnectionIdleTimeout = TimeSpan.FromSeconds(60), // less than Kestrel keeps one
+            PooledConnectionLifetime = TimeSpan.FromMinutes(15), // a name may come to mean another address
             AllowAutoRedirect = false,
             UseCookies = false,
             UseProxy = false,
