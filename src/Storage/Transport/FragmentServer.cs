@@ -165,13 +165,22 @@ public sealed class FragmentServer : IDisposable
         }
     }
 
-    /// <summary>False where the body ends first.</summary>
+    /// <summary>False where the body ends first, or breaks off, which is the peer's or the network's doing and no failure of this node.</summary>
     private static async ValueTask<bool> FillAsync(PipeReader body, Memory<byte> destination, CancellationToken cancellationToken)
     {
         int done = 0;
         while (done < destination.Length)
         {
-            ReadResult read = await body.ReadAsync(cancellationToken).ConfigureAwait(false);
+            ReadResult read;
+            try
+            {
+                read = await body.ReadAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is IOException || (e is OperationCanceledException && !cancellationToken.IsCancellationRequested))
+            {
+                return false;
+            }
+
             ReadOnlySequence<byte> taken = read.Buffer.Slice(0, Math.Min(read.Buffer.Length, destination.Length - done));
             taken.CopyTo(destination.Span[done..]);
             done += (int)taken.Length;
