@@ -54,7 +54,7 @@ public abstract class LargeExtentBenchmark(int drives, int callers) : Benchmark
     protected async Task<ExtentLayout> WriteOneAsync()
     {
         ExtentId id = Store.Ids.Next();
-        await using IExtentWriter writer = Store.CreateExtent(new ExtentDescriptor(id, Store.PlacementGroupFor(id), 1, "key"u8.ToArray(), 1, 1), SizeBytes);
+        await using IExtentWriter writer = Store.CreateExtent(new ExtentDescriptor(id, PlacementGroup: 0, 1, "key"u8.ToArray(), 1, 1), SizeBytes);
         for (int done = 0; done < SizeBytes;)
         {
             Memory<byte> room = writer.GetMemory();
