@@ -235,7 +235,7 @@ public sealed class ExtentStore : IExtentStore
 
     internal static void RequireRecordOf(DriveEngine engine, FragmentKey key, FragmentLocation location, in RecordHeader record, int lengthBytes)
     {
-        if (record.Kind != RecordKind.Fragment || record.Extent != key.Extent || record.Block != key.Block || record.Shard != key.Shard)
+        if (!record.IsFragment || record.Extent != key.Extent || record.Block != key.Block || record.Shard != key.Shard)
             throw engine.Corrupt(key, location, "another record is in its place");
         if (record.PayloadBytes != lengthBytes)
             throw engine.Corrupt(key, location, "its length is not that of the layout");
