@@ -85,7 +85,7 @@ internal sealed class VolumeInspectCommand : ICommand
         string head = string.Create(CultureInfo.InvariantCulture, $"{record.OffsetBytes,12} {record.Kind,-9} {record.LengthBytes,8} bytes");
         string body = record.Kind switch
         {
-            "fragment" => string.Create(
+            "fragment" or "copy" => string.Create(
                 CultureInfo.InvariantCulture,
                 $"  {record.Extent}/{record.Block}/{record.Shard}  {SchemeName(record.SchemeId)}  group {new PlacementGroupId(record.PlacementGroup)}  payload {record.PayloadBytes}  bucket {record.BucketId}  version {record.Version:x32}  part {record.PartNumber}  key {EscapedText.Of(record.KeyUtf8.Span)}"),
             "tombstone" => string.Create(CultureInfo.InvariantCulture, $"  takes away {record.TombstoneEntries}"),
@@ -127,7 +127,7 @@ internal sealed class VolumeInspectCommand : ICommand
 
     private static RecordJson ToJson(InspectedRecord record)
     {
-        bool fragment = record.Kind == "fragment", tombstone = record.Kind == "tombstone";
+        bool fragment = record.Kind is "fragment" or "copy", tombstone = record.Kind == "tombstone";
         return new RecordJson(
             record.OffsetBytes, record.LengthBytes, record.Kind, record.Intact, fragment ? record.Extent.ToString() : null, fragment ? record.Block : null,
             fragment ? record.Shard : null, fragment ? SchemeName(record.SchemeId) : null, fragment ? record.PlacementGroup : null, fragment ? record.BucketId : null,

@@ -155,6 +155,7 @@ public static class VolumeInspector
     private static string NameOf(RecordKind kind) => kind switch
     {
         RecordKind.Fragment => "fragment",
+        RecordKind.Copy => "copy",
         RecordKind.Tombstone => "tombstone",
         RecordKind.Close => "close",
         RecordKind.Footer => "footer",
