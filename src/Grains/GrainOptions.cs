@@ -8,7 +8,8 @@ public sealed class GrainOptions
 {
     /// <summary>
     /// How long the bytes of a replaced or deleted version stay after the commit that made them garbage. It must outlast the longest
-    /// download that began before: a reader holds a layout, not a lock.
+    /// download that began before: a reader holds a layout, not a lock; and the retries of a commit, which is refused a second time only while its garbage is listed.
+    /// Zero is for tests and for stores without readers: a download under way may then end early, with an error.
     /// </summary>
     public TimeSpan GarbageGrace { get; init; } = TimeSpan.FromMinutes(15);
 
