@@ -113,7 +113,7 @@ public sealed partial class RepairService : BackgroundService
         }
     }
 
-    private async Task BeginAsync(CancellationToken cancellationToken)
+    internal async Task BeginAsync(CancellationToken cancellationToken)
     {
         while (!cancellationToken.IsCancellationRequested)
         {
@@ -170,7 +170,7 @@ public sealed partial class RepairService : BackgroundService
 
     // ---- The queue -------------------------------------------------------------------------------------------------------------
 
-    private async Task<bool> WorkOffQueueAsync(CancellationToken cancellationToken)
+    internal async Task<bool> WorkOffQueueAsync(CancellationToken cancellationToken)
     {
         Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync(cancellationToken).ConfigureAwait(false));
         ImmutableArray<RepairEntry> due = await _metadata.ListRepairsAsync(_time.GetUtcNow().ToUnixTimeMilliseconds(), _options.QueueBatch, cancellationToken).ConfigureAwait(false);
@@ -278,7 +278,7 @@ public sealed partial class RepairService : BackgroundService
 
     // ---- Passes ----------------------------------------------------------------------------------------------------------------
 
-    private async Task<bool> RunNextPassAsync(CancellationToken cancellationToken)
+    internal async Task<bool> RunNextPassAsync(CancellationToken cancellationToken)
     {
         DateTimeOffset now = _time.GetUtcNow();
 
@@ -343,7 +343,7 @@ public sealed partial class RepairService : BackgroundService
     private async Task CompleteSlotsAsync(PassPlan plan, GroupPass pass, CancellationToken cancellationToken)
     {
         IClusterMap map = _map();
-        List<CompletedSlot> completed = [];
+        List<SlotCompletion> completed = [];
         Dictionary<Guid, HashSet<int>> left = [];
         foreach (int group in pass.DoneGroups)
         {
@@ -352,9 +352,10 @@ public sealed partial class RepairService : BackgroundService
             IReadOnlyList<GroupSlot> then = plan.Groups[group];
             for (int slot = 0; slot < then.Count; slot++)
             {
-                if (then[slot] is not { IsComplete: false, Drive: { } drive } || now[slot].IsComplete || now[slot].Drive != drive || !now[slot].Sources.SequenceEqual(then[slot].Sources))
+                // A slot that got another drive or source meanwhile has another pass to come.
+                if (then[slot] is not { IsComplete: false, Drive: { } drive } || !now[slot].Equals(then[slot]))
                     continue;
-                completed.Add(new CompletedSlot(new PlacementGroupId(group), slot, drive, plan.Epoch));
+                completed.Add(new SlotCompletion(new PlacementGroupId(group), slot, drive, plan.Epoch));
                 foreach (Guid source in then[slot].Sources)
                 {
                     if (!left.TryGetValue(source, out HashSet<int>? groups))
