@@ -18,6 +18,13 @@ internal sealed class SiloOptions
           --region NAME         The region that buckets are made in unless the client names one. Default: us-east-1
           --volume-size SIZE    The size of a volume file, for example 1GiB. Default: 1GiB
           --headroom SIZE       Free space on each drive that objects never take. Default: 256MiB or 1 % of the drive, whichever is more
+          --topology FILE       Where drives stand: region, zone, rack, host and weight (docs/topology.md). Default: all in this machine
+          --scheme CLASS=S/L    The schemes of a storage class, small parts as copies and large ones as copies or data+parity shards, for example
+                                STANDARD=3/6+3; may be repeated. The start is refused with fewer drives than it needs.
+                                Default: STANDARD=3/6+3, STANDARD_IA=3/10+4, GLACIER and DEEP_ARCHIVE=3/17+3, narrowed to the drives there are
+          --down-out-after TIME How long a drive may be down before its bytes are rebuilt elsewhere, in seconds. Default: 600
+          --scrub-period TIME   In what time every fragment is read and verified once, in seconds. Default: 1209600, 14 days
+          --repair-rate SIZE    What repair may write in a second, for example 200MiB. Default: as much as the drives have to spare
           --garbage-grace TIME  How long bytes that no version names any more are kept for reads under way, in seconds. Default: 900
           --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C, in seconds. Default: 30
           --log-level LEVEL     trace, debug, information, warning or error. Default: information
@@ -45,6 +52,18 @@ internal sealed class SiloOptions
     public long VolumeSizeBytes { get; private set; } = 1L << 30;
 
     public long? HeadroomBytes { get; private set; }
+
+    /// <summary>Absolute; null where all drives are in this machine.</summary>
+    public string? TopologyPath { get; private set; }
+
+    public SchemeOptions Schemes { get; } = new();
+
+    public TimeSpan DownOutAfter { get; private set; } = TimeSpan.FromMinutes(10);
+
+    public TimeSpan ScrubPeriod { get; private set; } = TimeSpan.FromDays(14);
+
+    /// <summary>Null where repair is bounded by foreground latency alone.</summary>
+    public long? RepairBytesPerSecond { get; private set; }
 
     public TimeSpan GarbageGrace { get; private set; } = TimeSpan.FromMinutes(15);
 
@@ -80,6 +99,13 @@ internal sealed class SiloOptions
                 case "--region": options.Region = Value(); break;
                 case "--volume-size": options.VolumeSizeBytes = ParseSize(name, Value()); break;
                 case "--headroom": options.HeadroomBytes = ParseSize(name, Value()); break;
+                case "--topology": options.TopologyPath = Path.GetFullPath(Value()); break;
+                case "--scheme": options.Schemes.Add(Value()); break;
+                case "--down-out-after": options.DownOutAfter = ParseSecondsAboveZero(name, Value()); break;
+                case "--scrub-period": options.ScrubPeriod = ParseSecondsAboveZero(name, Value()); break;
+                case "--repair-rate":
+                    options.RepairBytesPerSecond = ParseSize(name, Value()) is > 0 and long rate ? rate : throw new StartException("--repair-rate is 0; use a size above it, for example 200MiB");
+                    break;
                 case "--garbage-grace": options.GarbageGrace = ParseSeconds(name, Value()); break;
                 case "--drain-timeout": options.DrainTimeout = ParseSeconds(name, Value()); break;
                 case "--log-level":
@@ -166,6 +192,9 @@ internal sealed class SiloOptions
         double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double seconds) && seconds <= 1e8
             ? TimeSpan.FromSeconds(seconds)
             : throw new StartException($"{name} is '{text}'; use a number of seconds");
+
+    private static TimeSpan ParseSecondsAboveZero(string name, string text) =>
+        ParseSeconds(name, text) is { Ticks: > 0 } time ? time : throw new StartException($"{name} is '{text}'; use a number of seconds above 0");
 
     private static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
 }

@@ -30,6 +30,9 @@ internal static class SiloHost
         Credentials credentials = Credentials.Load(folder.CredentialsFile, options.AccessKey, options.SecretKey);
         WebApplicationBuilder builder = CreateBuilder(options);
         using ILoggerFactory logs = LoggerFactory.Create(logging => ConfigureLogging(logging, options));
+        Topology topology = options.TopologyPath is { } path ? Topology.Load(path) : Topology.None;
+        _ = topology.PlacesOf(Environment.MachineName, options.DrivePaths);
+        TellNarrowedSchemes(options, logs.CreateLogger("ObjectStore.Placement"));
         StorageEventLog storageEvents = new(logs.CreateLogger("ObjectStore.Storage"));
 
         await using IExtentStore extents = await OpenExtentsAsync(options, folder, storageEvents);
@@ -54,13 +57,24 @@ internal static class SiloHost
             throw new StartException($"cannot listen on http://{new IPEndPoint(options.Address, options.Port)}: {e.Message}", e);
         }
 
-        await StorageNodeRegistration.RegisterAsync(application.Services, folder, extents);
+        await StorageNodeRegistration.RegisterAsync(
+            application.Services.GetRequiredService<IGrainFactory>(), Environment.MachineName, [.. extents.GetStatistics().Select(drive => new NodeDrive(drive.DriveId, drive.Path, drive.CapacityBytes))],
+            topology, options.DrivePaths, application.Services.GetRequiredService<NodeMap>());
         state.IsReady = true;
         application.Lifetime.ApplicationStopping.Register(() => state.IsReady = false);
         string address = application.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
         Banner.Print(Console.Out, address, options, folder, credentials, Stopwatch.GetElapsedTime(started));
         await application.WaitForShutdownAsync();
         return 0;
+    }
+
+    /// <exception cref="StartException">A scheme that was asked for needs more drives than there are.</exception>
+    private static void TellNarrowedSchemes(SiloOptions options, ILogger logger)
+    {
+        if (options.Schemes.Place(options.DrivePaths.Count) is not { Count: > 0 } narrowed) return;
+        logger.LogWarning(
+            "Too few drives ({Drives}) for the schemes of some storage classes; narrower ones are used: {Schemes}",
+            options.DrivePaths.Count, string.Join(", ", narrowed.Select(each => $"{each.StorageClass} {each.Used} instead of {each.Meant}")));
     }
 
     private static WebApplicationBuilder CreateBuilder(SiloOptions options)
@@ -162,7 +176,9 @@ internal static class SiloHost
         services.AddSingleton(extents);
         services.AddSingleton(exporter);
         services.AddSingleton<ICredentialStore>(credentials);
-        services.AddObjectStoreGrains(new GrainOptions { GarbageGrace = options.GarbageGrace });
+        services.AddObjectStoreGrains(new GrainOptions { GarbageGrace = options.GarbageGrace, DownOutAfter = options.DownOutAfter, Schemes = [.. options.Schemes.Policy.Schemes] });
+        services.AddSingleton(provider => NodeMap.Open(folder.Root, provider.GetRequiredService<ILogger<NodeMap>>()));
+        services.AddSingleton(new NodeDrives(extents.GetStatistics, static () => []));
         services.AddSingleton(provider => new GatewayServices(
             provider.GetRequiredService<IGrainFactory>(), extents, TimeProvider.System, () => (RandomBits(), RandomBits()),
             new GatewayOptions { Region = options.Region, Domains = options.Domains.Count > 0 ? options.Domains : new GatewayOptions().Domains }));

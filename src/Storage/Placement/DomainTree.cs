@@ -1,12 +1,13 @@
 namespace ObjectStore.Storage.Placement;
 
 /// <summary>
-/// The failure domains of the drives that can take slots, and the rule of spread: of x shards inside a domain, no domain right below it has more than L(x), the least number for which
-/// drives suffice: Σ min(L, drives of each domain below) ≥ x. From the widest domain down, this spreads shards as far apart as the topology allows. Immutable.
+/// The failure domains of the drives that can take slots, and the rule of spread: x shards inside a domain are shared by the domains right below it as evenly as their drives allow. With L(x) the least
+/// number for which drives suffice, Σ min(L, drives of each domain below) ≥ x, each has at most L and, drives permitting, at least L − 1. From the widest domain down, this spreads
+/// shards as far apart as the topology allows. Immutable.
 ///
-/// A group that is not full yet can be filled up under the rule if and only if the shards that the whole pool needs are no more than the group has slots, where a domain needs
-/// as many as its parts need together, and at least the least x whose L(x) allows what its neediest part needs. (If so, every domain can be given what it needs and more, up to its limit and its drives,
-/// and these add up to enough by the definition of L.) So a drive may be added when this still holds with it, and then there is always a drive for the next slot.
+/// A group that is not full yet can be filled up under the rule if and only if the shards that the whole pool needs are no more than the group has slots. A domain needs as many as it has
+/// when its neediest parts have what they need, n, and all others have n − 1 or all of their drives. (It can be given any number from there up to its drives: part after part is raised
+/// to n, then to n + 1, and so on.) So a drive may be added when this still holds with it, and then there is always a drive for the next slot.
 /// </summary>
 internal sealed class DomainTree
 {
@@ -73,6 +74,9 @@ internal sealed class DomainTree
 
     public int NodeCount => _nodes.Count;
 
+    /// <summary>The domains that have siblings.</summary>
+    public IEnumerable<int> Compared => _nodes.Where(node => node.Parent is { Children.Count: > 1 }).Select(node => node.Number);
+
     /// <summary>The domains a drive is in, narrowest first, ending with the whole pool; those without siblings are left out.</summary>
     public ReadOnlySpan<int> PathOf(int drive) => _paths[drive];
 
@@ -82,8 +86,11 @@ internal sealed class DomainTree
     /// <summary>How many of <paramref name="shards"/> shards in this domain one of the domains below it may have.</summary>
     public int LimitOf(int node, int shards) => _branches[node].Limits[shards];
 
-    /// <summary>The shards this domain must come to have for one of the domains below it to have <paramref name="shards"/>; beyond all bounds where it never may.</summary>
-    public int NeededFor(int node, int shards) => shards < _branches[node].Needed.Length ? _branches[node].Needed[shards] : int.MaxValue / 2;
+    /// <summary>How many it has at least, by its drives and by those of the domains beside it.</summary>
+    public int LeastOf(int node, int shardsInParent) => _nodes[node].LeastOf(shardsInParent);
+
+    /// <summary>The shards this domain has when <paramref name="parts"/> of the domains below it have <paramref name="shards"/> each, and the others as many less one as drives permit.</summary>
+    public int NeededFor(int node, int shards, int parts) => _branches[node].Room[shards - 1] + parts;
 
     public string NameOf(int node)
     {
@@ -111,9 +118,12 @@ internal sealed class DomainTree
         }
 
         int whole = Math.Min((int)amount, node.Limits.Length - 1), next = Math.Min(whole + 1, node.Limits.Length - 1);
-        double limit = node.Limits[whole] + ((node.Limits[next] - node.Limits[whole]) * (amount - (int)amount));
-        double below = 0, above = node.Children.Max(child => Math.Min(child.DriveCount, limit) / child.Weight);
-        double Share(Node child, double rate) => Math.Min(rate * child.Weight, Math.Min(child.DriveCount, limit));
+        double Between(int a, int b) => a + ((b - a) * (amount - (int)amount));
+        double Share(Node child, double rate) => Math.Clamp(
+            rate * child.Weight,
+            Between(child.LeastOf(whole), child.LeastOf(next)),
+            Math.Min(child.DriveCount, Between(node.Limits[whole], node.Limits[next])));
+        double below = 0, above = node.Children.Max(child => child.DriveCount / child.Weight);
         for (int round = 0; round < 60; round++)
         {
             double rate = (below + above) / 2;
@@ -161,8 +171,11 @@ internal sealed class DomainTree
         /// <summary>By the number of shards in the domain: the most that one of its children may have.</summary>
         public int[] Limits { get; private set; } = [];
 
-        /// <summary>The other way round: by the number that a child has, the least that the domain must have.</summary>
-        public int[] Needed { get; private set; } = [];
+        /// <summary>By a number of shards: what the children have together when each has so many, or all of its drives where these are fewer.</summary>
+        public int[] Room { get; private set; } = [];
+
+        /// <summary>What this domain has at least where its parent has <paramref name="shardsInParent"/>.</summary>
+        public int LeastOf(int shardsInParent) => Math.Min(DriveCount, Math.Max(0, Parent!.Limits[shardsInParent] - 1));
 
         public void SetLimits(int width)
         {
@@ -179,7 +192,7 @@ internal sealed class DomainTree
                 Limits[shards] = limit;
             }
 
-            Needed = [.. Enumerable.Range(0, limit + 1).Select(most => Array.FindIndex(Limits, allowed => allowed >= most))];
+            Room = [.. Enumerable.Range(0, width + 1).Select(each => Children.Sum(child => Math.Min(child.DriveCount, each)))];
         }
     }
 }

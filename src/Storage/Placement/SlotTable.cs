@@ -33,9 +33,9 @@ internal sealed class SlotTable
     private readonly double[] _target;
     private readonly List<int>[] _heldSlots;
 
-    // Of the group at hand: the shards that each domain needs to come to have, the needs of its parts together and of the neediest, and which drives the group has.
+    // Of the group at hand: the shards that each domain needs to come to have, the need of its neediest parts and how many these are, and which drives the group has.
     private readonly int[] _need;
-    private readonly int[] _needBelow;
+    private readonly int[] _neediestCount;
     private readonly int[] _neediest;
     private readonly bool[] _isUsed;
 
@@ -51,7 +51,7 @@ internal sealed class SlotTable
         _driveHashes = [.. drives.Select(drive => HashOf(drive.Id, width))];
         _order = [.. Enumerable.Range(0, groups).OrderBy(group => ClusterMap.Mix(((ulong)width << 32) + (ulong)group + 1))];
         (_held, _heldSlots) = (new int[_drives], [.. drives.Select(_ => new List<int>())]);
-        (_need, _needBelow, _neediest, _isUsed) = (new int[_tree.NodeCount], new int[_tree.NodeCount], new int[_tree.NodeCount], new bool[_drives]);
+        (_need, _neediestCount, _neediest, _isUsed) = (new int[_tree.NodeCount], new int[_tree.NodeCount], new int[_tree.NodeCount], new bool[_drives]);
     }
 
     public void Plan()
@@ -282,22 +282,24 @@ internal sealed class SlotTable
                 continue;
             _isUsed[drive] = false;
             foreach (int node in _tree.PathOf(drive))
-                _need[node] = _needBelow[node] = _neediest[node] = 0;
+                _need[node] = _neediestCount[node] = _neediest[node] = 0;
         }
     }
 
     private void Add(int drive)
     {
         _isUsed[drive] = true;
-        ReadOnlySpan<int> path = _tree.PathOf(drive);
-        int rise = 1, below = 1;
-        foreach (int node in path)
+        (int before, int now) = (0, 1);
+        foreach (int node in _tree.PathOf(drive))
         {
-            _needBelow[node] += rise;
-            _neediest[node] = Math.Max(_neediest[node], below);
-            int need = Math.Max(_needBelow[node], _tree.NeededFor(node, _neediest[node]));
-            rise = need - _need[node];
-            _need[node] = below = need;
+            if (now > before)
+            {
+                _neediestCount[node] = now > _neediest[node] ? 1 : now == _neediest[node] ? _neediestCount[node] + 1 : _neediestCount[node];
+                _neediest[node] = Math.Max(_neediest[node], now);
+            }
+
+            before = _need[node];
+            now = _need[node] = _tree.NeededFor(node, _neediest[node], _neediestCount[node]);
         }
     }
 
@@ -306,15 +308,21 @@ internal sealed class SlotTable
     {
         if (_isUsed[drive])
             return false;
-        int rise = 1, below = 1;
+        (int before, int now) = (0, 1);
         foreach (int node in _tree.PathOf(drive))
         {
-            int need = Math.Max(_needBelow[node] + rise, _tree.NeededFor(node, Math.Max(_neediest[node], below)));
-            rise = need - _need[node];
-            below = need;
+            // A part that has what it needs already changes nothing above it.
+            if (now == before)
+                return true;
+            if (now > _tree.Slots)
+                return false;
+            int need = now > _neediest[node] ? _tree.NeededFor(node, now, 1)
+                : now == _neediest[node] ? _tree.NeededFor(node, now, _neediestCount[node] + 1)
+                : _need[node];
+            (before, now) = (_need[node], need);
         }
 
-        return below <= _tree.Slots;
+        return now <= _tree.Slots;
     }
 
     private static ulong HashOf(Guid id, int width)

@@ -297,7 +297,9 @@ public sealed class MapPlannerTests(ITestOutputHelper output)
         Guid[] sameHost = [.. drives.Take(2).Select(drive => drive.Id)];
         ClusterMap With(params GroupSlot[] slots) => new(2, drives, new Dictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>> { [slots.Length] = [[.. slots]] });
         MapViolation gathered = Assert.Single(MapRules.Check(With(new(sameHost[0], [], true), new(sameHost[1], [], true), new(drives[2].Id, [], true))));
-        Assert.Equal((2, 1, "region/zone/r0/r0h0"), (gathered.Shards, gathered.Limit, gathered.Domain));
+        Assert.Equal((2, 0, 1, "region/zone/r0/r0h0"), (gathered.Shards, gathered.Least, gathered.Most, gathered.Domain));
+        MapViolation starved = Assert.Single(MapRules.Check(With([.. drives.Take(4).Select(drive => new GroupSlot(drive.Id, [], true))])));
+        Assert.Equal((0, 1, 2, "region/zone/r0/r0h2"), (starved.Shards, starved.Least, starved.Most, starved.Domain));
         Assert.NotEmpty(MapRules.Check(With(new(sameHost[0], [], true), new(sameHost[0], [], true))));
         Assert.NotEmpty(MapRules.Check(With(new GroupSlot(null, [], false))));
         Assert.NotEmpty(MapRules.Check(With(new GroupSlot(Guid.NewGuid(), [], false))));
@@ -380,10 +382,11 @@ public sealed class MapPlannerTests(ITestOutputHelper output)
         int limit = 0;
         while (all.Sum(domain => Math.Min(limit, domain.Count())) < placed.Count)
             limit++;
-        foreach (IGrouping<string, MappedDrive> domain in here)
+        foreach (IGrouping<string, MappedDrive> domain in all)
         {
-            Assert.True(domain.Count() <= limit, $"{what}: {domain.Count()} of {placed.Count} shards in {domain.Key}, at most {limit}");
-            AssertSpread([.. domain], [.. all[domain.Key]], level + 1, what);
+            int shards = here[domain.Key].Count();
+            Assert.True(shards <= limit && shards >= Math.Min(domain.Count(), limit - 1), $"{what}: {shards} of {placed.Count} shards in {domain.Key}, at most {limit}");
+            AssertSpread([.. here[domain.Key]], [.. domain], level + 1, what);
         }
     }
 
