@@ -31,6 +31,9 @@ public sealed partial class RepairService : BackgroundService
     private const string RecentPassCursor = "repair/pass-recent";
     private const string AuditPassCursor = "repair/pass-audit";
 
+    // What keeps a pass from completing its slots, such as a drive that is away, may end at any time.
+    private static readonly TimeSpan MaxPassDelay = TimeSpan.FromMinutes(5);
+
     private readonly IMaintenanceStore _metadata;
     private readonly IFragmentStoreDirectory _drives;
     private readonly Func<IClusterMap> _map;
@@ -43,10 +46,9 @@ public sealed partial class RepairService : BackgroundService
     private readonly PauseSwitch _pause = new();
     private readonly BlockWorker _worker;
     private readonly SweepList _sweeps;
-    private readonly IExtentLiveness _liveness;
     private readonly Wakeup _queueWakeup;
     private readonly Wakeup _passWakeup;
-    private readonly Dictionary<string, DateTimeOffset> _retryAt = [];
+    private readonly Dictionary<string, (DateTimeOffset At, int Attempts)> _retries = [];
     private volatile GroupPass? _running;
     private long _queued;
     private DateTimeOffset _recentDue;
@@ -58,11 +60,10 @@ public sealed partial class RepairService : BackgroundService
     {
         options.Validate();
         (_metadata, _drives, _map, _completion, _queue, _governor, _time, _options, _logger) = (metadata, drives, map, completion, queue, governor, time, options, logger);
-        _liveness = liveness;
         var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive);
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
         _worker = new BlockWorker(repairer, liveness, drives, gate, rate, _pause, governor, logger);
-        _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, time, logger), _pause, time, options, logger);
+        _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, time, logger), _pause, governor, time, options, logger);
         _queueWakeup = new Wakeup(time);
         _passWakeup = new Wakeup(time);
         queue.Recorded += _queueWakeup.Signal;
@@ -100,8 +101,13 @@ public sealed partial class RepairService : BackgroundService
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        await BeginAsync(stoppingToken).ConfigureAwait(false);
+        if (!await BeginAsync(stoppingToken).ConfigureAwait(false))
+            return;
         await Task.WhenAll(LoopAsync("repair queue", WorkOffQueueAsync, _queueWakeup, stoppingToken), LoopAsync("repair passes", RunNextPassAsync, _passWakeup, stoppingToken)).ConfigureAwait(false);
+
+        // What the stop before this one may have cost has not been seen to yet.
+        if (_afterUncleanStop)
+            return;
         try
         {
             // From here on nothing of this process is lost by its end.
@@ -113,7 +119,8 @@ public sealed partial class RepairService : BackgroundService
         }
     }
 
-    internal async Task BeginAsync(CancellationToken cancellationToken)
+    /// <summary>Reads what the process before left. False where it was stopped before it could.</summary>
+    internal async Task<bool> BeginAsync(CancellationToken cancellationToken)
     {
         while (!cancellationToken.IsCancellationRequested)
         {
@@ -125,7 +132,7 @@ public sealed partial class RepairService : BackgroundService
                 await _metadata.SetCursorAsync(RunningCursor, [1], cancellationToken).ConfigureAwait(false);
                 if (_afterUncleanStop)
                     LogUncleanStop(_options.WriteMargin);
-                return;
+                return true;
             }
             catch (Exception e) when (!cancellationToken.IsCancellationRequested)
             {
@@ -134,9 +141,11 @@ public sealed partial class RepairService : BackgroundService
             }
             catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
             {
-                return;
+                return false;
             }
         }
+
+        return false;
     }
 
     /// <summary>Runs a step over and over; where it did nothing, or failed, after a wait.</summary>
@@ -300,7 +309,7 @@ public sealed partial class RepairService : BackgroundService
         return await CompareAllAsync(map, cancellationToken).ConfigureAwait(false) || swept;
     }
 
-    private bool IsDue(PassPlan plan) => !_retryAt.TryGetValue(plan.CursorName, out DateTimeOffset at) || at <= _time.GetUtcNow();
+    private bool IsDue(PassPlan plan) => !_retries.TryGetValue(plan.CursorName, out (DateTimeOffset At, int) retry) || retry.At <= _time.GetUtcNow();
 
     private async Task FillAsync(PassPlan plan, ImmutableArray<PassPlan> plans, CancellationToken cancellationToken)
     {
@@ -311,8 +320,8 @@ public sealed partial class RepairService : BackgroundService
                 await _metadata.SetCursorAsync(stale.Name, null, cancellationToken).ConfigureAwait(false);
         }
 
-        foreach (string gone in _retryAt.Keys.Except(current).ToArray())
-            _retryAt.Remove(gone);
+        foreach (string gone in _retries.Keys.Except(current).ToArray())
+            _retries.Remove(gone);
         LogPassBegins(plan.Groups.Count, plan.SlotsWithoutSource, plan.Epoch);
         var pass = new GroupPass(plan, _worker, _queue, _metadata, _drives, _time, _options);
         PassOutcome outcome = await RunAsync(pass, OvertakenBy(plan), cancellationToken).ConfigureAwait(false);
@@ -323,7 +332,9 @@ public sealed partial class RepairService : BackgroundService
         LogPassEnds(plan.Groups.Count, outcome);
 
         // Also where all was done: until the map says so, it is not begun again at once.
-        _retryAt[plan.CursorName] = _time.GetUtcNow() + _options.RetryDelay;
+        int attempts = _retries.TryGetValue(plan.CursorName, out (DateTimeOffset, int Attempts) retry) ? retry.Attempts : 0;
+        TimeSpan delay = Backoff(attempts);
+        _retries[plan.CursorName] = (_time.GetUtcNow() + (delay < MaxPassDelay ? delay : MaxPassDelay), attempts + 1);
     }
 
     /// <summary>Whether the map has changed so that another pass is to go first, or this one is about slots that are no more.</summary>
