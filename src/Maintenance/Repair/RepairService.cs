@@ -51,6 +51,7 @@ public sealed partial class RepairService : BackgroundService
     private readonly Dictionary<string, (DateTimeOffset At, int Attempts)> _retries = [];
     private volatile GroupPass? _running;
     private long _queued;
+    private long? _countedAt;
     private DateTimeOffset _recentDue;
     private bool _afterUncleanStop;
 
@@ -181,11 +182,25 @@ public sealed partial class RepairService : BackgroundService
 
     internal async Task<bool> WorkOffQueueAsync(CancellationToken cancellationToken)
     {
-        Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync(cancellationToken).ConfigureAwait(false));
+        // Counting reads the whole queue, which may be long.
+        if (_countedAt is not { } counted || _time.GetElapsedTime(counted) >= _options.PollInterval)
+        {
+            _countedAt = _time.GetTimestamp();
+            Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync(cancellationToken).ConfigureAwait(false));
+        }
+
         ImmutableArray<RepairEntry> due = await _metadata.ListRepairsAsync(_time.GetUtcNow().ToUnixTimeMilliseconds(), _options.QueueBatch, cancellationToken).ConfigureAwait(false);
         if (due.IsEmpty)
             return false;
         using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.repair.queue")?.SetTag("objectstore.entries", due.Length);
+
+        // Those whose drives are all away cost nothing but their turn: of a drive that is down for an hour there may be millions.
+        IClusterMap map = _map();
+        RepairEntry[] waiting = [.. due.Where(entry => !HasTarget(map, entry))];
+        await _metadata.PostponeRepairsAsync([.. waiting.Select(PutOff)], cancellationToken).ConfigureAwait(false);
+        due = [.. due.Except(waiting)];
+        if (due.IsEmpty)
+            return true;
 
         // In their order: those that come first have the fewest to spare. The gate lets in as many as may run.
         var work = new (RepairEntry Entry, Task<bool> Done)[due.Length];
@@ -200,7 +215,7 @@ public sealed partial class RepairService : BackgroundService
         ImmutableArray<long> finished = [.. work.Where(entry => entry.Done.IsCompletedSuccessfully && entry.Done.Result).Select(entry => entry.Entry.RepairId)];
         ImmutableArray<Postponement> postponed = [.. work.Where(entry => !entry.Done.IsCompletedSuccessfully || !entry.Done.Result)
             .Where(_ => !cancellationToken.IsCancellationRequested)
-            .Select(entry => new Postponement(entry.Entry.RepairId, (_time.GetUtcNow() + Backoff(entry.Entry.Attempts)).ToUnixTimeMilliseconds()))];
+            .Select(entry => PutOff(entry.Entry))];
 
         // Also when it is stopped: what is done is not done again.
         await _metadata.FinishRepairsAsync(finished, CancellationToken.None).ConfigureAwait(false);
@@ -214,6 +229,22 @@ public sealed partial class RepairService : BackgroundService
         cancellationToken.ThrowIfCancellationRequested();
         return true;
     }
+
+    private bool HasTarget(IClusterMap map, RepairEntry entry)
+    {
+        // What the map does not know is dealt with as any other, and dropped.
+        if (!TrySlots(map, entry, out Scheme scheme, out IReadOnlyList<GroupSlot> slots))
+            return true;
+        for (int shard = 0; shard < Math.Min(scheme.Width, slots.Count); shard++)
+        {
+            if ((entry.Record.Shards >> shard & 1) != 0 && slots[shard].Drive is { } drive && _drives.Find(drive) is not null)
+                return true;
+        }
+
+        return false;
+    }
+
+    private Postponement PutOff(RepairEntry entry) => new(entry.RepairId, (_time.GetUtcNow() + Backoff(entry.Attempts)).ToUnixTimeMilliseconds());
 
     private async Task<IReadOnlyList<Inspection>> InspectAsync(ImmutableArray<RepairEntry> entries, CancellationToken cancellationToken)
     {

@@ -55,7 +55,7 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
         _random = new Random(seed);
         _ids = new ExtentIdFactory(Time, () => (ulong)_random.NextInt64());
         Governor = new LoadGovernor(Time, new LoadGovernorOptions());
-        Liveness = new MetadataExtentLiveness(Metadata, Time, MetadataExtentLiveness.DefaultOrphanGrace);
+        Liveness = new MetadataExtentLiveness(Metadata, Time, MetadataExtentLiveness.DefaultOrphanGrace, NullLogger<MetadataExtentLiveness>.Instance);
         Queue = new RepairQueue(Metadata, Time, new RepairQueueOptions(), NullLogger<RepairQueue>.Instance);
         Repairer = new SimpleRepairer(this, () => Map);
     }

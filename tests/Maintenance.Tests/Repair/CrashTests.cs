@@ -11,7 +11,7 @@ namespace ObjectStore.Maintenance.Tests.Repair;
 /// <summary>A process that dies at any step of a repair or a drain: the next one finishes it, and nothing is lost meanwhile.</summary>
 public sealed class CrashTests
 {
-    private const int Points = 60;
+    private const int Points = 40;
 
     [Theory]
     [InlineData(11)]
