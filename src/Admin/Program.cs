@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using ObjectStore.Admin.CommandLine;
 
 namespace ObjectStore.Admin;
@@ -13,7 +14,9 @@ internal static class Program
             signal.Cancel = true;
             stop.Cancel();
         });
-        await using StreamWriter output = new(Console.OpenStandardOutput(), bufferSize: 64 << 10);
+
+        // Console.Out writes every line by itself; a volume has millions.
+        await using StreamWriter output = new(Console.OpenStandardOutput(), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 64 << 10);
         try
         {
             return await AdminTool.RunAsync(words, new CommandContext(output, Console.Error, TimeProvider.System, Environment.GetEnvironmentVariable), stop.Token);

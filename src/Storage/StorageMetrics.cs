@@ -18,4 +18,11 @@ internal static class StorageMetrics
     public static readonly Histogram<int> BatchFragments = Meter.CreateHistogram<int>("objectstore.storage.batch.fragments", "{fragment}", "Requests that shared one write.");
     public static readonly Histogram<long> QueuedBytes = Meter.CreateHistogram<long>("objectstore.storage.queue", "By", "Bytes waiting for a writer when a request joins.");
     public static readonly Histogram<double> RecoveryDuration = Meter.CreateHistogram<double>("objectstore.storage.recovery.duration", "s");
+    public static readonly Counter<long> BlocksReconstructed = Meter.CreateCounter<long>("objectstore.storage.blocks.reconstructed", "{block}", "Blocks rebuilt for readers from other shards.");
+    public static readonly Counter<long> ReadsHedged = Meter.CreateCounter<long>("objectstore.storage.reads.hedged", "{read}", "Reads of further shards because one was slow.");
+    public static readonly Counter<long> WritesDegraded = Meter.CreateCounter<long>("objectstore.storage.writes.degraded", "{extent}", "Extents acknowledged without all fragments.");
+    public static readonly Counter<long> DrivesSkipped = Meter.CreateCounter<long>("objectstore.storage.writes.skipped", "{fragment}", "Fragments not sent because their drive hangs, does not answer or has too much waiting.");
+    public static readonly Counter<long> CleanupsDropped = Meter.CreateCounter<long>("objectstore.storage.cleanups.dropped", "{extent}", "Abandoned extents left to the collection of orphans.");
+    public static readonly Counter<long> FragmentsRebuilt = Meter.CreateCounter<long>("objectstore.storage.fragments.rebuilt", "{fragment}", "Fragments written by repair.");
+    public static readonly Counter<long> BytesRebuilt = Meter.CreateCounter<long>("objectstore.storage.rebuilt", "By", "Payload bytes written by repair.");
 }

@@ -54,6 +54,8 @@ internal sealed class AdminClient : IDisposable
 
     public void Dispose() => _http.Dispose();
 
+    private string Node => _endpoint.GetLeftPart(UriPartial.Authority);
+
     private async Task<T> SendAsync<T>(HttpMethod method, string path, HttpContent? content, JsonTypeInfo<T> type, CancellationToken cancellationToken)
     {
         try
@@ -62,19 +64,19 @@ internal sealed class AdminClient : IDisposable
             using HttpResponseMessage response = await _http.SendAsync(request, cancellationToken);
             byte[] body = await response.Content.ReadAsByteArrayAsync(cancellationToken);
             if (!response.IsSuccessStatusCode) throw Refused(response.StatusCode, body, path);
-            return JsonSerializer.Deserialize(body, type) ?? throw new CommandFailedException($"{_endpoint} answered {path} with nothing");
+            return JsonSerializer.Deserialize(body, type) ?? throw new CommandFailedException($"{Node} answered {path} with nothing");
         }
         catch (JsonException e)
         {
-            throw new CommandFailedException($"{_endpoint} answered {path} with what this version does not understand: {e.Message}", e);
+            throw new CommandFailedException($"{Node} answered {path} with what this version does not understand: {e.Message}", e);
         }
         catch (HttpRequestException e)
         {
-            throw new CommandFailedException($"{_endpoint} cannot be reached: {e.InnerException?.Message ?? e.Message}", e);
+            throw new CommandFailedException($"{Node} cannot be reached: {e.InnerException?.Message ?? e.Message}", e);
         }
         catch (TaskCanceledException e) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new CommandFailedException($"{_endpoint} did not answer within {_http.Timeout.TotalSeconds:0} seconds; what was asked for may have been done", e);
+            throw new CommandFailedException($"{Node} did not answer within {_http.Timeout.TotalSeconds:0} seconds; what was asked for may have been done", e);
         }
     }
 
@@ -92,11 +94,11 @@ internal sealed class AdminClient : IDisposable
 
         string message = (status, error) switch
         {
-            (HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden, _) => $"{_endpoint} refuses the token; use the file {AdminApi.TokenFileName} of that node's data folder with --token-file",
+            (HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden, _) => $"{Node} refuses the token; use the file {AdminApi.TokenFileName} of that node's data folder with --token-file",
             (_, { Error.Length: > 0, Remedy.Length: > 0 }) => $"{error.Error}; {error.Remedy}",
             (_, { Error.Length: > 0 }) => error.Error,
-            (HttpStatusCode.NotFound, _) => $"{_endpoint} has no {path}; is it a node of ObjectStore, and as new as this tool?",
-            _ => $"{_endpoint} answered {path} with status {(int)status}",
+            (HttpStatusCode.NotFound, _) => $"{Node} has no {path}; is it a node of ObjectStore, and as new as this tool?",
+            _ => $"{Node} answered {path} with status {(int)status}",
         };
         return new CommandFailedException(message);
     }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using ObjectStore.Admin.CommandLine;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Placement;
 using ObjectStore.Storage.Recovery;
 
 namespace ObjectStore.Admin.Volumes;
@@ -23,7 +24,7 @@ internal sealed class VolumeInspectCommand : ICommand
           --format FORMAT   text or json. Default: text
           --help            Print this, and stop.
 
-        Keys are printed as text, with a backslash twice and bytes that cannot be printed as \xNN.
+        Damaged records follow the intact ones. Keys are printed as text, with a backslash twice and bytes that cannot be printed as \xNN.
         """;
 
     public Task<int> RunAsync(IReadOnlyList<string> words, CommandContext context, CancellationToken cancellationToken)
@@ -45,7 +46,7 @@ internal sealed class VolumeInspectCommand : ICommand
             (header, problem) =>
             {
                 output.WriteLine(header is null ? $"Volume file {file}" : $"Volume {Number(header.VolumeId)}: {file}");
-                if (problem is not null) output.WriteLine($"  DAMAGED HEADER: {problem}");
+                if (problem is not null) output.WriteLine($"  HEADER: {problem}");
                 if (header is not null)
                 {
                     output.WriteLine($"  cluster     {header.ClusterId}");
@@ -64,6 +65,7 @@ internal sealed class VolumeInspectCommand : ICommand
             cancellationToken);
         output.WriteLine();
         foreach ((long offset, long length) in found.CorruptRegions) output.WriteLine($"  CORRUPT REGION: {Number(length)} bytes at {Number(offset)} are no record, where records were");
+        foreach ((long offset, long length) in found.TornRegions) output.WriteLine($"  torn        {Number(length)} bytes at {Number(offset)}, never acknowledged");
         output.WriteLine($"  records     {Number(found.Records)}" + (found.DamagedRecords > 0 ? $", {Number(found.DamagedRecords)} DAMAGED" : ""));
         output.WriteLine($"  log ends    at {Number(found.EndBytes)} of {Number(found.FileBytes)}");
         if (found.TornBytes > 0) output.WriteLine($"  torn end    {Number(found.TornBytes)} bytes behind it, never acknowledged or being written now");
@@ -80,13 +82,13 @@ internal sealed class VolumeInspectCommand : ICommand
 
     private static string Line(InspectedRecord record)
     {
-        string head = string.Create(CultureInfo.InvariantCulture, $"{record.OffsetBytes,12} {record.Kind,-9} #{record.Sequence}  {record.LengthBytes} bytes");
+        string head = string.Create(CultureInfo.InvariantCulture, $"{record.OffsetBytes,12} {record.Kind,-9} {record.LengthBytes,8} bytes");
         string body = record.Kind switch
         {
             "fragment" => string.Create(
                 CultureInfo.InvariantCulture,
-                $"  {record.Extent}/{record.Block}/{record.Shard}  {SchemeName(record.SchemeId)}  group {record.PlacementGroup}  payload {record.PayloadBytes}  bucket {record.BucketId}  version {record.Version:x32}  part {record.PartNumber}  key {EscapedText.Of(record.KeyUtf8.Span)}"),
-            "tombstone" => string.Create(CultureInfo.InvariantCulture, $"  {record.Extent}  takes away {record.TombstoneEntries}"),
+                $"  {record.Extent}/{record.Block}/{record.Shard}  {SchemeName(record.SchemeId)}  group {new PlacementGroupId(record.PlacementGroup)}  payload {record.PayloadBytes}  bucket {record.BucketId}  version {record.Version:x32}  part {record.PartNumber}  key {EscapedText.Of(record.KeyUtf8.Span)}"),
+            "tombstone" => string.Create(CultureInfo.InvariantCulture, $"  takes away {record.TombstoneEntries}"),
             _ => "",
         };
         return $"{head}{body}  {(record.Intact ? "ok" : "DAMAGED: the payload does not match its checksums")}";
@@ -115,6 +117,7 @@ internal sealed class VolumeInspectCommand : ICommand
             cancellationToken);
         VolumeSummaryJson end = new(
             found.FileBytes, found.HeaderProblem, found.Records, found.DamagedRecords, found.EndBytes, found.TornBytes, [.. found.CorruptRegions.Select(region => new RegionJson(region.OffsetBytes, region.LengthBytes))],
+            [.. found.TornRegions.Select(region => new RegionJson(region.OffsetBytes, region.LengthBytes))],
             found.FileChecksum switch { FileChecksumState.Matches => "matches", FileChecksumState.Mismatch => "mismatch", _ => "notSealed" }, found.Truncated, found.IsDamaged);
         output.Write("\n],\n\"summary\":");
         output.Write(JsonSerializer.Serialize(end, LineJson.Default.VolumeSummaryJson));
@@ -126,7 +129,7 @@ internal sealed class VolumeInspectCommand : ICommand
     {
         bool fragment = record.Kind == "fragment", tombstone = record.Kind == "tombstone";
         return new RecordJson(
-            record.OffsetBytes, record.LengthBytes, record.Kind, record.Intact, record.Sequence, fragment || tombstone ? record.Extent.ToString() : null, fragment ? record.Block : null,
+            record.OffsetBytes, record.LengthBytes, record.Kind, record.Intact, fragment ? record.Extent.ToString() : null, fragment ? record.Block : null,
             fragment ? record.Shard : null, fragment ? SchemeName(record.SchemeId) : null, fragment ? record.PlacementGroup : null, fragment ? record.BucketId : null,
             fragment ? EscapedText.Of(record.KeyUtf8.Span) : null, fragment ? record.Version.ToString("x32", CultureInfo.InvariantCulture) : null, fragment ? record.PartNumber : null, record.PayloadBytes,
             fragment ? record.BlockSizeBytes : null, fragment ? record.BlockLengthBytes : null, record.Created, tombstone ? record.TombstoneEntries : null);
@@ -142,10 +145,10 @@ internal sealed class VolumeInspectCommand : ICommand
 internal sealed record VolumeHeaderJson(Guid ClusterId, Guid DriveId, long VolumeId, string Generation, long CapacityBytes, DateTimeOffset Created);
 
 internal sealed record RecordJson(
-    long Offset, long LengthBytes, string Kind, bool Intact, long Sequence, string? Extent, int? Block, int? Shard, string? Scheme, int? PlacementGroup, long? BucketId, string? Key, string? Version,
+    long Offset, long LengthBytes, string Kind, bool Intact, string? Extent, int? Block, int? Shard, string? Scheme, int? PlacementGroup, long? BucketId, string? Key, string? Version,
     int? PartNumber, int PayloadBytes, int? BlockSizeBytes, int? BlockLengthBytes, DateTimeOffset Created, int? TombstoneEntries);
 
 internal sealed record VolumeSummaryJson(
-    long FileBytes, string? HeaderProblem, long Records, long DamagedRecords, long EndBytes, long TornBytes, RegionJson[] CorruptRegions, string FileChecksum, bool Truncated, bool Damaged);
+    long FileBytes, string? HeaderProblem, long Records, long DamagedRecords, long EndBytes, long TornBytes, RegionJson[] CorruptRegions, RegionJson[] TornRegions, string FileChecksum, bool Truncated, bool Damaged);
 
 internal sealed record RegionJson(long Offset, long LengthBytes);

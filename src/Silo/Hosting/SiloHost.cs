@@ -15,6 +15,7 @@ using ObjectStore.S3.Signing;
 using ObjectStore.Silo.Configuration;
 using ObjectStore.Silo.Observability;
 using ObjectStore.Storage;
+using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using Orleans;
 
@@ -25,8 +26,10 @@ internal static class SiloHost
 {
     public static async Task<int> RunAsync(SiloOptions options)
     {
+        if (options.DataListen is not null || options.StorageNodes.Count > 0)
+            throw new StartException("--data-listen and --storage-nodes are not built yet for a process with all roles");
         long started = Stopwatch.GetTimestamp();
-        using DataFolder folder = DataFolder.Open(options.DataPath);
+        using DataFolder folder = DataFolder.Open(options.DataPath, options.ClusterId, ClusterSecrets.Load(options)?.DerivedClusterId);
         Credentials credentials = Credentials.Load(folder.CredentialsFile, options.AccessKey, options.SecretKey);
         WebApplicationBuilder builder = CreateBuilder(options);
         using ILoggerFactory logs = LoggerFactory.Create(logging => ConfigureLogging(logging, options));
@@ -42,7 +45,7 @@ internal static class SiloHost
         await using WebApplication application = builder.Build();
         ServiceState state = new();
         S3Gateway gateway = OpenGateway(application.Services);
-        OperatorEndpoints endpoints = new(state, exporter, extents);
+        OperatorEndpoints endpoints = new(state, exporter, () => new ValueTask<IReadOnlyList<DriveStatistics>>(extents.GetStatistics()), "one copy");
         application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : gateway.HandleAsync(http));
         try
         {
@@ -103,7 +106,7 @@ internal static class SiloHost
         return builder;
     }
 
-    private static void ConfigureLogging(ILoggingBuilder logging, SiloOptions options)
+    internal static void ConfigureLogging(ILoggingBuilder logging, SiloOptions options)
     {
         logging.SetMinimumLevel(options.LogLevel);
         logging.AddFilter("Microsoft", options.LogLevel > LogLevel.Warning ? options.LogLevel : LogLevel.Warning);
@@ -195,7 +198,7 @@ internal static class SiloHost
         services.AddHostedService<GarbageReclaimer>();
     }
 
-    private static ulong RandomBits()
+    internal static ulong RandomBits()
     {
         Span<byte> bytes = stackalloc byte[8];
         RandomNumberGenerator.Fill(bytes);

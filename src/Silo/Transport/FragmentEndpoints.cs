@@ -21,13 +21,9 @@ internal sealed class FragmentEndpoints(FragmentServer server)
                 http.Request.Method, http.Request.QueryString.HasValue ? "" : http.Request.Path.Value ?? "", http.Request.ContentLength, http.Request.BodyReader, aborted);
             await SendAsync(http.Response, answer, aborted);
         }
-        catch (OperationCanceledException) when (aborted.IsCancellationRequested)
+        catch (Exception e) when (e is IOException or OperationCanceledException)
         {
-            // The peer is gone; there is nobody to answer.
-        }
-        catch (IOException)
-        {
-            // A body that broke off or was too slow. Whoever sent it gets no answer that could be taken for one of the drive's.
+            // The peer is gone, or its body broke off. Whoever is left gets no answer that could be taken for one of the drive's.
             http.Abort();
         }
     }

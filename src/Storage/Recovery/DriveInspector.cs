@@ -2,7 +2,6 @@ using System.Globalization;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Volumes;
-using SQLitePCL;
 
 namespace ObjectStore.Storage.Recovery;
 
@@ -97,13 +96,13 @@ public static class DriveInspector
         {
             using var volume = new ReadOnlyVolumeFile(file);
             length = volume.LengthBytes;
-            var page = new byte[VolumeFormat.PageBytes];
-            bool decoded = volume.Read(0, page, default, onlyIfCached: false) == page.Length && VolumeHeader.TryDecode(page, out header);
-            problem = !decoded ? (page.AsSpan().IndexOfAnyExcept((byte)0) < 0 && row is null ? null : "the header is damaged, or of another format")
-                : header!.VolumeId != id ? $"the header says volume {header.VolumeId}"
-                : header.DriveId != identity.DriveId ? $"it belongs to drive {header.DriveId}"
-                : row is not null && length < row.CompleteBelow ? $"the file is cut off at {length}; the index knows records up to {row.CompleteBelow}"
-                : null;
+            header = VolumeInspector.ReadHeader(volume, id, out problem);
+            if (header is null && row is null && volume.NextData(0) >= length)
+                problem = null; // its creation never finished; a start removes it
+            else if (header is not null && header.DriveId != identity.DriveId)
+                problem = $"it belongs to drive {header.DriveId}";
+            else if (row is not null && length < row.CompleteBelow && (header is null || header.VolumeId == id))
+                problem = $"the file is cut off at {length}; the index knows records up to {row.CompleteBelow}";
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -142,56 +141,15 @@ public static class DriveInspector
             return null;
         }
 
-        // A store has its files beside the index open already. Without one nothing changes, so that SQLite needs no lock and no file beside it.
-        Batteries_V2.Init();
-        string uri = new Uri(index).AbsoluteUri + (inUse ? "?mode=ro" : "?mode=ro&immutable=1");
-        int result = raw.sqlite3_open_v2(uri, out sqlite3 connection, raw.SQLITE_OPEN_READONLY | raw.SQLITE_OPEN_URI | raw.SQLITE_OPEN_NOMUTEX, null);
-        using (connection)
+        try
         {
-            if (result == raw.SQLITE_OK)
-            {
-                raw.sqlite3_busy_timeout(connection, 2000);
-                var rows = new Dictionary<long, VolumeRow>();
-                result = Read(connection, "SELECT value FROM meta WHERE name = 'drive'", row => rows[-1] = new VolumeRow(raw.sqlite3_column_text(row, 0).utf8_to_string() == driveId.ToString("D") ? 1 : 0, 0, 0, 0, 0, 0, 0, 0, 0));
-                bool own = rows.Remove(-1, out VolumeRow? marker) && marker.Id == 1;
-                if (result == raw.SQLITE_DONE && !own)
-                {
-                    problem = "it is of another drive; the next start rebuilds it from the volumes";
-                    return null;
-                }
-
-                if (result == raw.SQLITE_DONE)
-                {
-                    result = Read(
-                        connection,
-                        "SELECT id, generation, state, complete_below, checksum, sequence, live_bytes, live_fragments, record_bytes FROM volume",
-                        row => rows[raw.sqlite3_column_int64(row, 0)] = new VolumeRow(
-                            raw.sqlite3_column_int64(row, 0), (ulong)raw.sqlite3_column_int64(row, 1), (VolumeState)raw.sqlite3_column_int(row, 2), raw.sqlite3_column_int64(row, 3),
-                            (ulong)raw.sqlite3_column_int64(row, 4), raw.sqlite3_column_int64(row, 5), raw.sqlite3_column_int64(row, 6), raw.sqlite3_column_int64(row, 7), raw.sqlite3_column_int64(row, 8)));
-                }
-
-                if (result == raw.SQLITE_DONE)
-                {
-                    problem = null;
-                    return rows;
-                }
-            }
+            problem = null;
+            return IndexDatabase.PeekVolumes(index, driveId, immutable: !inUse).ToDictionary(row => row.Id);
         }
-
-        problem = $"it cannot be read (SQLite {result}); the next start rebuilds it from the volumes where it is damaged";
-        return null;
-    }
-
-    private static int Read(sqlite3 connection, string sql, Action<sqlite3_stmt> onRow)
-    {
-        int result = raw.sqlite3_prepare_v2(connection, sql, out sqlite3_stmt statement);
-        if (result != raw.SQLITE_OK)
-            return result;
-        using (statement)
+        catch (Exception e) when (e is IndexDamagedException or IOException)
         {
-            while ((result = raw.sqlite3_step(statement)) == raw.SQLITE_ROW)
-                onRow(statement);
-            return result;
+            problem = $"it cannot be read ({e.Message.TrimEnd('.')}); where it is damaged the next start rebuilds it from the volumes";
+            return null;
         }
     }
 }

@@ -7,15 +7,15 @@ using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Recovery;
 
-/// <summary>The first page of a volume file, decoded.</summary>
+/// <summary>The header of a volume file, from the first of its copies that is sound.</summary>
 public sealed record InspectedVolumeHeader(Guid ClusterId, Guid DriveId, long VolumeId, ulong Generation, long CapacityBytes, DateTimeOffset Created);
 
 /// <summary>One record of a volume, decoded. Fields that its kind does not have are zero.</summary>
-/// <param name="Kind">fragment, tombstone, close or footer.</param>
+/// <param name="Kind">fragment, tombstone, close, void or footer.</param>
 /// <param name="Intact">Whether every chunk of the payload matches its checksum. The header always does: what has a damaged one is no record.</param>
 /// <param name="TombstoneEntries">Copies of fragments that a tombstone takes away.</param>
 public sealed record InspectedRecord(
-    long OffsetBytes, long LengthBytes, string Kind, bool Intact, long Sequence, ExtentId Extent, int Block, int Shard, int SchemeId, int PlacementGroup, long BucketId, ReadOnlyMemory<byte> KeyUtf8,
+    long OffsetBytes, long LengthBytes, string Kind, bool Intact, ExtentId Extent, int Block, int Shard, int SchemeId, int PlacementGroup, long BucketId, ReadOnlyMemory<byte> KeyUtf8,
     UInt128 Version, int PartNumber, int PayloadBytes, int BlockSizeBytes, int BlockLengthBytes, DateTimeOffset Created, int TombstoneEntries);
 
 /// <summary>Whether the checksum in a volume's footer is that of the file.</summary>
@@ -29,14 +29,16 @@ public enum FileChecksumState
 
 /// <summary>What there is in a volume file.</summary>
 /// <param name="Header">Null where it is damaged.</param>
-/// <param name="HeaderProblem">Null where it is sound.</param>
+/// <param name="HeaderProblem">Null where both copies are sound.</param>
 /// <param name="EndBytes">Where the log ends.</param>
 /// <param name="TornBytes">Bytes behind the last intact record that are none: what a crash cut off, or what is being written at this moment.</param>
 /// <param name="CorruptRegions">Bytes that are no record where synced records were.</param>
+/// <param name="TornRegions">Bytes among records that were never acknowledged: writes that a crash tore, which recovery has not sealed off yet.</param>
 /// <param name="Truncated">There is no footer, and the file is shorter than it was made.</param>
 public sealed record VolumeInspection(
     string Path, long FileBytes, InspectedVolumeHeader? Header, string? HeaderProblem, long Records, long DamagedRecords, long EndBytes, long TornBytes,
-    IReadOnlyList<(long OffsetBytes, long LengthBytes)> CorruptRegions, FileChecksumState FileChecksum, bool Truncated)
+    IReadOnlyList<(long OffsetBytes, long LengthBytes)> CorruptRegions, IReadOnlyList<(long OffsetBytes, long LengthBytes)> TornRegions, FileChecksumState FileChecksum,
+    bool Truncated)
 {
     public bool IsDamaged => HeaderProblem is not null || DamagedRecords > 0 || CorruptRegions.Count > 0 || FileChecksum == FileChecksumState.Mismatch || Truncated;
 }
@@ -58,17 +60,18 @@ public static class VolumeInspector
     {
         using var file = new ReadOnlyVolumeFile(path);
         using var window = new AlignedBuffer(WindowBytes);
-        VolumeHeader? header = ReadHeader(file, path, window, out string? problem);
-        InspectedVolumeHeader? shown = problem is null || header?.CreatedUnixMilliseconds > 0 ? Show(header!) : null;
+        bool named = long.TryParse(System.IO.Path.GetFileNameWithoutExtension(path), NumberStyles.None, CultureInfo.InvariantCulture, out long id);
+        VolumeHeader? header = ReadHeader(file, named ? id : null, out string? problem);
+        InspectedVolumeHeader? shown = header is null ? null : Show(header);
         onHeader(shown, problem);
         if (header is null)
-            return new VolumeInspection(path, file.LengthBytes, null, problem, 0, 0, 0, 0, [], FileChecksumState.NotSealed, Truncated: false);
+            return new VolumeInspection(path, file.LengthBytes, null, problem, 0, 0, 0, 0, [], [], FileChecksumState.NotSealed, Truncated: false);
 
         var scanner = new VolumeScanner(file, header, window);
         var head = new byte[RecordHeader.MaxBytes];
-        var footer = new byte[32];
+        var footer = new byte[16];
         long footerOffset = -1, records = 0, damaged = 0;
-        ScanResult result = scanner.Scan(VolumeFormat.PageBytes, 0, (pending, record, intact) =>
+        ScanResult result = scanner.Scan(VolumeFormat.LogStart, (pending, record, intact) =>
         {
             cancellationToken.ThrowIfCancellationRequested();
             records++;
@@ -88,39 +91,50 @@ public static class VolumeInspector
         }
 
         bool truncated = !result.Sealed && file.LengthBytes < header.CapacityBytes;
-        return new VolumeInspection(path, file.LengthBytes, shown, problem, records, damaged, result.EndOffset, result.TornBytes, result.CorruptRegions, checksum, truncated);
+        return new VolumeInspection(path, file.LengthBytes, shown, problem, records, damaged, result.EndOffset, result.TornBytes, Show(result.CorruptRegions), Show(result.Voids), checksum, truncated);
     }
 
-    /// <summary>The header, or one made from the first record where the header is damaged; null where neither can be read.</summary>
-    private static VolumeHeader? ReadHeader(ReadOnlyVolumeFile file, string path, AlignedBuffer window, out string? problem)
+    /// <summary>The header from the first of its copies that is sound, and what is wrong with either; null where neither is: without a generation no record can be told from stale bytes.</summary>
+    internal static VolumeHeader? ReadHeader(ReadOnlyVolumeFile file, long? expectedId, out string? problem)
     {
-        Span<byte> page = window.GetSpan()[..VolumeFormat.PageBytes];
-        bool named = long.TryParse(System.IO.Path.GetFileNameWithoutExtension(path), NumberStyles.None, CultureInfo.InvariantCulture, out long id);
-        bool read;
-        try
+        VolumeHeader? header = null;
+        uint? otherFormat = null;
+        int sound = 0;
+        bool zeros = true;
+        var page = new byte[VolumeFormat.PageBytes];
+        for (int at = 0; at < VolumeFormat.LogStart; at += page.Length)
         {
-            read = file.Read(0, page, default, onlyIfCached: false) == page.Length;
-        }
-        catch (IOException)
-        {
-            read = false;
+            page.AsSpan().Clear();
+            try
+            {
+                file.Read(at, page, default, onlyIfCached: false);
+            }
+            catch (IOException)
+            {
+                // The other copy is there for this.
+                zeros = false;
+                continue;
+            }
+
+            zeros &= page.AsSpan().IndexOfAnyExcept((byte)0) < 0;
+            otherFormat ??= VolumeHeader.OtherFormat(page);
+            if (!VolumeHeader.TryDecode(page, out VolumeHeader read) || (header is not null && read != header))
+                continue;
+            header = read;
+            sound++;
         }
 
-        if (read && VolumeHeader.TryDecode(page, out VolumeHeader header))
-        {
-            problem = named && header.VolumeId != id ? $"the file is named {id} and the header says volume {header.VolumeId}" : null;
-            return header;
-        }
-
-        problem = file.LengthBytes < VolumeFormat.PageBytes ? "the file is shorter than a header"
-            : page.IndexOfAnyExcept((byte)0) < 0 ? "the header is all zeros: the volume was never finished"
-            : VolumeHeader.OtherFormat(page) is { } format ? $"it is of format {format}; this build reads format {VolumeHeader.FormatVersion}"
-            : "the header is damaged";
-        if (!named || VolumeHeader.OtherFormat(page) is not null || !VolumeScanner.TryFindAnyRecord(file, id, window, out RecordHeader record))
-            return null;
-        problem += "; its records are read all the same";
-        return new VolumeHeader(Guid.Empty, Guid.Empty, id, record.Generation, file.LengthBytes, 0);
+        problem = header is null && file.LengthBytes < VolumeFormat.LogStart ? "the file is shorter than its header"
+            : header is null && otherFormat is { } format ? $"it is of format {format}; this build reads format {VolumeHeader.FormatVersion}"
+            : header is null && zeros ? "the header is all zeros: the volume was never finished"
+            : header is null ? "both copies of the header are damaged, and without one no record can be read"
+            : expectedId is { } id && header.VolumeId != id ? $"the file is named {id} and the header says volume {header.VolumeId}"
+            : sound * VolumeFormat.PageBytes < VolumeFormat.LogStart ? "one of the two copies of the header is damaged"
+            : null;
+        return header;
     }
+
+    private static List<(long OffsetBytes, long LengthBytes)> Show(IReadOnlyList<VolumeRange> ranges) => [.. ranges.Select(range => (range.Start, range.End - range.Start))];
 
     private static byte[] ReadKey(ReadOnlyVolumeFile file, in RecordHeader record, byte[] head)
     {
@@ -135,7 +149,7 @@ public static class VolumeInspector
 
     private static InspectedRecord Show(in RecordHeader record, byte[] key, bool intact, int tombstones)
         => new(
-            record.Offset, record.RecordBytes, NameOf(record.Kind), intact, record.Sequence, record.Extent, record.Block, record.Shard, record.SchemeId, record.PlacementGroup, record.BucketId, key,
+            record.Offset, record.RecordBytes, NameOf(record.Kind), intact, record.Extent, record.Block, record.Shard, record.SchemeId, record.PlacementGroup, record.BucketId, key,
             record.Version, record.PartNumber, record.PayloadBytes, record.BlockSizeBytes, record.BlockLengthBytes, Time(record.CreatedUnixMilliseconds), tombstones);
 
     private static string NameOf(RecordKind kind) => kind switch
@@ -144,6 +158,7 @@ public static class VolumeInspector
         RecordKind.Tombstone => "tombstone",
         RecordKind.Close => "close",
         RecordKind.Footer => "footer",
+        RecordKind.Void => "void",
         _ => $"kind {(int)kind}",
     };
 

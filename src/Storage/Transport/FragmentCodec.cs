@@ -56,8 +56,12 @@ internal static class FragmentCodec
         Scheme scheme = ReadScheme(reader.UInt16());
         int blockSize = reader.Int32(), block = reader.Int32(), blockLength = reader.Int32();
         int shard = reader.UInt16(), chunks = reader.UInt16();
-        if (blockSize is < 0 or > FragmentProtocol.MaxBlockBytes || blockLength < 0 || blockLength > blockSize || block < 0 || shard >= scheme.Width)
+        if (blockSize is < 0 or > FragmentProtocol.MaxBlockBytes || blockLength < 0 || blockLength > blockSize || block < 0
+            || shard >= Scheme.MaxShards || descriptor.PlacementGroup < 0)
+        {
             throw new FrameException("The fragment's place cannot be.");
+        }
+
         payloadBytes = scheme.ShardBytes(blockLength);
         if (payloadBytes > FragmentProtocol.MaxPayloadBytes || chunks != FragmentProtocol.ChunksOf(payloadBytes))
             throw new FrameException("The fragment's length cannot be.");

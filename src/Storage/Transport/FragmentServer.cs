@@ -96,11 +96,7 @@ public sealed class FragmentServer : IDisposable
         long unverified = 0;
         try
         {
-            ReadResult head = await body.ReadAtLeastAsync(FrameHeader.SizeBytes, cancellationToken).ConfigureAwait(false);
-            if (head.Buffer.Length < FrameHeader.SizeBytes)
-                return Refuse(400, "truncated", "The body ends within the frame.");
-            FrameHeader header = ReadHeader(head.Buffer);
-            body.AdvanceTo(head.Buffer.Start);
+            FrameHeader header = await PeekHeaderAsync(body, cancellationToken).ConfigureAwait(false);
             if (header.IsAnswer || header.Request != request || header.Drive != drive || header.FrameBytes > FragmentProtocol.MaxRequestFrameBytes(request)
                 || header.FrameBytes + (long)header.PayloadBytes != length)
             {
@@ -146,20 +142,45 @@ public sealed class FragmentServer : IDisposable
 
     public void Dispose() => _buffers.Dispose();
 
-    private static FrameHeader ReadHeader(ReadOnlySequence<byte> source)
+    /// <summary>Leaves the bytes where they are.</summary>
+    private static async ValueTask<FrameHeader> PeekHeaderAsync(PipeReader body, CancellationToken cancellationToken)
     {
-        Span<byte> head = stackalloc byte[FrameHeader.SizeBytes];
-        source.Slice(0, FrameHeader.SizeBytes).CopyTo(head);
-        return FrameHeader.Read(head);
+        ReadResult head = await body.ReadAtLeastAsync(FrameHeader.SizeBytes, cancellationToken).ConfigureAwait(false);
+        try
+        {
+            return Read(head.Buffer);
+        }
+        finally
+        {
+            // Always: a read that is left open would cost the connection.
+            body.AdvanceTo(head.Buffer.Start);
+        }
+
+        static FrameHeader Read(ReadOnlySequence<byte> source)
+        {
+            Span<byte> head = stackalloc byte[FrameHeader.SizeBytes];
+            source = source.Slice(0, Math.Min(source.Length, FrameHeader.SizeBytes));
+            source.CopyTo(head);
+            return FrameHeader.Read(head[..(int)source.Length]);
+        }
     }
 
-    /// <summary>False where the body ends first.</summary>
+    /// <summary>False where the body ends first, or breaks off, which is the peer's or the network's doing and no failure of this node.</summary>
     private static async ValueTask<bool> FillAsync(PipeReader body, Memory<byte> destination, CancellationToken cancellationToken)
     {
         int done = 0;
         while (done < destination.Length)
         {
-            ReadResult read = await body.ReadAsync(cancellationToken).ConfigureAwait(false);
+            ReadResult read;
+            try
+            {
+                read = await body.ReadAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is IOException || (e is OperationCanceledException && !cancellationToken.IsCancellationRequested))
+            {
+                return false;
+            }
+
             ReadOnlySequence<byte> taken = read.Buffer.Slice(0, Math.Min(read.Buffer.Length, destination.Length - done));
             taken.CopyTo(destination.Span[done..]);
             done += (int)taken.Length;
@@ -211,7 +232,8 @@ public sealed class FragmentServer : IDisposable
         if (_drives.Find(header.Drive) is not { IsLocal: true } store)
             return Answer(header, FragmentStatus.UnknownDrive);
         Admission admission = _admissions.GetOrAdd(header.Drive, static (_, options) => new Admission(options.MaxRequestsPerDrive, options.MaxBytesPerDrive), _options);
-        int payloadBytes = header.Request == FragmentRequest.Read ? ReadLength(body.Span) : header.PayloadBytes;
+        if (!TryGetPayloadBytes(header, body.Span, out int payloadBytes))
+            return Answer(header, FragmentStatus.BadRequest, frame => frame.Text("The range cannot be."));
         int bufferBytes = payloadBytes == 0 ? 0 : payloadBytes <= VolumeFormat.MaxPackedPayloadBytes ? VolumeFormat.MaxPackedPayloadBytes : VolumeFormat.MaxBlockBytes;
         if (!admission.TryEnter(bufferBytes))
             return Busy();
@@ -351,7 +373,7 @@ public sealed class FragmentServer : IDisposable
     private async ValueTask<FragmentAnswer> ReadAsync(FrameHeader header, IFragmentStore store, ReadOnlyMemory<byte> body, Held held, CancellationToken cancellationToken)
     {
         RequireNoPayload(header);
-        (FragmentAddress address, int offset, int length) = Decode(body.Span);
+        (FragmentAddress address, int offset, int length) = DecodeRead(body.Span);
         Memory<byte> bytes = held.Memory[..length];
         if (!store.TryRead(address, offset, bytes.Span))
             await store.ReadAsync(address, offset, bytes, cancellationToken).ConfigureAwait(false);
@@ -442,18 +464,29 @@ public sealed class FragmentServer : IDisposable
             throw new FrameException("This request has no payload.");
     }
 
-    private static int ReadLength(ReadOnlySpan<byte> body)
+    /// <summary>Of the request, or of the answer to a read.</summary>
+    private static bool TryGetPayloadBytes(FrameHeader header, ReadOnlySpan<byte> body, out int payloadBytes)
     {
-        FrameReader reader = new(body);
-        int length = FragmentCodec.ReadRead(ref reader).LengthBytes;
-        reader.RequireEnd();
-        return length;
+        payloadBytes = header.PayloadBytes;
+        if (header.Request != FragmentRequest.Read)
+            return true;
+        try
+        {
+            payloadBytes = DecodeRead(body).LengthBytes;
+            return true;
+        }
+        catch (FrameException)
+        {
+            return false;
+        }
     }
 
-    private static (FragmentAddress Address, int OffsetBytes, int LengthBytes) Decode(ReadOnlySpan<byte> body)
+    private static (FragmentAddress Address, int OffsetBytes, int LengthBytes) DecodeRead(ReadOnlySpan<byte> body)
     {
         FrameReader reader = new(body);
-        return FragmentCodec.ReadRead(ref reader);
+        var read = FragmentCodec.ReadRead(ref reader);
+        reader.RequireEnd();
+        return read;
     }
 
     private NodeHello Hello() => new(

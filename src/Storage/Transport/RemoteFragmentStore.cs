@@ -200,9 +200,9 @@ internal sealed class RemoteFragmentStore : IFragmentStore
         if (fragment.Descriptor.KeyUtf8.Length > ExtentDescriptor.MaxKeyBytes || fragment.Descriptor.PartNumber is < 0 or > ushort.MaxValue)
             throw new ArgumentException("The descriptor's key or part number is out of range.", nameof(fragment));
         if (fragment.BlockSizeBytes > FragmentProtocol.MaxBlockBytes || fragment.BlockLengthBytes > fragment.BlockSizeBytes || fragment.Block < 0
-            || fragment.Shard < 0 || fragment.Shard >= fragment.Scheme.Width)
+            || fragment.Shard is < 0 or >= Scheme.MaxShards || fragment.Descriptor.PlacementGroup < 0)
         {
-            throw new ArgumentException("The fragment's place cannot be.", nameof(fragment));
+            throw new ArgumentException("Block, shard or placement group is out of range.", nameof(fragment));
         }
     }
 

@@ -76,7 +76,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
     private readonly CancellationTokenSource _stopping = new();
     private readonly SemaphoreSlim _helloing = new(1, 1);
     private readonly Lock _lock = new();
-    private readonly Task _watch;
+    private Task _watch = Task.CompletedTask;
     private volatile TaskCompletionSource _wake = NewSignal();
     private volatile Session? _session;
     private volatile string? _unreachable = "it has not answered yet";
@@ -93,6 +93,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
             ConnectTimeout = options.ConnectTimeout,
             MaxConnectionsPerServer = options.MaxConnections,
             PooledConnectionIdleTimeout = TimeSpan.FromSeconds(60), // less than Kestrel keeps one
+            PooledConnectionLifetime = TimeSpan.FromMinutes(15), // a name may come to mean another address
             AllowAutoRedirect = false,
             UseCookies = false,
             UseProxy = false,
@@ -100,7 +101,6 @@ public sealed class RemoteStorageNode : IAsyncDisposable
             MaxResponseHeadersLength = 16,
         });
         TransportMetrics.NodesUnreachable.Add(1);
-        _watch = WatchAsync();
     }
 
     public Uri Address { get; }
@@ -150,17 +150,19 @@ public sealed class RemoteStorageNode : IAsyncDisposable
         try
         {
             await node.SayHelloAsync(seen: null, cancellationToken).ConfigureAwait(false);
-            return node;
         }
         catch (DriveUnavailableException)
         {
-            return node;
+            // The watch goes on asking.
         }
         catch
         {
             await node.DisposeAsync().ConfigureAwait(false);
             throw;
         }
+
+        node._watch = node.WatchAsync();
+        return node;
     }
 
     /// <summary>Ends what is under way with <see cref="DriveUnavailableException"/> and closes the connections.</summary>

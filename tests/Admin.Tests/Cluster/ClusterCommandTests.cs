@@ -166,6 +166,20 @@ public sealed partial class ClusterCommandTests
     }
 
     [Fact]
+    public async Task Durability_WatchesARepairWhoseTimeIsNotCounted()
+    {
+        long rebuilt = 0;
+        await using FakeNode node = new(_ => (200, $"objectstore_repair_bytes_rebuilt_bytes_total {rebuilt += 1_000_000_000_000}\n"));
+        Run run = await Run.Tool("durability", "--endpoint", node.Url, "--sample", "10ms");
+        Assert.Equal(2, node.Requests.Count);
+        Assert.Contains("source of the rate: measured over", run.Output, StringComparison.Ordinal);
+        await using FakeNode idle = new(_ => (200, "objectstore_repair_bytes_rebuilt_bytes_total 5\n"));
+        run = await Run.Tool("durability", "--endpoint", idle.Url, "--sample", "10ms");
+        Assert.Contains("the default of --repair-rate, not measured: no repair is at work", run.Output, StringComparison.Ordinal);
+        Assert.Contains("500 MB/s", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task EveryCommand_HasHelpThatNamesIt()
     {
         Run list = await Run.Tool("--help");

@@ -54,7 +54,8 @@ public sealed class DriveCommandTests : IDisposable
 
     [Theory]
     [InlineData("gone", "is gone")]
-    [InlineData("header", "header is damaged")]
+    [InlineData("header", "one of the two copies")]
+    [InlineData("headers", "both copies")]
     [InlineData("cut", "cut off")]
     [InlineData("other", "says volume 1")]
     public async Task Inspect_NamesTheVolumeThatIsDamaged(string damage, string said)
@@ -64,6 +65,10 @@ public sealed class DriveCommandTests : IDisposable
         {
             case "gone": File.Delete(_drive.Volume(1)); break;
             case "header": TestDrive.Flip(_drive.Volume(1), 30); break;
+            case "headers":
+                TestDrive.Flip(_drive.Volume(1), 30);
+                TestDrive.Flip(_drive.Volume(1), 4096 + 30);
+                break;
             case "other": File.Copy(_drive.Volume(1), _drive.Volume(2), overwrite: true); break;
             case "cut":
                 using (FileStream stream = new(_drive.Volume(1), FileMode.Open)) stream.SetLength(8192);
@@ -131,6 +136,57 @@ public sealed class DriveCommandTests : IDisposable
 
         static string Live(JsonElement drive) => string.Join('\n', drive.GetProperty("volumes").EnumerateArray().Select(volume =>
             $"{volume.GetProperty("volumeId")} {volume.GetProperty("liveBytes")} {volume.GetProperty("liveFragments")}"));
+    }
+
+    [Fact]
+    public async Task Inspect_AfterACrash_LeavesTheIndexAndItsLogAsTheyAre()
+    {
+        await _drive.FillAndCrashAsync();
+        Dictionary<string, string> before = _drive.Snapshot();
+        (Run run, JsonElement root) = await Inspect();
+        Assert.Equal(0, run.ExitCode);
+        Assert.Contains("log that a crash left behind", root.GetProperty("indexProblem").GetString(), StringComparison.Ordinal);
+        Assert.Equal(before, _drive.Snapshot());
+    }
+
+    /// <summary>What a crash of recover-index leaves behind after each of its steps; and a crash of the store before it.</summary>
+    [Theory]
+    [InlineData("nothing done")]
+    [InlineData("index moved")]
+    [InlineData("index and log moved")]
+    [InlineData("half a new index")]
+    [InlineData("new index durable")]
+    public async Task RecoverIndex_AfterACrashAtAnyStep_IsDoneByTheNextRun_OrTheNextStart(string step)
+    {
+        foreach (bool run in (bool[])[true, false])
+        {
+            using TestDrive drive = new();
+            List<FragmentWrite> written = await drive.FillAndCrashAsync();
+            string aside = drive.IndexFile + "-before-recovery";
+            if (step != "nothing done") File.Copy(drive.IndexFile, aside);
+            if (step is not ("nothing done" or "index moved")) File.Copy(drive.IndexFile + "-wal", aside + "-wal");
+            switch (step)
+            {
+                case "index moved":
+                    File.Delete(drive.IndexFile);
+                    File.Delete(drive.IndexFile + "-shm");
+                    break;
+                case "index and log moved" or "half a new index" or "new index durable":
+                    foreach (string suffix in (string[])["", "-wal", "-shm"]) File.Delete(drive.IndexFile + suffix);
+                    break;
+            }
+
+            if (step == "half a new index") await File.WriteAllTextAsync(drive.IndexFile, "", TestContext.Current.CancellationToken);
+            if (step == "new index durable") await (await drive.OpenAsync()).DisposeAsync();
+            if (run)
+            {
+                Run again = await Run.Tool("recover-index", drive.Folder);
+                Assert.Equal((0, ""), (again.ExitCode, again.Error));
+                Assert.Equal(["drive.json", "index.db", "lock"], Directory.GetFiles(drive.Folder).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+            }
+
+            await drive.AssertHolds(written);
+        }
     }
 
     [Fact]

@@ -62,6 +62,31 @@ internal sealed class TestDrive : IDisposable
         }
     }
 
+    /// <summary>As <see cref="FillAsync"/>, and then the folder is what a crash leaves: as it is while the store has it open.</summary>
+    public async Task<List<FragmentWrite>> FillAndCrashAsync()
+    {
+        List<FragmentWrite> written = await FillAsync();
+        string image = Folder + "-image";
+        await using (LocalDrives open = await OpenAsync())
+        {
+            FragmentWrite more = Make(2000, 26, "late"u8.ToArray());
+            await open.Drives[0].WriteAsync(more, sync: true, Stop);
+            written.Add(more);
+            open.Drives[0].Engine.Maintain();
+            foreach (string file in Directory.GetFiles(Folder, "*", SearchOption.AllDirectories).Where(file => Path.GetFileName(file) != "lock"))
+            {
+                string copy = Path.Combine(image, Path.GetRelativePath(Folder, file));
+                Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
+                File.Copy(file, copy);
+            }
+        }
+
+        Directory.Delete(Folder, recursive: true);
+        Directory.Move(image, Folder);
+        Assert.True(new FileInfo(IndexFile + "-wal").Length > 0);
+        return written;
+    }
+
     /// <summary>Names and contents of everything in the folder.</summary>
     public Dictionary<string, string> Snapshot() => Directory.GetFiles(Folder, "*", SearchOption.AllDirectories)
         .ToDictionary(file => Path.GetRelativePath(Folder, file), file => file.EndsWith("lock", StringComparison.Ordinal) ? "" : Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(file))));

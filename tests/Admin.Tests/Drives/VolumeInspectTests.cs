@@ -96,16 +96,38 @@ public sealed class VolumeInspectTests : IDisposable
         Assert.Contains("CORRUPT REGION", (await Run.Tool("volume", "inspect", _drive.Volume(1))).Output, StringComparison.Ordinal);
     }
 
-    [Fact]
-    public async Task DamagedVolumeHeader_DoesNotHideTheRecords()
+    [Theory]
+    [InlineData(30)]
+    [InlineData(4096 + 30)]
+    public async Task DamagedCopyOfTheHeader_DoesNotHideTheRecords(long offset)
     {
         await _drive.FillAsync();
         JsonElement[] before = await Records(_drive.Volume(1));
-        TestDrive.Flip(_drive.Volume(1), 30);
+        TestDrive.Flip(_drive.Volume(1), offset);
         (Run run, JsonElement root) = await Inspect(_drive.Volume(1));
-        Assert.Equal((1, JsonValueKind.Null), (run.ExitCode, root.GetProperty("header").ValueKind));
+        Assert.Equal((1, 1), (run.ExitCode, Number(root.GetProperty("header"), "volumeId")));
         Assert.Equal(before.Length, root.GetProperty("records").GetArrayLength());
-        Assert.Contains("DAMAGED HEADER", (await Run.Tool("volume", "inspect", _drive.Volume(1))).Output, StringComparison.Ordinal);
+        Assert.Contains("one of the two copies", (await Run.Tool("volume", "inspect", _drive.Volume(1))).Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task VolumeOfANewerFormat_IsNamed()
+    {
+        await _drive.FillAsync();
+        byte[] bytes = await File.ReadAllBytesAsync(_drive.Volume(1), TestContext.Current.CancellationToken);
+        foreach (int page in (int[])[0, 4096])
+        {
+            bytes[page + 8] = 99;
+            BitConverter.TryWriteBytes(bytes.AsSpan(page + 4088), ObjectStore.Storage.Integrity.Crc64Nvme.Compute(bytes.AsSpan(page, 4088)));
+        }
+
+        await File.WriteAllBytesAsync(_drive.Volume(1), bytes, TestContext.Current.CancellationToken);
+        (Run run, JsonElement root) = await Inspect(_drive.Volume(1));
+        Assert.Equal(1, run.ExitCode);
+        Assert.Contains("format 99", Text(root.GetProperty("summary"), "headerProblem"), StringComparison.Ordinal);
+        Run recover = await Run.Tool("recover-index", _drive.Folder);
+        Assert.Equal(3, recover.ExitCode);
+        Assert.Contains("format 99", recover.Error, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -117,15 +139,16 @@ public sealed class VolumeInspectTests : IDisposable
         Random random = new(seed);
         string file = _drive.Volume(1);
         long length = new FileInfo(file).Length;
-        long footer = Number((await Records(file)).Single(record => Text(record, "kind") == "footer"), "offset");
-        foreach (long offset in Enumerable.Range(0, 40).Select(_ => random.NextInt64(length)).Concat([0, 4095, 4096, footer - 1, footer + 10, footer + 165]))
+        JsonElement last = (await Records(file)).Single(record => Text(record, "kind") == "footer");
+        long footer = Number(last, "offset");
+        foreach (long offset in Enumerable.Range(0, 40).Select(_ => random.NextInt64(length)).Concat([0, 4095, 4096, footer - 1, footer + 4, footer + Number(last, "lengthBytes") - 6]))
         {
             TestDrive.Flip(file, offset);
             int code = (await Run.Tool("volume", "inspect", file, "--summary")).ExitCode;
             TestDrive.Flip(file, offset);
 
-            // Behind the footer's record there is only padding to the page, which nothing speaks of.
-            Assert.True(code == 1 || offset >= footer + 16, $"byte {offset} of {length}, seed {seed}");
+            // Behind the footer's payload there is only padding to the page, which nothing speaks of.
+            Assert.True(code == 1 || offset >= footer + Number(last, "lengthBytes") - 4, $"byte {offset} of {length}, seed {seed}");
         }
 
         Assert.Equal(0, (await Run.Tool("volume", "inspect", file)).ExitCode);
@@ -153,7 +176,7 @@ public sealed class VolumeInspectTests : IDisposable
         new Random(3).NextBytes(noise);
         await File.WriteAllBytesAsync(_drive.Volume(1), noise, TestContext.Current.CancellationToken);
         (Run run, JsonElement root) = await Inspect(_drive.Volume(1));
-        Assert.Equal((1, "the header is damaged"), (run.ExitCode, Text(root.GetProperty("summary"), "headerProblem")));
+        Assert.Equal((1, "both copies of the header are damaged, and without one no record can be read"), (run.ExitCode, Text(root.GetProperty("summary"), "headerProblem")));
     }
 
     [Fact]

@@ -64,6 +64,7 @@ public sealed class DurabilityCommandTests
     [InlineData("--scheme", "99999999999+3")]
     [InlineData("--bit-error-rate", "2")]
     [InlineData("--scrub-period", "14d")]
+    [InlineData("--sample", "1s")]
     [InlineData("--format", "xml")]
     [InlineData("--endpoint", "127.0.0.1")]
     [InlineData("--afr")]

@@ -15,6 +15,9 @@ internal sealed class SimpleRepairer(IFragmentStoreDirectory drives, Func<IClust
     private int _inside;
     private int _mostInside;
 
+    /// <summary>The one of the data plane, which then does the work.</summary>
+    public IFragmentRepairer? Real { get; set; }
+
     /// <summary>In the order they were begun.</summary>
     public ConcurrentQueue<BlockRepair> Asked { get; } = [];
 
@@ -32,7 +35,7 @@ internal sealed class SimpleRepairer(IFragmentStoreDirectory drives, Func<IClust
             if (Before is { } before)
                 await before(work, cancellationToken);
             Asked.Enqueue(work);
-            return await RepairCoreAsync(work, cancellationToken);
+            return Real is { } real ? await real.RepairAsync(work, cancellationToken) : await RepairCoreAsync(work, cancellationToken);
         }
         finally
         {

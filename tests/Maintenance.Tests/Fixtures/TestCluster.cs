@@ -10,6 +10,7 @@ using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
+using ObjectStore.Storage;
 using ObjectStore.Storage.ErasureCoding;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
@@ -49,6 +50,7 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     private BucketId _bucket;
     private RangeLease _lease = null!;
     private volatile ClusterMap _map = null!;
+    private ExtentStore? _extents;
 
     private TestCluster(int seed)
     {
@@ -83,7 +85,7 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     /// <summary>Called before slots are marked complete.</summary>
     public Action<IReadOnlyList<SlotCompletion>>? OnComplete { get; set; }
 
-    public static async Task<TestCluster> CreateAsync(int drives, int groups = 16, int seed = 1)
+    public static async Task<TestCluster> CreateAsync(int drives, int groups = 16, int seed = 1, bool simpleRepairer = false)
     {
         TestContext.Current.SendDiagnosticMessage("seed {0}", seed);
         var cluster = new TestCluster(seed);
@@ -92,6 +94,13 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
         for (int i = 0; i < drives; i++)
             cluster.AddStore();
         cluster._map = MapPlanner.Plan(null, cluster._mapped, groups, Schemes);
+        if (!simpleRepairer)
+        {
+            cluster._extents = new ExtentStore(
+                new StorageOptions(), new ExtentStoreServices(cluster, cluster.Time, () => 7, NoStorageEvents.Instance, cluster.Queue), cluster._map);
+            cluster.Repairer.Real = cluster._extents.Repairer;
+        }
+
         return cluster;
     }
 
@@ -102,7 +111,7 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     public ValueTask CompleteAsync(IReadOnlyList<SlotCompletion> slots, CancellationToken cancellationToken = default)
     {
         OnComplete?.Invoke(slots);
-        _map = MapPlanner.Complete(_map, slots);
+        SetMap(MapPlanner.Complete(_map, slots));
         return default;
     }
 
@@ -134,7 +143,11 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     }
 
     /// <summary>Puts a map in place as it is.</summary>
-    public void SetMap(ClusterMap map) => _map = map;
+    public void SetMap(ClusterMap map)
+    {
+        _map = map;
+        _extents?.UpdateMap(map);
+    }
 
     // ---- What clients do -------------------------------------------------------------------------------------------------------
 
@@ -300,5 +313,5 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
         Plan();
     }
 
-    private void Plan() => _map = MapPlanner.Plan(_map, [.. _mapped], Map.GroupCount, Schemes);
+    private void Plan() => SetMap(MapPlanner.Plan(_map, [.. _mapped], Map.GroupCount, Schemes));
 }

@@ -112,8 +112,6 @@ public sealed class GarbageReclaimerTests
             Deleted.Add(layout.Id);
         }
 
-        public int PlacementGroupFor(ExtentId id) => throw new NotSupportedException();
-
         public IExtentWriter CreateExtent(ExtentDescriptor descriptor, long? expectedLengthBytes = null) => throw new NotSupportedException();
 
         public ValueTask<ExtentLayout> WriteAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken = default) => throw new NotSupportedException();

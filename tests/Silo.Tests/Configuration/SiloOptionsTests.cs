@@ -127,6 +127,22 @@ public sealed class SiloOptionsTests
     [InlineData("--scheme", "STANDARD=3/6+3+1")]
     [InlineData("--scheme", "STANDARD=3/6 + 3")]
     [InlineData("--scheme", "STANDARD=3/-6+3")]
+    [InlineData("--roles", "gateway")]
+    [InlineData("--roles", "silo,storage")]
+    [InlineData("--roles", "storage,console")]
+    [InlineData("--roles", "")]
+    [InlineData("--data-listen", "http://example.com:9100")]
+    [InlineData("--data-listen", "http://127.0.0.1:9100")]
+    [InlineData("--storage-nodes", "http://127.0.0.1:9100")]
+    [InlineData("--storage-nodes", "127.0.0.1:9100")]
+    [InlineData("--storage-nodes", "https://127.0.0.1:9100")]
+    [InlineData("--storage-nodes", "http://a:1,http://a:1")]
+    [InlineData("--storage-nodes", "http://a:1,,http://b:1")]
+    [InlineData("--storage-nodes", "http://a:1/path")]
+    [InlineData("--storage-nodes", "http://user@a:1")]
+    [InlineData("--cluster-id", "one")]
+    [InlineData("--cluster-id", "00000000-0000-0000-0000-000000000000")]
+    [InlineData("--cluster-secret-file", "")]
     public void ValueThatCannotBeUsed_IsRefusedByItsOptionsName(string option, string value)
     {
         StartException refused = Assert.Throws<StartException>(() => Parse(option, value));
@@ -158,10 +174,46 @@ public sealed class SiloOptionsTests
     public void KeysOfTheEnvironment_EmptyAreNone() => Assert.Null(SiloOptions.Parse([], _ => "").AccessKey);
 
     [Fact]
+    public void Roles_AreAllUnlessSaid() => Assert.Equal((SiloRoles.All, null), (Parse().Roles, Parse("--roles", "storage,gateway, silo").DataListen));
+
+    [Fact]
+    public void RoleStorage_TakesADataListener()
+    {
+        SiloOptions options = Parse("--roles", "storage", "--data-listen", "http://0.0.0.0:9100", "--cluster-secret-file", "secret", "--cluster-id", "5a0d8f3e-9f5e-4a4c-8a45-0f7a4a6b2c11");
+        Assert.Equal((SiloRoles.Storage, new IPEndPoint(IPAddress.Any, 9100), Path.GetFullPath("secret")), (options.Roles, options.DataListen, options.ClusterSecretFile));
+        Assert.Equal(new Guid("5a0d8f3e-9f5e-4a4c-8a45-0f7a4a6b2c11"), options.ClusterId);
+    }
+
+    [Fact]
+    public void StorageNodes_AreListed()
+    {
+        SiloOptions options = SiloOptions.Parse(["--storage-nodes", "http://a:9100, http://10.0.0.2:9100/"], name => name == "OBJECTSTORE_CLUSTER_SECRET" ? "a secret of sixteen" : null);
+        Assert.Equal([new Uri("http://a:9100"), new Uri("http://10.0.0.2:9100")], options.StorageNodes);
+        Assert.Equal("a secret of sixteen", options.ClusterSecretText);
+    }
+
+    [Theory]
+    [InlineData("--data-listen", "--roles", "storage", "--cluster-secret-file", "f")]
+    [InlineData("secret", "--roles", "storage", "--data-listen", "http://0.0.0.0:1")]
+    [InlineData("--listen", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--listen", "http://0.0.0.0:2")]
+    [InlineData("--region", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--region=x")]
+    [InlineData("--storage-nodes", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--storage-nodes", "http://a:1")]
+    public void OptionsThatDoNotFitTheRole_AreRefused(string named, params string[] words) =>
+        Assert.Contains(named, Assert.Throws<StartException>(() => Parse(words)).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void ClusterSecret_GivenTwice_IsRefused_WithoutTheSecret()
+    {
+        StartException refused = Assert.Throws<StartException>(
+            () => SiloOptions.Parse(["--cluster-secret-file", "f"], name => name == "OBJECTSTORE_CLUSTER_SECRET" ? "a secret of sixteen" : null));
+        Assert.DoesNotContain("sixteen", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Help_NamesEveryOptionThatIsParsed()
     {
         foreach (string option in new[] { "data", "drives", "listen", "domain", "region", "volume-size", "headroom", "garbage-grace", "drain-timeout", "log-level", "log-format",
-            "topology", "scheme", "down-out-after", "scrub-period", "repair-rate" })
+            "topology", "scheme", "down-out-after", "scrub-period", "repair-rate", "roles", "data-listen", "storage-nodes", "cluster-secret-file", "cluster-id" })
         {
             Assert.Contains($"  --{option} ", SiloOptions.Help, StringComparison.Ordinal);
         }

@@ -280,7 +280,7 @@ public sealed class RemoteFragmentStoreTests : IAsyncLifetime
         FragmentWrite fragment = Make.Copy(100);
         foreach (FragmentWrite wrong in new[]
         {
-            fragment with { BlockLengthBytes = 101 }, fragment with { Shard = 1 }, fragment with { Block = -1 }, fragment with { ChunkChecksums = default },
+            fragment with { BlockLengthBytes = 101 }, fragment with { Shard = 64 }, fragment with { Block = -1 }, fragment with { ChunkChecksums = default },
             fragment with { BlockSizeBytes = 99 }, fragment with { Descriptor = fragment.Descriptor with { KeyUtf8 = new byte[1025] } },
         })
         {

@@ -25,7 +25,7 @@ public sealed class RecoveryTests
         simulation.Drive.FlipBit(location.VolumeId, location.Offset + 40, 3);
         simulation.Crash(loseIndex: true);
         await Verify();
-        Assert.Equal(1, simulation.Events.VolumesCorrupt);
+        Assert.Equal((0, 1), (simulation.Events.VolumesCorrupt, simulation.Events.Voided)); // nothing says that the batch had been synced
 
         // Neither sealing nor what is written later touches what was kept.
         await simulation.Write(bytes[0]);
@@ -71,7 +71,7 @@ public sealed class RecoveryTests
         using var simulation = new SimulatedStore(33);
         byte[] bytes = FaultTests.Bytes(new Random(33), 1000);
         simulation.Drive.Faults = new FaultPlan { CreateErrorProbability = 1 };
-        await Assert.ThrowsAsync<IOException>(() => simulation.Write(bytes));
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => simulation.Write(bytes));
         simulation.Drive.Faults = new FaultPlan();
         ExtentLayout layout = await simulation.Write(bytes);
         Assert.Equal(bytes, await simulation.Read(layout));
@@ -82,7 +82,7 @@ public sealed class RecoveryTests
     {
         using var simulation = new SimulatedStore(34);
         simulation.Drive.Faults = new FaultPlan { WriteErrorProbability = 1 };
-        await Assert.ThrowsAsync<IOException>(() => simulation.Write(new byte[1000]));
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => simulation.Write(new byte[1000]));
         Assert.Empty(simulation.Drive.ListVolumes());
         simulation.Drive.Faults = new FaultPlan();
         await simulation.Write(new byte[1000]);
