@@ -12,6 +12,9 @@ public abstract class Benchmark
     /// <summary>Bytes that one operation works on, for MB/s; 0 when that means nothing.</summary>
     public virtual long BytesPerOperation => 0;
 
+    /// <summary>Whether this machine can run it; those that it cannot are left out.</summary>
+    public virtual bool IsSupported => true;
+
     /// <summary>Prepares; not measured.</summary>
     public virtual void Setup()
     {

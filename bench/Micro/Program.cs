@@ -28,7 +28,8 @@ Harness harness = quick
 int count = 0;
 List<Benchmark> all = [.. typeof(Benchmark).Assembly.GetTypes()
     .Where(type => type.IsSubclassOf(typeof(Benchmark)) && !type.IsAbstract)
-    .Select(type => (Benchmark)Activator.CreateInstance(type)!)];
+    .Select(type => (Benchmark)Activator.CreateInstance(type)!)
+    .Where(benchmark => benchmark.IsSupported)];
 if (interactive)
 {
     // Another program measures the same by turns, so that the load of the machine falls on both alike.
