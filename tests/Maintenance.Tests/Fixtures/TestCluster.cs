@@ -50,7 +50,7 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     private BucketId _bucket;
     private RangeLease _lease = null!;
     private volatile ClusterMap _map = null!;
-    private ExtentStore? _extents;
+    private ExtentStore _extents = null!;
 
     private TestCluster(int seed)
     {
@@ -59,7 +59,6 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
         Governor = new LoadGovernor(Time, new LoadGovernorOptions());
         Liveness = new MetadataExtentLiveness(Metadata, Time, MetadataExtentLiveness.DefaultOrphanGrace, NullLogger<MetadataExtentLiveness>.Instance);
         Queue = new RepairQueue(Metadata, Time, new RepairQueueOptions(), NullLogger<RepairQueue>.Instance);
-        Repairer = new SimpleRepairer(this, () => Map);
     }
 
     public VirtualTimeProvider Time { get; } = new();
@@ -72,7 +71,7 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
 
     public RepairQueue Queue { get; }
 
-    public SimpleRepairer Repairer { get; }
+    public RecordingRepairer Repairer { get; private set; } = null!;
 
     public ClusterMap Map => _map;
 
@@ -85,7 +84,7 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     /// <summary>Called before slots are marked complete.</summary>
     public Action<IReadOnlyList<SlotCompletion>>? OnComplete { get; set; }
 
-    public static async Task<TestCluster> CreateAsync(int drives, int groups = 16, int seed = 1, bool simpleRepairer = false)
+    public static async Task<TestCluster> CreateAsync(int drives, int groups = 16, int seed = 1)
     {
         TestContext.Current.SendDiagnosticMessage("seed {0}", seed);
         var cluster = new TestCluster(seed);
@@ -94,13 +93,8 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
         for (int i = 0; i < drives; i++)
             cluster.AddStore();
         cluster._map = MapPlanner.Plan(null, cluster._mapped, groups, Schemes);
-        if (!simpleRepairer)
-        {
-            cluster._extents = new ExtentStore(
-                new StorageOptions(), new ExtentStoreServices(cluster, cluster.Time, () => 7, NoStorageEvents.Instance, cluster.Queue), cluster._map);
-            cluster.Repairer.Real = cluster._extents.Repairer;
-        }
-
+        cluster._extents = new ExtentStore(new StorageOptions(), new ExtentStoreServices(cluster, cluster.Time, () => 7, NoStorageEvents.Instance, cluster.Queue), cluster._map);
+        cluster.Repairer = new RecordingRepairer(cluster._extents.Repairer);
         return cluster;
     }
 
@@ -146,7 +140,7 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     public void SetMap(ClusterMap map)
     {
         _map = map;
-        _extents?.UpdateMap(map);
+        _extents.UpdateMap(map);
     }
 
     // ---- What clients do -------------------------------------------------------------------------------------------------------
