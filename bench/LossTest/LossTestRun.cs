@@ -56,7 +56,7 @@ public sealed class LossTestRun(LossTestOptions options)
         try
         {
             process = Start();
-            using NodeClient node = new(port, Path.Combine(data, "admin-token"));
+            using NodeClient node = new(port, Path.Combine(data, "admin.token"));
             Fill();
             Console.Error.WriteLine($"filled with {_objects.Count} objects after {watch.Elapsed.TotalSeconds:f0} s");
             while (round < _options.Rounds && _findings.FailureCount == 0)

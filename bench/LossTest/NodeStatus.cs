@@ -32,7 +32,7 @@ public sealed class NodeClient(int port, string tokenFile) : IDisposable
     {
         using HttpRequestMessage request = new(HttpMethod.Post, "/admin/v1/scrub");
         request.Headers.Add("x-objectstore-admin-token", File.ReadAllText(tokenFile).Trim());
-        request.Content = new ByteArrayContent([]);
+        request.Content = new ByteArrayContent("{\"action\":\"start\"}"u8.ToArray());
         request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         using HttpResponseMessage answer = _http.Send(request);
         if (!answer.IsSuccessStatusCode) throw new InvalidOperationException($"Asking for a scrub: {(int)answer.StatusCode}");

@@ -33,6 +33,8 @@ internal sealed partial class DriveScrubber(
     private ScrubCursor _cursor = new(0, 0, IsDone: false, InVolumes: false, null, 0, 0, 0, 0);
     private long _persistedAt;
     private bool _isRunning;
+    private volatile bool _isHurried;
+    private volatile CancellationTokenSource _interruption = new();
 
     public ScrubStatus Status
     {
@@ -47,21 +49,44 @@ internal sealed partial class DriveScrubber(
 
     private string CursorName => "scrub/" + drive.DriveId.ToString("N");
 
+    /// <summary>Whether a pass that was asked for waits or runs.</summary>
+    public bool IsHurried => _isHurried;
+
+    /// <summary>Begins a new pass without a limit to its rate. One that was asked for before goes on.</summary>
+    public void Hurry()
+    {
+        if (_isHurried)
+            return;
+        _isHurried = true;
+        _interruption.Cancel();
+    }
+
     /// <summary>Pass after pass, until it is stopped.</summary>
-    public async Task RunAsync(CancellationToken stoppingToken)
+    public async Task RunAsync(CancellationToken stopping)
     {
         bool loaded = false;
         while (true)
         {
+            // An interruption ends the pass or the wait that runs; what follows is the pass that was asked for. It is there before the wish is looked at, so that none is missed, and it is
+            // not disposed of, as whoever asks may still hold it; it has no timer.
+            CancellationTokenSource interruption = new();
+            _interruption = interruption;
+            using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(stopping, interruption.Token);
+            bool hurried = _isHurried;
+            CancellationToken stoppingToken = hurried ? stopping : either.Token;
             try
             {
                 if (!loaded)
                 {
-                    await LoadAsync(stoppingToken).ConfigureAwait(false);
+                    await LoadAsync(stopping).ConfigureAwait(false);
                     loaded = true;
                 }
 
-                if (_cursor.IsDone)
+                if (hurried)
+                {
+                    Advance(new ScrubCursor(time.GetUtcNow().ToUnixTimeMilliseconds(), _cursor.FinishedUnixMs, false, false, null, 0, 0, 0, 0));
+                }
+                else if (_cursor.IsDone)
                 {
                     TimeSpan wait = DateTimeOffset.FromUnixTimeMilliseconds(_cursor.StartedUnixMs) + options.Period - time.GetUtcNow();
                     if (wait > TimeSpan.Zero)
@@ -70,12 +95,18 @@ internal sealed partial class DriveScrubber(
                 }
 
                 await RunPassAsync(stoppingToken).ConfigureAwait(false);
+                if (hurried)
+                    _isHurried = false;
             }
-            catch (Exception e) when (!stoppingToken.IsCancellationRequested)
+            catch (OperationCanceledException) when (!stopping.IsCancellationRequested && interruption.IsCancellationRequested)
+            {
+                // The pass that was asked for is next.
+            }
+            catch (Exception e) when (!stopping.IsCancellationRequested)
             {
                 MaintenanceDiagnostics.LoopFailures.Add(1, new KeyValuePair<string, object?>("loop", "scrub"));
                 LogFailure(drive.DriveId, e);
-                await Task.Delay(options.PollInterval, time, stoppingToken).ConfigureAwait(false);
+                await Task.Delay(options.PollInterval, time, stopping).ConfigureAwait(false);
             }
         }
     }
@@ -89,7 +120,7 @@ internal sealed partial class DriveScrubber(
         {
             DriveStatistics statistics = await drive.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
             long volumes = drive is IVolumeVerifier verifier ? verifier.ListSealedVolumes().Sum(volume => volume.LengthBytes) : 0;
-            _rate.BytesPerSecond = Math.Max(options.FloorBytesPerSecond, (statistics.LiveBytes + volumes) / (options.Period * Haste).TotalSeconds);
+            _rate.BytesPerSecond = _isHurried ? null : Math.Max(options.FloorBytesPerSecond, (statistics.LiveBytes + volumes) / (options.Period * Haste).TotalSeconds);
             while (!_cursor.InVolumes)
                 await ScrubPageAsync(cancellationToken).ConfigureAwait(false);
             await VerifyVolumesAsync(cancellationToken).ConfigureAwait(false);

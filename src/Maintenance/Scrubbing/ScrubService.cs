@@ -29,6 +29,16 @@ public sealed partial class ScrubService(
 
     public void Resume() => _pause.Resume();
 
+    /// <summary>Begins a pass over every drive of this process now, as fast as it goes. Where one that was asked for is under way it goes on.</summary>
+    public void StartPass()
+    {
+        foreach (Running running in _running.Values)
+            running.Scrubber.Hurry();
+    }
+
+    /// <summary>Whether a pass that <see cref="StartPass"/> asked for is not over yet.</summary>
+    public bool IsHurried => _running.Values.Any(running => running.Scrubber.IsHurried);
+
     internal DriveScrubber CreateScrubber(IFragmentStore drive)
         => new(drive, metadata, sink, liveness, new StrayKeeper(drives, map, liveness, time, logger), governor, _pause, time, options, logger);
 

@@ -29,6 +29,8 @@ internal sealed class DataFolder : IDisposable
 
     public string GrainStateFile => Path.Combine(Root, "metadata", "grains.db");
 
+    public string AdminTokenFile => Path.Combine(Root, "admin.token");
+
     public string CredentialsFile => Path.Combine(Root, "credentials.json");
 
     /// <summary>Opens the folder, making it on the first start.</summary>

@@ -73,6 +73,14 @@ internal sealed class Topology
         })];
     }
 
+    /// <summary>The place of a storage node's drives: the entry of the node, then the top. Its drives cannot be told apart, as their folders are not known here.</summary>
+    public DrivePlace PlaceOf(string node, string host)
+    {
+        Section?[] nearestFirst = [_all.Nodes.GetValueOrDefault(node), _all];
+        string Name(int key, string otherwise) => nearestFirst.Select(section => section?.Names[key]).FirstOrDefault(name => name is not null) ?? otherwise;
+        return new DrivePlace(Name(0, Default), Name(1, Default), Name(2, Default), Name(3, host), nearestFirst.Select(section => section?.Weight).FirstOrDefault(weight => weight is not null));
+    }
+
     /// <summary>One way to write each folder.</summary>
     public static string FolderOf(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
 

@@ -8,7 +8,12 @@ using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using ObjectStore.Gateway;
 using ObjectStore.Grains;
+using ObjectStore.Maintenance.Compaction;
+using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Reclamation;
+using ObjectStore.Maintenance.Repair;
+using ObjectStore.Maintenance.Scrubbing;
+using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
 using ObjectStore.Metadata.Sqlite;
 using ObjectStore.S3.Signing;
@@ -17,6 +22,8 @@ using ObjectStore.Silo.Observability;
 using ObjectStore.Storage;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
 using Orleans;
 
 namespace ObjectStore.Silo.Hosting;
@@ -26,27 +33,31 @@ internal static class SiloHost
 {
     public static async Task<int> RunAsync(SiloOptions options)
     {
-        if (options.DataListen is not null || options.StorageNodes.Count > 0)
-            throw new StartException("--data-listen and --storage-nodes are not built yet for a process with all roles");
         long started = Stopwatch.GetTimestamp();
         using DataFolder folder = DataFolder.Open(options.DataPath, options.ClusterId, ClusterSecrets.Load(options)?.DerivedClusterId);
         Credentials credentials = Credentials.Load(folder.CredentialsFile, options.AccessKey, options.SecretKey);
+        AdminToken token = AdminToken.Load(folder.AdminTokenFile);
         WebApplicationBuilder builder = CreateBuilder(options);
         using ILoggerFactory logs = LoggerFactory.Create(logging => ConfigureLogging(logging, options));
         Topology topology = options.TopologyPath is { } path ? Topology.Load(path) : Topology.None;
         _ = topology.PlacesOf(Environment.MachineName, options.DrivePaths);
-        TellNarrowedSchemes(options, logs.CreateLogger("ObjectStore.Placement"));
+        if (options.StorageNodes.Count == 0) TellNarrowedSchemes(options, logs.CreateLogger("ObjectStore.Placement"));
         StorageEventLog storageEvents = new(logs.CreateLogger("ObjectStore.Storage"));
+        NodeMap map = NodeMap.Open(folder.Root, logs.CreateLogger<NodeMap>());
 
-        await using IExtentStore extents = await OpenExtentsAsync(options, folder, storageEvents);
         await using IMetadataStore metadata = await OpenMetadataAsync(folder);
+        using RepairQueue queue = new(metadata, TimeProvider.System, new RepairQueueOptions(), logs.CreateLogger<RepairQueue>());
+        await using DataPlane plane = await DataPlane.OpenAsync(options, folder, map, queue, storageEvents);
         PrometheusExporter exporter = new();
-        AddServices(builder, options, folder, credentials, extents, metadata, exporter);
+        AddServices(builder, options, folder, credentials, token, plane, metadata, exporter, topology, map, queue);
         await using WebApplication application = builder.Build();
+        IServiceProvider services = application.Services;
         ServiceState state = new();
-        S3Gateway gateway = OpenGateway(application.Services);
-        OperatorEndpoints endpoints = new(state, exporter, () => new ValueTask<IReadOnlyList<DriveStatistics>>(extents.GetStatistics()), "one copy");
-        application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : gateway.HandleAsync(http));
+        S3Gateway gateway = OpenGateway(services);
+        OperatorEndpoints endpoints = new(state, exporter, () => new ValueTask<IReadOnlyList<DriveStatistics>>(plane.Extents.GetStatistics()), services.GetRequiredService<Redundancy>());
+        AdminEndpoints admin = services.GetRequiredService<AdminEndpoints>();
+        ForegroundLoad load = services.GetRequiredService<ForegroundLoad>();
+        application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : AdminEndpoints.Handles(http) ? admin.HandleAsync(http) : HandleAsync(gateway, load, http));
         try
         {
             await application.StartAsync();
@@ -61,14 +72,30 @@ internal static class SiloHost
         }
 
         await StorageNodeRegistration.RegisterAsync(
-            application.Services.GetRequiredService<IGrainFactory>(), Environment.MachineName, [.. extents.GetStatistics().Select(drive => new NodeDrive(drive.DriveId, drive.Path, drive.CapacityBytes))],
-            topology, options.DrivePaths, application.Services.GetRequiredService<NodeMap>());
+            services.GetRequiredService<IGrainFactory>(), Environment.MachineName, [.. plane.Extents.GetStatistics().Select(drive => new NodeDrive(drive.DriveId, drive.Path, drive.CapacityBytes))],
+            topology, options.DrivePaths, map);
+        await services.GetRequiredService<StorageNodeKeeper>().BeatAsync(CancellationToken.None);
+        await plane.ServeAsync(options, folder, logs.CreateLogger("ObjectStore.Transport"));
+        services.GetRequiredService<RepairService>().Wake();
         state.IsReady = true;
         application.Lifetime.ApplicationStopping.Register(() => state.IsReady = false);
-        string address = application.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
+        string address = services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
         Banner.Print(Console.Out, address, options, folder, credentials, Stopwatch.GetElapsedTime(started));
         await application.WaitForShutdownAsync();
         return 0;
+    }
+
+    /// <summary>Reads tell background work how clients fare.</summary>
+    private static Task HandleAsync(S3Gateway gateway, ForegroundLoad load, HttpContext http)
+    {
+        return HttpMethods.IsGet(http.Request.Method) ? TimedAsync() : gateway.HandleAsync(http);
+
+        async Task TimedAsync()
+        {
+            long began = Stopwatch.GetTimestamp();
+            await gateway.HandleAsync(http);
+            load.Record(Stopwatch.GetElapsedTime(began));
+        }
     }
 
     /// <exception cref="StartException">A scheme that was asked for needs more drives than there are.</exception>
@@ -118,29 +145,6 @@ internal static class SiloHost
         else logging.AddSimpleConsole(console => (console.SingleLine, console.UseUtcTimestamp, console.TimestampFormat) = (true, true, "yyyy-MM-ddTHH:mm:ss.fffZ "));
     }
 
-    private static async Task<IExtentStore> OpenExtentsAsync(SiloOptions options, DataFolder folder, StorageEventLog events)
-    {
-        try
-        {
-            StorageOptions storage = new()
-            {
-                DrivePaths = options.DrivePaths,
-                ClusterId = folder.ClusterId,
-                VolumeSizeBytes = options.VolumeSizeBytes,
-                HeadroomBytes = options.HeadroomBytes,
-            };
-            return await ExtentStore.OpenAsync(storage, TimeProvider.System, RandomBits, events);
-        }
-        catch (StorageException e)
-        {
-            throw new StartException(e.Message, e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new StartException($"a drive cannot be opened: {e.Message}", e);
-        }
-    }
-
     /// <summary>Makes the gateway and, behind it, the grain runtime, which opens its store.</summary>
     private static S3Gateway OpenGateway(IServiceProvider services)
     {
@@ -171,19 +175,25 @@ internal static class SiloHost
     }
 
     private static void AddServices(
-        WebApplicationBuilder builder, SiloOptions options, DataFolder folder, Credentials credentials, IExtentStore extents, IMetadataStore metadata, PrometheusExporter exporter)
+        WebApplicationBuilder builder, SiloOptions options, DataFolder folder, Credentials credentials, AdminToken token, DataPlane plane, IMetadataStore metadata, PrometheusExporter exporter,
+        Topology topology, NodeMap map, RepairQueue queue)
     {
         IServiceCollection services = builder.Services;
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton(metadata);
-        services.AddSingleton(extents);
+        services.AddSingleton<IMaintenanceStore>(metadata);
+        services.AddSingleton<IExtentStore>(plane.Extents);
+        services.AddSingleton(plane);
+        services.AddSingleton(plane.Directory);
+        services.AddSingleton(topology);
+        services.AddSingleton(token);
         services.AddSingleton(exporter);
         services.AddSingleton<ICredentialStore>(credentials);
         services.AddObjectStoreGrains(new GrainOptions { GarbageGrace = options.GarbageGrace, DownOutAfter = options.DownOutAfter, Schemes = [.. options.Schemes.Policy.Schemes] });
-        services.AddSingleton(provider => NodeMap.Open(folder.Root, provider.GetRequiredService<ILogger<NodeMap>>()));
-        services.AddSingleton(new NodeDrives(extents.GetStatistics, static () => []));
+        services.AddSingleton(map);
+        services.AddSingleton(new NodeDrives(plane.Extents.GetStatistics, () => plane.SetAside));
         services.AddSingleton(provider => new GatewayServices(
-            provider.GetRequiredService<IGrainFactory>(), extents, TimeProvider.System, () => (RandomBits(), RandomBits()),
+            provider.GetRequiredService<IGrainFactory>(), plane.Extents, TimeProvider.System, () => (RandomBits(), RandomBits()),
             new GatewayOptions { Region = options.Region, Domains = options.Domains.Count > 0 ? options.Domains : new GatewayOptions().Domains }));
         services.AddSingleton<S3Gateway>();
 
@@ -196,6 +206,45 @@ internal static class SiloHost
         if (options.GarbageGrace < round) round = options.GarbageGrace > TimeSpan.FromSeconds(1) ? options.GarbageGrace : TimeSpan.FromSeconds(1);
         services.AddSingleton(new GarbageReclaimerOptions { Interval = round });
         services.AddHostedService<GarbageReclaimer>();
+        AddMaintenance(services, options, folder, plane, queue);
+    }
+
+    private static void AddMaintenance(IServiceCollection services, SiloOptions options, DataFolder folder, DataPlane plane, RepairQueue queue)
+    {
+        services.AddSingleton(queue);
+        services.AddSingleton<IRepairSink>(queue);
+        services.AddSingleton<PoolClient>();
+        services.AddSingleton<ISlotCompletion>(provider => provider.GetRequiredService<PoolClient>());
+        services.AddSingleton(plane.Extents.Repairer);
+        services.AddSingleton<Func<IClusterMap>>(() => plane.Extents.ClusterMap);
+        services.AddSingleton<ForegroundLoad>();
+        services.AddSingleton<IForegroundLatency>(provider => provider.GetRequiredService<ForegroundLoad>());
+        services.AddSingleton(new LoadGovernorOptions());
+        services.AddSingleton(provider => new LoadGovernor(TimeProvider.System, provider.GetRequiredService<LoadGovernorOptions>(), provider.GetRequiredService<IForegroundLatency>()));
+        services.AddSingleton<IExtentLiveness>(provider => new MetadataExtentLiveness(provider.GetRequiredService<IMaintenanceStore>(), TimeProvider.System, MetadataExtentLiveness.DefaultOrphanGrace));
+
+        // A drive is given up within this time, so no slower is what follows looked at.
+        TimeSpan poll = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
+        services.AddSingleton(new RepairOptions { BytesPerSecond = options.RepairBytesPerSecond, PollInterval = poll });
+        services.AddSingleton(new ScrubOptions { Period = options.ScrubPeriod, PollInterval = TimeSpan.FromSeconds(5) });
+        services.AddSingleton(new Maintenance.Compaction.CompactionOptions());
+        services.AddSingleton<RepairService>();
+        services.AddSingleton<ScrubService>();
+        services.AddSingleton(provider => new CompactionService(
+            () => [.. plane.LocalStores], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
+            provider.GetRequiredService<Maintenance.Compaction.CompactionOptions>(), provider.GetRequiredService<ILogger<CompactionService>>()));
+        services.AddSingleton<StorageNodeKeeper>();
+        services.AddSingleton<Redundancy>();
+        services.AddSingleton(provider => new AdminEndpoints(
+            folder.ClusterId, provider.GetRequiredService<AdminToken>(), plane, provider.GetRequiredService<PoolClient>(), provider.GetRequiredService<RepairService>(),
+            provider.GetRequiredService<ScrubService>(), provider.GetRequiredService<CompactionService>(), provider.GetRequiredService<LoadGovernor>(), options.ScrubPeriod,
+            provider.GetRequiredService<ILogger<AdminEndpoints>>()));
+        services.AddHostedService(provider => provider.GetRequiredService<LoadGovernor>());
+        services.AddHostedService(provider => provider.GetRequiredService<RepairQueue>());
+        services.AddHostedService(provider => provider.GetRequiredService<RepairService>());
+        services.AddHostedService(provider => provider.GetRequiredService<ScrubService>());
+        services.AddHostedService(provider => provider.GetRequiredService<CompactionService>());
+        services.AddHostedService(provider => provider.GetRequiredService<StorageNodeKeeper>());
     }
 
     internal static ulong RandomBits()

@@ -31,7 +31,6 @@ internal static class StorageNodeHost
 
         await using LocalDrives drives = await OpenDrivesAsync(options, folder, new StorageEventLog(logs.CreateLogger("ObjectStore.Storage")), lifetime.ApplicationStopping);
         ILogger logger = logs.CreateLogger("ObjectStore.Transport");
-        foreach (SetAsideDrive aside in drives.SetAside) logger.LogError("The folder {Path} is not used as a drive: {Reason}", aside.Path, aside.Reason);
         FragmentServerOptions serverOptions = new()
         {
             ClusterId = folder.ClusterId,

@@ -9,7 +9,7 @@ namespace ObjectStore.Silo.Observability;
 /// /health, /health/live, /health/ready and /metrics. A bucket may be called "health" or "metrics": a request that is signed is S3's, one that is not is the
 /// operator's.
 /// </summary>
-internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter exporter, Func<ValueTask<IReadOnlyList<DriveStatistics>>> drives, string? redundancy)
+internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter exporter, Func<ValueTask<IReadOnlyList<DriveStatistics>>> drives, Redundancy? redundancy)
 {
     public bool Handles(HttpContext http)
     {
@@ -43,7 +43,13 @@ internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter e
         }
 
         json.Append(']');
-        if (redundancy is not null) json.Append(CultureInfo.InvariantCulture, $",\"redundancy\":\"{redundancy}\"");
+        if (redundancy is not null)
+        {
+            (int incomplete, int without) = redundancy.CountSlots();
+            json.Append(CultureInfo.InvariantCulture, $",\"redundancy\":\"{redundancy.Describe()}\",\"repair\":{{\"incompleteSlots\":{incomplete},\"slotsWithoutDrive\":{without},");
+            json.Append(CultureInfo.InvariantCulture, $"\"queued\":{redundancy.Queued},\"scrubbing\":{(redundancy.IsScrubbing ? "true" : "false")}}}");
+        }
+
         json.Append("}\n");
         await SendAsync(http, 200, "application/json", json.ToString());
     }

@@ -41,6 +41,20 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
         "Drive {DriveId} is open: {Volumes} volumes, {ReplayedRecords} records and {ReplayedBytes} bytes replayed in {Duration}",
         driveId, report.Volumes, report.ReplayedRecords, report.ReplayedBytes, report.Duration);
 
+    public void DriveSetAside(string path, Guid? driveId, string reason) => logger.LogError("The folder {Path} is not used as a drive: {Reason}", path, reason);
+
+    public void DriveUnavailable(Guid driveId, string reason) => logger.LogError("Drive {DriveId} is left out: {Reason}", driveId, reason);
+
+    public void DriveAvailableAgain(Guid driveId) => logger.LogInformation("Drive {DriveId} is in use again", driveId);
+
+    public void BlockReconstructed(ExtentId extent, int block, ShardSet missing) =>
+        logger.LogDebug("Block {Block} of extent {Extent} was rebuilt for a reader without shards {Missing}", block, extent, missing);
+
+    public void DegradedWrite(ExtentId extent, ShardSet missing) => logger.LogDebug("Extent {Extent} is stored without shards {Missing}, which repair makes", extent, missing);
+
+    public void SchemeNarrowed(string storageClass, Scheme asked, Scheme used, int drives) =>
+        logger.LogWarning("New objects of class {StorageClass} are stored as {Used} instead of {Asked}: there are {Drives} drives", storageClass, used, asked, drives);
+
     public void DirectIoUnavailable(Guid driveId, string path) =>
         logger.LogWarning("The file system of {Path} refuses direct I/O; writes of drive {DriveId} go through the page cache and are slower", path, driveId);
 }

@@ -112,6 +112,9 @@ public sealed class ClusterMap : IClusterMap
             _tables[width] = table;
     }
 
+    /// <summary>The map of a pool that has not been heard of: epoch 0, and no drive for anything.</summary>
+    public static ClusterMap Unknown { get; } = new(0, [], new Dictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>> { [1] = [[new GroupSlot(null, [], IsComplete: true)]] });
+
     public long Epoch { get; }
 
     public IReadOnlyList<MappedDrive> Drives { get; }

@@ -1,0 +1,41 @@
+using ObjectStore.Maintenance.Repair;
+using ObjectStore.Maintenance.Scrubbing;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Placement;
+
+namespace ObjectStore.Silo.Hosting;
+
+/// <summary>How safe the objects are at this moment, for /health and the admin interface. Thread-safe.</summary>
+internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubService scrub)
+{
+    /// <summary>Shards whose drive has not everything yet, or that have no drive.</summary>
+    public (int Incomplete, int WithoutDrive) CountSlots()
+    {
+        int incomplete = 0, without = 0;
+        IClusterMap map = plane.Extents.ClusterMap;
+        foreach (PlacementGroupId group in map.Groups)
+        {
+            foreach (GroupSlot slot in map.SlotsOf(group))
+            {
+                if (slot.Drive is null) without++;
+                else if (!slot.IsComplete) incomplete++;
+            }
+        }
+
+        return (incomplete, without);
+    }
+
+    public long Queued => repair.Status.Queued;
+
+    public bool IsScrubbing => scrub.IsHurried;
+
+    /// <summary>The schemes that new objects get, in one line.</summary>
+    public string Describe()
+    {
+        ClassSchemes standard = plane.Schemes.For(SchemePolicy.Standard);
+        int drives = Math.Max(1, plane.Extents.ClusterMap.WritableDrives);
+        Scheme small = standard.Small.Narrow(drives), large = standard.Large.Narrow(drives);
+        string used = small == large ? large.ToString() : $"{small} under {standard.SmallBelowBytes >> 10} KiB, else {large}";
+        return small == standard.Small && large == standard.Large ? used : $"{used} (for want of drives; asked for: {standard.Small} and {standard.Large})";
+    }
+}

@@ -1,0 +1,222 @@
+using System.Collections.Immutable;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using ObjectStore.Grains;
+using ObjectStore.Maintenance.Compaction;
+using ObjectStore.Maintenance.Repair;
+using ObjectStore.Maintenance.Scrubbing;
+using ObjectStore.Maintenance.Throttling;
+using ObjectStore.Silo.Configuration;
+using ObjectStore.Silo.Hosting;
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Placement;
+using Contract = ObjectStore.Admin.Cluster;
+
+namespace ObjectStore.Silo.Observability;
+
+/// <summary>
+/// /admin/v1, as docs/admin-api.md has it. A bucket may be called "admin": a request without the token header is S3's.
+/// </summary>
+internal sealed class AdminEndpoints(
+    Guid clusterId, AdminToken token, DataPlane plane, PoolClient pool, RepairService repair, ScrubService scrub, CompactionService compaction, LoadGovernor governor, TimeSpan scrubPeriod,
+    ILogger<AdminEndpoints> logger)
+{
+    private const string Root = "/admin/v1/";
+    private const int MaxBodyBytes = 4096;
+    private static readonly Contract.AdminApiJson Json = Contract.AdminApiJson.Default;
+
+    public static bool Handles(HttpContext http)
+        => http.Request.Path.StartsWithSegments("/admin/v1", StringComparison.Ordinal) && http.Request.Headers.ContainsKey(Contract.AdminApi.TokenHeader);
+
+    public async Task HandleAsync(HttpContext http)
+    {
+        if (http.Request.Headers[Contract.AdminApi.TokenHeader] is not [{ } given] || !token.Matches(given))
+        {
+            await RefuseAsync(http, 401, "the token is not this node's", "it is in admin.token in the node's data folder");
+            return;
+        }
+
+        try
+        {
+            await DispatchAsync(http);
+        }
+        catch (Exception e) when (e is TimeoutException or IOException or Orleans.Runtime.OrleansException)
+        {
+            logger.LogWarning(e, "An admin request failed");
+            await RefuseAsync(http, 503, "this node does not reach the placement grain", "try again");
+        }
+        catch (JsonException)
+        {
+            await RefuseAsync(http, 400, "the body is not such a request", "see docs/admin-api.md");
+        }
+    }
+
+    private async Task DispatchAsync(HttpContext http)
+    {
+        string path = http.Request.Path.Value![Root.Length..];
+        bool get = HttpMethods.IsGet(http.Request.Method), post = HttpMethods.IsPost(http.Request.Method);
+        switch (path.Split('/'))
+        {
+            case ["status"] when get:
+                await SendAsync(http, await StatusAsync(), Json.ClusterStatus);
+                break;
+            case ["drives"] when get:
+                await SendAsync(http, new Contract.DriveList(await DrivesAsync()), Json.DriveList);
+                break;
+            case ["drives", string id, "state"] when post:
+                await SetDriveAsync(http, id, await ReadAsync(http, Json.DriveStateRequest));
+                break;
+            case ["repair"] when post:
+                await ActAsync(http, await ReadAsync(http, Json.ActionRequest), repair.Pause, repair.Resume, start: null);
+                break;
+            case ["scrub"] when post:
+                await ActAsync(http, await ReadAsync(http, Json.ActionRequest), scrub.Pause, scrub.Resume, scrub.StartPass);
+                break;
+            default:
+                await RefuseAsync(http, 404, "there is no such request", "see docs/admin-api.md");
+                break;
+        }
+    }
+
+    private async Task ActAsync(HttpContext http, Contract.ActionRequest request, Action pause, Action resume, Action? start)
+    {
+        Action? action = request.Action switch { "pause" => pause, "resume" => resume, "start" => start, _ => null };
+        if (action is null)
+        {
+            await RefuseAsync(http, 400, $"the action '{request.Action}' is unknown here", start is null ? "use pause or resume" : "use start, pause or resume");
+            return;
+        }
+
+        action();
+        await SendAsync(http, await StatusAsync(), Json.ClusterStatus);
+    }
+
+    private async Task SetDriveAsync(HttpContext http, string id, Contract.DriveStateRequest request)
+    {
+        DriveOrder? order = request.State switch
+        {
+            Contract.AdminApi.Up => DriveOrder.Use,
+            Contract.AdminApi.Draining => DriveOrder.Drain,
+            Contract.AdminApi.Out => DriveOrder.TakeOut,
+            _ => null,
+        };
+        if (order is not { } wanted || !Guid.TryParse(id, out Guid drive))
+        {
+            await RefuseAsync(http, 400, $"the state '{request.State}' or the drive '{id}' cannot be", "use up, draining or out, and a drive's id");
+            return;
+        }
+
+        // With one drive less, is a scheme still as wide as it is now?
+        ImmutableArray<PoolDrive> drives = await pool.GetDrivesAsync();
+        int writable = drives.Count(each => each.State == PoolDriveState.In);
+        bool leaves = wanted != DriveOrder.Use && drives.Any(each => each.State == PoolDriveState.In && Guid.Parse(each.DriveId) == drive);
+        if (leaves && !request.Force && plane.Schemes.Schemes.Any(scheme => scheme.Narrow(writable) == scheme && scheme.Width > writable - 1))
+        {
+            await RefuseAsync(http, 409, $"{writable - 1} drives would be left, too few for the schemes in use", "add a drive first, or force it");
+            return;
+        }
+
+        DriveChange change = await pool.SetDriveAsync(drive, wanted, http.RequestAborted);
+        switch (change.Status)
+        {
+            case DriveChangeStatus.Changed or DriveChangeStatus.Unchanged:
+                repair.Wake();
+                await SendAsync(http, new Contract.DriveList(await DrivesAsync()), Json.DriveList);
+                break;
+            case DriveChangeStatus.NoSuchDrive:
+                await RefuseAsync(http, 404, "the pool has no such drive", null);
+                break;
+            default:
+                await RefuseAsync(http, 409, change.Reason ?? change.Status.ToString(), null);
+                break;
+        }
+    }
+
+    private async Task<Contract.ClusterStatus> StatusAsync()
+    {
+        IClusterMap map = plane.Extents.ClusterMap;
+        Maintenance.Repair.RepairStatus repairs = repair.Status;
+        IReadOnlyList<DriveStatistics> statistics = plane.Extents.GetStatistics();
+        return new Contract.ClusterStatus(
+            clusterId, typeof(AdminEndpoints).Assembly.GetName().Version!.ToString(3), map.Epoch, await DrivesAsync(), [.. plane.Schemes.Classes.Select(each => Describe(each.Key, each.Value, map.WritableDrives))],
+            new Contract.RepairStatus(
+                StateOf(repairs.Paused, repairs.Queued > 0 || repairs.Pass is not null), repairs.Queued, repairs.GroupsLeft, null, repairs.BytesRebuilt, 0,
+                repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost),
+            DescribeScrub(statistics),
+            new Contract.CompactionStatus(StateOf(compaction.IsPaused, runs: false), statistics.Sum(drive => drive.GarbageBytes), 0, 0));
+    }
+
+    private Contract.ScrubStatus DescribeScrub(IReadOnlyList<DriveStatistics> statistics)
+    {
+        IReadOnlyList<Maintenance.Scrubbing.ScrubStatus> drives = scrub.Status;
+        long live = statistics.Sum(drive => drive.LiveBytes), verified = drives.Sum(drive => drive.Bytes);
+        bool whole = drives.Count > 0 && drives.All(drive => drive.LastPassFinished is not null);
+        return new Contract.ScrubStatus(
+            StateOf(scrub.IsPaused, drives.Any(drive => drive.IsRunning)), scrubPeriod.TotalSeconds, live == 0 ? 1 : Math.Min(1, verified / (double)live), verified,
+            drives.Sum(drive => drive.Findings), whole ? drives.Min(drive => drive.LastPassFinished) : null);
+    }
+
+    private string StateOf(bool paused, bool runs) => paused ? "paused" : !runs ? "idle" : governor.IsHeldBack ? "throttled" : "running";
+
+    private static Contract.ClassStatus Describe(string storageClass, ClassSchemes schemes, int drives)
+    {
+        Scheme small = schemes.Small.Narrow(Math.Max(1, drives)), large = schemes.Large.Narrow(Math.Max(1, drives));
+        return new Contract.ClassStatus(
+            storageClass, schemes.SmallBelowBytes, schemes.Small.ToString(), small.ToString(), schemes.Large.ToString(), large.ToString(), small != schemes.Small || large != schemes.Large);
+    }
+
+    private async Task<Contract.DriveStatus[]> DrivesAsync()
+    {
+        ImmutableArray<PoolDrive> drives = await pool.GetDrivesAsync();
+        Dictionary<Guid, Grains.DriveStatus> known = [];
+        foreach (string node in drives.Select(drive => drive.NodeId).Distinct())
+        {
+            foreach (Grains.DriveStatus drive in (await pool.GetNodeAsync(node)).Drives)
+            {
+                if (Guid.TryParse(drive.Report.DriveId, out Guid id)) known[id] = drive;
+            }
+        }
+
+        Dictionary<Guid, DriveStatistics> statistics = plane.Extents.GetStatistics().ToDictionary(drive => drive.DriveId);
+        IClusterMap map = plane.Extents.ClusterMap;
+        Dictionary<Guid, int> incomplete = map.Groups.SelectMany(map.SlotsOf).Where(slot => slot is { Drive: not null, IsComplete: false }).GroupBy(slot => slot.Drive!.Value).ToDictionary(group => group.Key, group => group.Count());
+        return
+        [
+            .. drives.Select(drive =>
+            {
+                Guid id = Guid.Parse(drive.DriveId);
+                Grains.DriveStatus? status = known.GetValueOrDefault(id);
+                DriveStatistics? numbers = statistics.GetValueOrDefault(id);
+                NodeState state = status?.State ?? NodeState.Unknown;
+                return new Contract.DriveStatus(
+                    id, drive.NodeId, numbers?.Path ?? status?.Report.Path ?? "", $"{drive.Domain.Region}/{drive.Domain.Zone}/{drive.Domain.Rack}/{drive.Domain.Host}",
+                    state switch { NodeState.Unknown => "suspect", NodeState.Removed => "out", _ => state.ToString().ToLowerInvariant() },
+                    status?.Report.Reason ?? (state == NodeState.Draining ? "asked for" : null),
+                    status?.Report.CapacityBytes ?? 0, status?.Report.FreeBytes ?? 0, (numbers?.LiveBytes + numbers?.GarbageBytes) ?? 0, numbers?.GarbageBytes ?? 0, numbers?.LiveFragments ?? 0,
+                    drive.Slots, incomplete.GetValueOrDefault(id), status?.Report.ErrorCount ?? 0);
+            }),
+        ];
+    }
+
+    private static async Task<T> ReadAsync<T>(HttpContext http, JsonTypeInfo<T> type)
+    {
+        if (http.Request.ContentLength is not <= MaxBodyBytes) throw new JsonException("The body has no length, or too much of it.");
+        return await JsonSerializer.DeserializeAsync(http.Request.Body, type, http.RequestAborted) ?? throw new JsonException("The body is null.");
+    }
+
+    private static Task RefuseAsync(HttpContext http, int status, string error, string? remedy)
+    {
+        http.Response.StatusCode = status;
+        return SendAsync(http, new Contract.AdminError(error, remedy), Json.AdminError);
+    }
+
+    private static Task SendAsync<T>(HttpContext http, T answer, JsonTypeInfo<T> type)
+    {
+        http.Response.ContentType = "application/json";
+        http.Response.Headers.CacheControl = "no-store";
+        byte[] body = JsonSerializer.SerializeToUtf8Bytes(answer, type);
+        http.Response.ContentLength = body.Length;
+        return http.Response.Body.WriteAsync(body, 0, body.Length, http.RequestAborted);
+    }
+}
