@@ -6,6 +6,7 @@ using ObjectStore.Storage.Fragments;
 using Liveness = ObjectStore.Maintenance.Liveness.Liveness;
 
 namespace ObjectStore.Maintenance.Tests.Liveness;
+
 public sealed class MetadataExtentLivenessTests
 {
     private static readonly Scheme Copies3 = Scheme.Copies(3);
