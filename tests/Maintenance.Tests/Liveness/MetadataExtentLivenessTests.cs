@@ -3,9 +3,9 @@ using ObjectStore.Maintenance.Tests.Fixtures;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 
-namespace ObjectStore.Maintenance.Tests.Liveness;
-
 using Liveness = ObjectStore.Maintenance.Liveness.Liveness;
+
+namespace ObjectStore.Maintenance.Tests.Liveness;
 
 public sealed class MetadataExtentLivenessTests
 {
