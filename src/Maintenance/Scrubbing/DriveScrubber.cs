@@ -47,6 +47,8 @@ internal sealed partial class DriveScrubber(
         }
     }
 
+    private IVolumeVerifier? Verifier => drive as IVolumeVerifier ?? (drive is LocalFragmentStore local ? new LocalVolumeVerifier(local, () => _rate.BytesPerSecond) : null);
+
     private string CursorName => "scrub/" + drive.DriveId.ToString("N");
 
     /// <summary>Whether a pass that was asked for waits or runs.</summary>
@@ -119,7 +121,7 @@ internal sealed partial class DriveScrubber(
         try
         {
             DriveStatistics statistics = await drive.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
-            long volumes = drive is IVolumeVerifier verifier ? verifier.ListSealedVolumes().Sum(volume => volume.LengthBytes) : 0;
+            long volumes = Verifier?.ListSealedVolumes().Sum(volume => volume.LengthBytes) ?? 0;
             _rate.BytesPerSecond = _isHurried ? null : Math.Max(options.FloorBytesPerSecond, (statistics.LiveBytes + volumes) / (options.Period * Haste).TotalSeconds);
             while (!_cursor.InVolumes)
                 await ScrubPageAsync(cancellationToken).ConfigureAwait(false);
@@ -280,7 +282,7 @@ internal sealed partial class DriveScrubber(
 
     private async Task VerifyVolumesAsync(CancellationToken cancellationToken)
     {
-        if (drive is not IVolumeVerifier verifier)
+        if (Verifier is not { } verifier)
             return;
         foreach (SealedVolume volume in verifier.ListSealedVolumes())
         {

@@ -221,7 +221,8 @@ internal static class SiloHost
         services.AddSingleton<IForegroundLatency>(provider => provider.GetRequiredService<ForegroundLoad>());
         services.AddSingleton(new LoadGovernorOptions());
         services.AddSingleton(provider => new LoadGovernor(TimeProvider.System, provider.GetRequiredService<LoadGovernorOptions>(), provider.GetRequiredService<IForegroundLatency>()));
-        services.AddSingleton<IExtentLiveness>(provider => new MetadataExtentLiveness(provider.GetRequiredService<IMaintenanceStore>(), TimeProvider.System, MetadataExtentLiveness.DefaultOrphanGrace));
+        services.AddSingleton<IExtentLiveness>(provider => new MetadataExtentLiveness(provider.GetRequiredService<IMaintenanceStore>(), TimeProvider.System, MetadataExtentLiveness.DefaultOrphanGrace,
+            provider.GetRequiredService<ILogger<MetadataExtentLiveness>>()));
 
         // A drive is given up within this time, so no slower is what follows looked at.
         TimeSpan poll = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
@@ -231,7 +232,7 @@ internal static class SiloHost
         services.AddSingleton<RepairService>();
         services.AddSingleton<ScrubService>();
         services.AddSingleton(provider => new CompactionService(
-            () => [.. plane.LocalStores], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
+            () => [.. plane.LocalStores.Select(drive => new Maintenance.LocalDriveCompaction(drive))], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
             provider.GetRequiredService<Maintenance.Compaction.CompactionOptions>(), provider.GetRequiredService<ILogger<CompactionService>>()));
         services.AddSingleton<StorageNodeKeeper>();
         services.AddSingleton<Redundancy>();

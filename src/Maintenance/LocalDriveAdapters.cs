@@ -1,0 +1,48 @@
+using ObjectStore.Maintenance.Compaction;
+using ObjectStore.Maintenance.Scrubbing;
+using ObjectStore.Storage.Compaction;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Index;
+
+namespace ObjectStore.Maintenance;
+
+/// <summary>Compacts a drive of this process one volume at a time, so that the pace is kept between volumes.</summary>
+public sealed class LocalDriveCompaction(LocalFragmentStore drive) : ICompactableDrive
+{
+    public Guid DriveId => drive.DriveId;
+
+    /// <inheritdoc/>
+    public async ValueTask<CompactionResult> CompactAsync(double minimumGarbageRatio, Func<long, CancellationToken, ValueTask> pace, CancellationToken cancellationToken = default)
+    {
+        Storage.Compaction.CompactionOptions options = new() { GarbageRatio = minimumGarbageRatio, BytesPerSecond = 0, MaxVolumes = 1 };
+        CompactionResult total = default;
+        while (true)
+        {
+            CompactionReport report = await drive.CompactAsync(options, cancellationToken).ConfigureAwait(false);
+            total = new CompactionResult(total.Volumes + report.VolumesEmptied, total.CopiedBytes + report.BytesMoved, total.FreedBytes + report.FreedBytes);
+            if (report.VolumesEmptied == 0)
+                return total;
+            await pace(report.BytesMoved, cancellationToken).ConfigureAwait(false);
+        }
+    }
+}
+
+/// <summary>Verifies the volumes of a drive of this process.</summary>
+/// <param name="bytesPerSecond">The rate at the moment a volume is begun; null is no limit.</param>
+internal sealed class LocalVolumeVerifier(LocalFragmentStore drive, Func<double?> bytesPerSecond) : IVolumeVerifier
+{
+    /// <inheritdoc/>
+    public IReadOnlyList<SealedVolume> ListSealedVolumes()
+        => [.. drive.ListVolumes().Where(volume => volume.State == VolumeState.Sealed).OrderBy(volume => volume.VolumeId).Select(volume => new SealedVolume(volume.VolumeId, volume.LogBytes))];
+
+    /// <summary>Keeps the rate by itself; the pace hears nothing.</summary>
+    public async ValueTask<VolumeVerdict?> VerifyVolumeAsync(long volumeId, Func<long, CancellationToken, ValueTask> pace, CancellationToken cancellationToken = default)
+    {
+        long rate = bytesPerSecond() is { } limit ? Math.Max(1, (long)limit) : 0;
+        if (await drive.VerifyVolumeAsync(volumeId, rate, cancellationToken).ConfigureAwait(false) is not { ChecksumMatches: { } matches } verification)
+            return null;
+        bool intact = matches && verification.Damaged.Count == 0;
+        return new VolumeVerdict(
+            intact, verification.BytesRead, intact ? null : matches ? $"{verification.Damaged.Count} fragments are damaged" : $"it is not what was sealed; {verification.Damaged.Count} live fragments are damaged");
+    }
+}
