@@ -245,7 +245,7 @@ internal sealed class DriveIndex : IDisposable
             {
                 volume.CompleteBelow = end;
                 volume.CompleteChecksum = checksum;
-                    volume.DurableEnd = end;
+                volume.DurableEnd = end;
                 volume.Dirty = true;
             }
         }
