@@ -240,13 +240,15 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
         async ValueTask FlushAsync()
         {
-            // Again where compaction has moved a fragment between the look-up and the tombstone; it moves none twice so soon. (What is still there after that is there because the index
-            // could not be read, and is rebuilt from tombstones that are synced.)
+            // Again where compaction has moved a fragment between the look-up and the tombstone; it moves none twice so soon. Where the index could not be read it may still have the
+            // fragment; it is rebuilt from the tombstones, which are synced.
             for (int round = 0; round < MaxDeleteRounds && entries.Count > 0; round++)
             {
                 foreach (TombstoneEntry[] part in entries.Chunk(TombstoneEntry.MaxPerRecord))
                     await SubmitAsync(writer, NewTombstone(part, needsSync: true), cancellationToken).ConfigureAwait(false);
                 entries.Clear();
+                if (_index.IsRebuildDue)
+                    break;
                 foreach (FragmentKey key in deleted)
                     _index.AddCopies(key, entries);
             }

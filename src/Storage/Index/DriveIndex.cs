@@ -350,6 +350,9 @@ internal sealed class DriveIndex : IDisposable
         }
     }
 
+    /// <summary>The index has missed changes.</summary>
+    public bool IsRebuildDue => _rebuildDue;
+
     public void MarkDirty(Volume volume)
     {
         lock (_state)
