@@ -87,6 +87,48 @@ public sealed class CompactionTests
         await Verify(simulation, live);
     }
 
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    public async Task FragmentDeletedWhileItIsCopied_StaysDeleted_WhenPowerIsCutBeforeTheCopyHasATombstone(bool loseIndex, bool checkpoint)
+    {
+        using var simulation = new SimulatedFragments(57, writers: 2);
+        List<FragmentWrite> live = await Fill(simulation, 60, 40_000);
+        FragmentWrite[] deleted = [.. live.Where((_, i) => i % 4 != 0)];
+        await simulation.Finish(simulation.Store.DeleteAsync(deleted.Select(write => write.Key).ToArray(), Stop));
+        live = [.. live.Except(deleted)];
+        DriveEngine engine = simulation.Store.Engine;
+        Task compaction = simulation.Store.CompactAsync(Unlimited with { SealActive = false }, Stop).AsTask();
+        Task delete = simulation.Store.DeleteAsync(live.Select(write => write.Key).ToArray(), Stop).AsTask();
+
+        // The copies wait for the last writer, the tombstone for the first, which is stepped first.
+        simulation.StepOnce();
+        Assert.True(delete.IsCompletedSuccessfully);
+        if (checkpoint)
+            engine.Maintain();
+        Assert.Empty(engine.Index.DeadCopies());
+        simulation.StepOnce();
+        Assert.NotEmpty(engine.Index.DeadCopies());
+        Assert.False(compaction.IsCompleted);
+        if (checkpoint)
+            engine.Maintain();
+        simulation.Crash(loseIndex);
+        await AllMissing();
+        await simulation.Restart(loseIndex: false);
+        await simulation.Finish(simulation.Store.CompactAsync(Unlimited with { GarbageRatio = 0, MinActiveGarbageBytes = 1 }, Stop));
+        Assert.Empty(simulation.Store.Engine.Index.DeadCopies());
+        await simulation.Restart(loseIndex: true);
+        await AllMissing();
+        Assert.Equal(0, (await simulation.Store.GetStatisticsAsync(Stop)).LiveFragments);
+
+        async Task AllMissing()
+        {
+            foreach (FragmentWrite write in live.Concat(deleted))
+                await Assert.ThrowsAsync<FragmentMissingException>(() => simulation.Read(write));
+        }
+    }
+
     [Fact]
     public async Task FullDrive_IsCompactedWithinItsHeadroom()
     {
