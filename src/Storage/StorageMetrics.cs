@@ -17,6 +17,9 @@ internal static class StorageMetrics
     public static readonly Histogram<double> SyncDuration = Meter.CreateHistogram<double>("objectstore.storage.sync.duration", "s");
     public static readonly Histogram<int> BatchFragments = Meter.CreateHistogram<int>("objectstore.storage.batch.fragments", "{fragment}", "Requests that shared one write.");
     public static readonly Histogram<long> QueuedBytes = Meter.CreateHistogram<long>("objectstore.storage.queue", "By", "Bytes waiting for a writer when a request joins.");
+    public static readonly Counter<long> CompactedBytes = Meter.CreateCounter<long>("objectstore.storage.compaction.moved", "By", "Records that compaction has copied.");
+    public static readonly Counter<long> CompactionFreedBytes = Meter.CreateCounter<long>("objectstore.storage.compaction.freed", "By", "Volume files deleted by compaction.");
+    public static readonly Counter<long> VerifiedBytes = Meter.CreateCounter<long>("objectstore.storage.verified", "By", "Bytes of volumes read to verify them.");
     public static readonly Histogram<double> RecoveryDuration = Meter.CreateHistogram<double>("objectstore.storage.recovery.duration", "s");
     public static readonly Counter<long> BlocksReconstructed = Meter.CreateCounter<long>("objectstore.storage.blocks.reconstructed", "{block}", "Blocks rebuilt for readers from other shards.");
     public static readonly Counter<long> ReadsHedged = Meter.CreateCounter<long>("objectstore.storage.reads.hedged", "{read}", "Reads of further shards because one was slow.");

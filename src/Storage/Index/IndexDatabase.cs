@@ -5,7 +5,7 @@ using SQLitePCL;
 
 namespace ObjectStore.Storage.Index;
 
-internal enum VolumeState
+public enum VolumeState
 {
     Active = 0,
     Sealed = 1,
@@ -165,6 +165,21 @@ internal sealed class IndexDatabase : IDisposable
         return Step(_writer, select) == raw.SQLITE_ROW && raw.sqlite3_column_type(select, 0) != raw.SQLITE_NULL ? IndexCodec.DecodeKey(raw.sqlite3_column_blob(select, 0)) : null;
     }
 
+    /// <summary>The highest id of a volume that has been dropped, which is not used again; 0 where none has.</summary>
+    public long ReadLastDroppedVolume()
+    {
+        using sqlite3_stmt select = Prepare(_writer, "SELECT value FROM meta WHERE name = 'last_dropped_volume'");
+        return Step(_writer, select) == raw.SQLITE_ROW ? raw.sqlite3_column_int64(select, 0) : 0;
+    }
+
+    /// <summary>Every older copy. For recovery.</summary>
+    public IEnumerable<TombstoneEntry> ReadAllSuperseded()
+    {
+        using sqlite3_stmt select = Prepare(_writer, "SELECT volume, key, offset FROM superseded");
+        while (Step(_writer, select) == raw.SQLITE_ROW)
+            yield return new TombstoneEntry(IndexCodec.DecodeKey(raw.sqlite3_column_blob(select, 1)), raw.sqlite3_column_int64(select, 0), raw.sqlite3_column_int64(select, 2));
+    }
+
     /// <summary>How many older copies each volume has.</summary>
     public Dictionary<long, long> CountSuperseded()
     {
@@ -207,7 +222,7 @@ internal sealed class IndexDatabase : IDisposable
         IEnumerable<KeyValuePair<(long Volume, long Target), long>> tombstoneTargets,
         IEnumerable<long> droppedVolumes,
         bool durable,
-        IReadOnlyList<SupersededChange>? superseded = null)
+        IEnumerable<SupersededChange>? superseded = null)
     {
         using Lock.Scope scope = _path is null ? _memoryLock.EnterScope() : new Lock().EnterScope();
         if (durable)
@@ -251,6 +266,7 @@ internal sealed class IndexDatabase : IDisposable
             foreach (long volume in droppedVolumes)
             {
                 Execute(_writer, $"DELETE FROM volume WHERE id = {volume}");
+                Execute(_writer, $"INSERT INTO meta VALUES ('last_dropped_volume', {volume}) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)");
                 Execute(_writer, $"DELETE FROM superseded WHERE volume = {volume}");
                 Execute(_writer, $"DELETE FROM tombstone_target WHERE volume = {volume} OR target = {volume}");
             }
