@@ -68,6 +68,8 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         public async ValueTask<CompactionReport> ExecuteAsync()
         {
             await engine.SettleDeadCopiesAsync(cancellationToken).ConfigureAwait(false);
+            if (engine.Index.IsRebuildDue)
+                throw new DriveUnavailableException(engine.DriveId, "its index has missed changes after a fault and is rebuilt at the next start; nothing is compacted before"); // it cannot say what lives
 
             // Only volumes that were there at the beginning: what this run writes is not compacted by it.
             HashSet<long> candidates = [.. engine.Index.Volumes.Keys];
@@ -151,6 +153,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             long position = VolumeFormat.LogStart;
             while (position < volume.DurableEnd)
             {
+                cancellationToken.ThrowIfCancellationRequested();
                 long from = position;
                 position = engine.Threaded
                     ? await Task.Run(() => Fill(volume, scanner, from, batch, area), cancellationToken).ConfigureAwait(false)
