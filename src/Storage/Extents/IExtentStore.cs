@@ -26,9 +26,10 @@ public sealed record ExtentLayout(ExtentId Id, int PlacementGroup, int SchemeId,
 }
 
 /// <summary>
-/// The data plane of one process: extents in, extents out. Thread-safe. Every acknowledged write has been synced to its volume.
-/// Errors: <see cref="DriveFullException"/>, <see cref="VolumePoisonedException"/>, <see cref="FragmentCorruptException"/>,
-/// <see cref="FragmentMissingException"/>; all are <see cref="StorageException"/>.
+/// The data plane as one process sees it: extents in, extents out. Thread-safe. Of every block of an acknowledged write the quorum of its scheme has been synced to as many drives, and
+/// what lacks has been recorded durably for repair.
+/// Errors, all <see cref="StorageException"/>: of writes <see cref="WriteQuorumException"/>, and <see cref="DriveFullException"/> where that is all that keeps it from the quorum; of
+/// reads <see cref="ExtentLostException"/> and <see cref="ExtentUnavailableException"/>; of deletes <see cref="DriveUnavailableException"/>; <see cref="BuffersBusyException"/> of all.
 /// </summary>
 public interface IExtentStore : IAsyncDisposable
 {
@@ -42,7 +43,7 @@ public interface IExtentStore : IAsyncDisposable
 
     /// <summary>
     /// Writes a whole extent, durably. The caller owns <paramref name="bytes"/> and must leave it unchanged until the task
-    /// completes. Cancellation is honoured until the write is queued; after that the outcome is awaited.
+    /// completes. Cancelled, the extent is abandoned.
     /// </summary>
     ValueTask<ExtentLayout> WriteAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken = default);
 
@@ -53,11 +54,12 @@ public interface IExtentStore : IAsyncDisposable
     /// <summary>
     /// The short way for an extent that is one chunk: fills <paramref name="destination"/>, which must hold at least
     /// LengthBytes, without blocking and without an allocation. False where the extent is longer than one chunk or its bytes are not in
-    /// memory: use <see cref="OpenRead"/> then. Throws as a reader does.
+    /// memory, or where anything is amiss with them: use <see cref="OpenRead"/> then, which finds another way or says what is wrong.
     /// </summary>
     bool TryReadSmall(ExtentLayout layout, Span<byte> destination);
 
-    /// <summary>Deletes an extent, durably. Idempotent: an extent that is not there is deleted.</summary>
+    /// <summary>Deletes an extent, durably, from every drive that the map names for it. Idempotent: an extent that is not there is deleted.</summary>
+    /// <exception cref="DriveUnavailableException">A drive did not answer and may still have fragments; to be tried again.</exception>
     ValueTask DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken = default);
 
     /// <summary>One entry a drive of this process.</summary>
@@ -74,7 +76,7 @@ public interface IExtentWriter : IAsyncDisposable
     long LengthBytes { get; }
 
     /// <summary>
-    /// The rest of the current block's buffer, one byte or more. Call <see cref="FlushIfFullAsync"/> after every Advance: a
+    /// The rest of the current shard's buffer, one byte or more. Call <see cref="FlushIfFullAsync"/> after every Advance: a
     /// full block has no room.
     /// </summary>
     Memory<byte> GetMemory();
@@ -82,12 +84,12 @@ public interface IExtentWriter : IAsyncDisposable
     void Advance(int bytes);
 
     /// <summary>
-    /// Hands a full block to the drive. Completes at once while the block is not full or a buffer is free; waits where too many
-    /// blocks of this extent are on their way. Throws when an earlier block of this extent failed.
+    /// Hands a full block to its drives, and takes the next buffer. Completes at once while neither is due; waits where too many
+    /// blocks of this extent are on their way, or buffers are short. Throws when an earlier block of this extent has failed.
     /// </summary>
     ValueTask FlushIfFullAsync(CancellationToken cancellationToken = default);
 
-    /// <summary>All fragments are on disk, synced, when this returns. After an exception only disposal is allowed.</summary>
+    /// <summary>The quorum of every block is on disk, synced, when this returns, and what lacks is recorded. After an exception only disposal is allowed.</summary>
     ValueTask<ExtentLayout> CompleteAsync(CancellationToken cancellationToken = default);
 }
 
@@ -105,12 +107,12 @@ public interface IExtentReader : IAsyncDisposable
     /// straight into it, with less they are copied through a chunk buffer. Completes synchronously where the bytes are in the page cache.
     /// On an exception the content of <paramref name="destination"/> is undefined and must not be sent.
     /// </summary>
-    /// <exception cref="FragmentCorruptException">A checksum does not match.</exception>
-    /// <exception cref="FragmentMissingException">The drive has no such fragment.</exception>
+    /// <exception cref="ExtentLostException">Every drive answered, and too few fragments are intact.</exception>
+    /// <exception cref="ExtentUnavailableException">Too few fragments can be read now.</exception>
     ValueTask<int> ReadAsync(Memory<byte> destination, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// The next verified bytes in a buffer of the reader's, up to one block; empty at the end of the range. Valid until the next call on
+    /// The next verified bytes in a buffer of the reader's, up to one shard; empty at the end of the range. Valid until the next call on
     /// this reader. What is not in memory comes through the kernel's readahead.
     /// </summary>
     ValueTask<ReadOnlyMemory<byte>> ReadNextAsync(CancellationToken cancellationToken = default);
