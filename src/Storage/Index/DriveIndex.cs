@@ -38,6 +38,7 @@ internal sealed class DriveIndex : IDisposable
     private long _removals; // counts what has been struck out, so that a reader knows that what it puts into the cache may be out of date
     private long _failures; // guarded by _room
     private Exception? _lastFailure;
+    private volatile Exception? _abandoned;
     private Exception? _lookupFailure; // guarded by _state: not yet reported
     private volatile bool _rebuildDue;
     private volatile bool _rebuildMarked;
@@ -57,6 +58,14 @@ internal sealed class DriveIndex : IDisposable
     }
 
     public ConcurrentDictionary<long, Volume> Volumes { get; } = new();
+
+    /// <summary>Volumes whose files are there but were left alone, with the reason: what the index or a tombstone says of them still holds.</summary>
+    public ConcurrentDictionary<long, string> Unreadable { get; } = new();
+
+    public DriveErrors Errors { get; } = new();
+
+    /// <summary>Whether the database is damaged or has missed changes, so that only another start of the drive helps.</summary>
+    public bool NeedsRebuild => _rebuildDue;
 
     public IndexDatabase Database => _database;
 
@@ -89,6 +98,38 @@ internal sealed class DriveIndex : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// As <see cref="TryGet"/> from memory alone, so that a caller's thread never waits for the drive. Null where the database would have to be asked.
+    /// </summary>
+    public bool? TryGetInMemory(FragmentKey key, out FragmentLocation location)
+    {
+        long removals = Volatile.Read(ref _removals);
+        if (_current.TryGetValue(key, out FragmentLocation? entry) || (_flushing?.Changes.TryGetValue(key, out entry) ?? false))
+        {
+            location = entry.GetValueOrDefault();
+            return entry is not null;
+        }
+
+        if (_cache.TryGet(key, out location))
+        {
+            if (Volatile.Read(ref _removals) != removals)
+                _cache.Remove(key);
+            return true;
+        }
+
+        if (!_state.TryEnter())
+            return null;
+        try
+        {
+            // Again, since what was looked for above may have moved down meanwhile.
+            return _current.ContainsKey(key) || (_flushing?.Changes.ContainsKey(key) ?? false) || (_lastStoredKey is { } last && key.CompareTo(last) <= 0) ? null : false;
+        }
+        finally
+        {
+            _state.Exit();
+        }
+    }
+
     /// <summary>What is true now, past the cache. For accounting; the caller holds the state lock.</summary>
     private bool TryGetExact(FragmentKey key, out FragmentLocation location)
     {
@@ -116,6 +157,8 @@ internal sealed class DriveIndex : IDisposable
     /// </summary>
     public Exception? WaitForRoom()
     {
+        if (_abandoned is { } reason)
+            return reason;
         if (HasRoom())
             return null;
         long failures;
@@ -126,6 +169,8 @@ internal sealed class DriveIndex : IDisposable
         {
             while (!HasRoom())
             {
+                if (_abandoned is not null)
+                    return _abandoned;
                 if (_failures != failures)
                     return _lastFailure;
                 Monitor.Wait(_room);
@@ -133,6 +178,14 @@ internal sealed class DriveIndex : IDisposable
 
             return null;
         }
+    }
+
+    /// <summary>The drive is given up: no writer waits for the database any more.</summary>
+    public void Abandon(Exception reason)
+    {
+        _abandoned = reason;
+        lock (_room)
+            Monitor.PulseAll(_room);
     }
 
     private bool HasRoom() => Volatile.Read(ref _entries) < 4L * _flushEntries;
@@ -262,6 +315,7 @@ internal sealed class DriveIndex : IDisposable
     /// <summary>The volume failed a write or a sync: it takes nothing more, and what was not synced is lost, also when the volume itself is gone.</summary>
     public void Poison(Volume volume)
     {
+        Errors.CountPoisonedVolume();
         _poisoned[(volume.Id, volume.Header.Generation)] = volume.DurableEnd;
         lock (_state)
         {
@@ -366,6 +420,7 @@ internal sealed class DriveIndex : IDisposable
                 Monitor.PulseAll(_room);
             }
 
+            Errors.CountIoError();
             if (_rebuildDue)
                 TryMarkForRebuild();
             _events.IndexWriteFailed(_driveId, e);
@@ -484,7 +539,7 @@ internal sealed class DriveIndex : IDisposable
             foreach (Volume volume in Volumes.Values)
             {
                 if (volume.State is VolumeState.Sealed or VolumeState.Poisoned && volume.LiveFragments == 0
-                    && !_tombstoneTargets.Keys.Any(key => key.Volume == volume.Id && key.Target != volume.Id && Volumes.ContainsKey(key.Target)))
+                    && !_tombstoneTargets.Keys.Any(key => key.Volume == volume.Id && key.Target != volume.Id && (Volumes.ContainsKey(key.Target) || Unreadable.ContainsKey(key.Target))))
                     return volume;
             }
 
@@ -598,7 +653,7 @@ internal sealed class DriveIndex : IDisposable
                 // Deleted before, or never acknowledged: nothing to take away, and nothing to count twice.
                 if (!TryGetExact(entry.Key, out FragmentLocation location) || location.VolumeId != entry.VolumeId || location.Offset != entry.Offset)
                 {
-                    if (TryDropSuperseded(entry))
+                    if (TryDropSuperseded(entry) || Unreadable.ContainsKey(entry.VolumeId))
                         CountTarget(volume, entry);
                     continue;
                 }

@@ -28,6 +28,9 @@ internal interface IVolumeSource
 /// index only after their sync; each record says up to where the volume was synced when it was made (DurableBelow), which is how recovery tells a torn end from
 /// damage.
 ///
+/// A drive that hangs is given up with <see cref="Fail"/>, which waits for no input or output: the thread may come back at any time later, and then touches neither the memory of requests nor the volume's
+/// end any more.
+///
 /// Runs on a thread of its own, or is stepped by a test through <see cref="RunOnce"/>.
 /// </summary>
 internal sealed unsafe class VolumeWriter : IDisposable
@@ -45,6 +48,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private readonly AlignedBuffer _staging = new(StagingBytes);
     private readonly AlignedBuffer _zeros = new(1 << 20);
     private readonly object _gate = new();
+    private readonly Lock _layout = new(); // held while callers' memory is read here; never during input or output
     private readonly Thread? _thread;
     private readonly List<VolumeSegment> _segments = [];
     private readonly List<ChecksumRun> _runs = [];
@@ -53,6 +57,8 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private List<WriteRequest> _taken = [];
     private int _finished; // of the requests taken, in order
     private bool _closing;
+    private long _busySince; // timestamp; 0 where idle
+    private volatile string? _failed;
     private Volume? _volume;
 
     // Of the batch being laid out: bytes used of the staging buffer, and where in it the open segment and the open checksum run begin.
@@ -77,10 +83,14 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// <summary>Callers take the cost of a request from here before they enqueue it; the writer gives it back.</summary>
     public ByteBudget Budget { get; }
 
+    /// <summary>For how long the writer has been at one batch; zero where it is idle.</summary>
+    public TimeSpan BusyFor => Volatile.Read(ref _busySince) is var since and not 0 ? _time.GetElapsedTime(since) : TimeSpan.Zero;
+
     public void Enqueue(WriteRequest request)
     {
         lock (_gate)
         {
+            ThrowIfFailed();
             ObjectDisposedException.ThrowIf(_closing, this);
             _pending.Add(request);
             if (_pending.Count == 1)
@@ -103,6 +113,37 @@ internal sealed unsafe class VolumeWriter : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// Gives the drive up: what waits or is under way fails now, except writes from memory that must not be left (see <see cref="WriteRequest.Abandon"/>), and the thread ends when the drive lets
+    /// go of it. Does not block.
+    /// </summary>
+    public void Fail(string reason)
+    {
+        WriteRequest[] requests;
+        lock (_gate)
+        {
+            if (_failed is not null)
+                return;
+            _failed = reason;
+            _closing = true;
+            requests = [.. _taken, .. _pending];
+            _pending.Clear();
+            Monitor.PulseAll(_gate);
+        }
+
+        Budget.Fail(Failure);
+        lock (_layout)
+        {
+            // Once: from now on the writer reads no request's memory any more.
+        }
+
+        foreach (WriteRequest request in requests)
+            request.Abandon(Failure());
+    }
+
+    /// <summary>Waits for the thread to end.</summary>
+    public void Join() => _thread?.Join();
+
     /// <summary>Finishes what waits, marks the volume as closed in order, and ends the thread.</summary>
     public void Close()
     {
@@ -116,7 +157,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             _thread.Join();
         else
             RunOnce();
-        if (_volume is { } volume)
+        if (_volume is { } volume && _failed is null)
             CloseVolume(volume);
         _volume = null;
     }
@@ -199,8 +240,18 @@ internal sealed unsafe class VolumeWriter : IDisposable
                 FailTaken(e);
             }
 
-            _taken.Clear();
+            Volatile.Write(ref _busySince, 0);
+            lock (_gate)
+                _taken.Clear();
         }
+    }
+
+    private Exception Failure() => new DriveUnavailableException(_source.DriveId, _failed!);
+
+    private void ThrowIfFailed()
+    {
+        if (_failed is not null)
+            throw Failure();
     }
 
     /// <summary>
@@ -208,8 +259,14 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// </summary>
     private void FailTaken(Exception cause)
     {
+        if (_layout.IsHeldByCurrentThread)
+            _layout.Exit();
         Exception failure;
-        if (_volume is { } volume)
+        if (_failed is not null)
+        {
+            failure = Failure();
+        }
+        else if (_volume is { } volume)
         {
             try
             {
@@ -251,7 +308,9 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// <summary>Lays out and writes as many requests as fit one batch; returns the index of the first one left.</summary>
     private int ProcessBatch(List<WriteRequest> requests, int first)
     {
+        Volatile.Write(ref _busySince, _time.GetTimestamp());
         WriteRequest head = requests[first];
+        ThrowIfFailed();
         if (!TryEnsureVolume(head, out Volume? volume, out Exception? refusal))
         {
             Finish(head, refusal!);
@@ -268,6 +327,8 @@ internal sealed unsafe class VolumeWriter : IDisposable
         bool cached = true;
         long sequence = volume?.Sequence ?? 0;
         int next = first;
+        _layout.Enter(); // an exception lets go of it in FailTaken
+        ThrowIfFailed();
         for (; next < requests.Count; next++)
         {
             WriteRequest request = requests[next];
@@ -303,6 +364,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         AlignStaged();
         CloseSegment();
         CloseRun();
+        _layout.Exit();
         cursor = VolumeFormat.AlignToPage(cursor);
         if (volume is null)
         {
@@ -317,7 +379,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             if (needsSync)
                 SyncVolume(volume);
         }
-        catch (IOException e)
+        catch (IOException e) when (_failed is null)
         {
             volume.Sequence = sequence;
             FinishBatch(Poison(volume, e));
@@ -340,6 +402,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         _staged += VolumeFormat.PageBytes;
         CloseSegment();
         CloseRun();
+        request.IsInKernel = true;
         int whole = request.PayloadBytes & ~(VolumeFormat.PageBytes - 1);
         _segments.Add(new VolumeSegment(request.PayloadAddress, whole));
         _runs.Add(new ChecksumRun(0, 0, request));
@@ -382,20 +445,11 @@ internal sealed unsafe class VolumeWriter : IDisposable
             ZeroAhead(volume, start, end);
         volume.File.Write(start, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_segments), cached);
 
-        ulong checksum = volume.AppendChecksum;
-        foreach (ChecksumRun run in _runs)
+        ulong checksum;
+        lock (_layout)
         {
-            if (run.Block is not { } block)
-            {
-                checksum = Crc64Nvme.Append(checksum, _staging.GetSpan().Slice(run.Start, run.LengthBytes));
-                continue;
-            }
-
-            // The chunks' checksums are known; only the padding has to be read.
-            ReadOnlySpan<ulong> chunks = block.Checksums.Span;
-            for (int chunk = 0; chunk < chunks.Length; chunk++)
-                checksum = Crc64Nvme.Combine(checksum, chunks[chunk], Math.Min(VolumeFormat.ChunkBytes, block.PayloadBytes - (chunk * VolumeFormat.ChunkBytes)));
-            checksum = Crc64Nvme.Append(checksum, _zeros.GetSpan()[..(VolumeFormat.AlignToPage(block.PayloadBytes) - block.PayloadBytes)]);
+            ThrowIfFailed();
+            checksum = ChecksumRuns(volume.AppendChecksum);
         }
 
         foreach (WriteRequest request in _batch)
@@ -412,6 +466,27 @@ internal sealed unsafe class VolumeWriter : IDisposable
         volume.AppendOffset = end;
         StorageMetrics.BytesWritten.Add(end - start);
         StorageMetrics.FragmentsWritten.Add(_batch.Count);
+    }
+
+    /// <summary>The file's checksum with the batch appended to it.</summary>
+    private ulong ChecksumRuns(ulong checksum)
+    {
+        foreach (ChecksumRun run in _runs)
+        {
+            if (run.Block is not { } block)
+            {
+                checksum = Crc64Nvme.Append(checksum, _staging.GetSpan().Slice(run.Start, run.LengthBytes));
+                continue;
+            }
+
+            // The chunks' checksums are known; only the padding has to be read.
+            ReadOnlySpan<ulong> chunks = block.Checksums.Span;
+            for (int chunk = 0; chunk < chunks.Length; chunk++)
+                checksum = Crc64Nvme.Combine(checksum, chunks[chunk], Math.Min(VolumeFormat.ChunkBytes, block.PayloadBytes - (chunk * VolumeFormat.ChunkBytes)));
+            checksum = Crc64Nvme.Append(checksum, _zeros.GetSpan()[..(VolumeFormat.AlignToPage(block.PayloadBytes) - block.PayloadBytes)]);
+        }
+
+        return checksum;
     }
 
     private static PendingRecord PendingOf(WriteRequest request)
@@ -503,6 +578,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             return false;
         }
 
+        ThrowIfFailed();
         if (_volume is { } full)
             Seal(full);
         volume.Writer = this;
