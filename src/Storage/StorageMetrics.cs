@@ -18,4 +18,7 @@ internal static class StorageMetrics
     public static readonly Histogram<int> BatchFragments = Meter.CreateHistogram<int>("objectstore.storage.batch.fragments", "{fragment}", "Requests that shared one write.");
     public static readonly Histogram<long> QueuedBytes = Meter.CreateHistogram<long>("objectstore.storage.queue", "By", "Bytes waiting for a writer when a request joins.");
     public static readonly Histogram<double> RecoveryDuration = Meter.CreateHistogram<double>("objectstore.storage.recovery.duration", "s");
+    public static readonly Counter<long> DrivesFailed = Meter.CreateCounter<long>("objectstore.storage.drives.failed", "{drive}", "Drives taken out of use while the process runs.");
+    public static readonly Counter<long> DrivesReopened = Meter.CreateCounter<long>("objectstore.storage.drives.reopened", "{drive}");
+    public static readonly Histogram<double> ProbeDuration = Meter.CreateHistogram<double>("objectstore.storage.drives.probe.duration", "s");
 }

@@ -7,6 +7,7 @@ namespace ObjectStore.Storage.Drives;
 internal sealed partial class DriveEngine
 {
     private readonly TaskCompletionSource _letGo = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Lock _disposal = new(); // held by a disposal, which may hang as well
     private volatile string? _failure;
     private int _failing;
 
@@ -15,6 +16,8 @@ internal sealed partial class DriveEngine
     public DriveThreads Threads { get; }
 
     public IDrive Drive => _drive;
+
+    public TimeProvider Time => _services.Time;
 
     public bool HasFailed => _failure is not null;
 
@@ -67,7 +70,8 @@ internal sealed partial class DriveEngine
         Threads.Close();
         try
         {
-            Release();
+            lock (_disposal)
+                Release();
         }
         catch (Exception e)
         {

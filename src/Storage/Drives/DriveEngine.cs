@@ -361,18 +361,21 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     /// <summary>Finishes what waits. Of a drive that was given up there is nothing to finish: its threads and files are let go in the background.</summary>
     public void Dispose()
     {
-        if (_closed || _failure is not null)
-            return;
-        Threads.Close();
-        foreach (VolumeWriter writer in _writers)
-            writer.Close();
-        _closing = true;
-        _work.Set();
-        _indexThread?.Join();
-        if (_failure is not null)
-            return;
-        Maintain(durable: true);
-        Release();
+        lock (_disposal)
+        {
+            if (_closed || _failure is not null)
+                return;
+            Threads.Close();
+            foreach (VolumeWriter writer in _writers)
+                writer.Close();
+            _closing = true;
+            _work.Set();
+            _indexThread?.Join();
+            if (_failure is not null)
+                return;
+            Maintain(durable: true);
+            Release();
+        }
     }
 
     /// <summary>Lets go of everything without finishing anything, as a crash would. For the simulation.</summary>

@@ -162,10 +162,14 @@ public sealed class LocalFragmentStore : IFragmentStore
 
         // On a thread of its own: a drive that hangs keeps it.
         Task closed = Task.Factory.StartNew(_engine.Dispose, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-        if (await Task.WhenAny(closed, Task.Delay(limit)).ConfigureAwait(false) == closed)
-            await closed.ConfigureAwait(false);
-        else
+        try
+        {
+            await closed.WaitAsync(limit, _engine.Time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
             _engine.Fail($"it did not close within {limit.TotalSeconds:0.###} s");
+        }
     }
 
     private void RequireOpen()

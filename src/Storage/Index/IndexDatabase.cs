@@ -80,6 +80,13 @@ internal sealed class IndexDatabase : IDisposable
         if (path is not null && File.Exists(path + RebuildSuffix))
             throw new IndexDamagedException($"The index '{path}' has missed changes after a fault.");
         created = path is null || !File.Exists(path) || new FileInfo(path).Length == 0;
+        if (created && path is not null)
+        {
+            // Of a database that is gone: its log must not be taken for that of the new one.
+            File.Delete(path + "-wal");
+            File.Delete(path + "-shm");
+        }
+
         int result = raw.sqlite3_open_v2(path ?? ":memory:", out sqlite3 connection, raw.SQLITE_OPEN_READWRITE | raw.SQLITE_OPEN_CREATE | raw.SQLITE_OPEN_NOMUTEX, path is null ? null : Vfs);
         try
         {
