@@ -25,6 +25,9 @@ public interface IStorageEvents
 
     /// <summary>Recovery dropped bytes behind the last intact record of a volume.</summary>
     void TornTailDropped(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) { }
+
+    /// <summary>Recovery passed over bytes that are no intact record, with intact ones behind them, where nothing says that they had been synced: a write that was torn before it was acknowledged.</summary>
+    void TornRangeVoided(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) { }
     void IndexRebuildStarted(Guid driveId, string reason) { }
 
     /// <summary>The index could not be written, or not be read where a synced change needed it; in the latter case it is rebuilt at the next start. Volumes are not touched.</summary>

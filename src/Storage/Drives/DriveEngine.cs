@@ -196,11 +196,9 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
     public WriteRequest NewSync() => WriteRequest.Sync(_services.Threaded);
 
-    public WriteRequest NewTombstone(ExtentId extent, TombstoneEntry[] entries, bool needsSync)
+    public WriteRequest NewTombstone(TombstoneEntry[] entries, bool needsSync)
     {
-        var payload = new byte[entries.Length * TombstoneEntry.SizeBytes];
-        for (int i = 0; i < entries.Length; i++)
-            entries[i].Encode(payload.AsSpan(i * TombstoneEntry.SizeBytes));
+        byte[] payload = TombstoneEntry.Encode(entries);
         var checksums = new ulong[VolumeFormat.ChunkCount(payload.Length)];
         for (int i = 0; i < checksums.Length; i++)
         {
@@ -208,13 +206,14 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             checksums[i] = Integrity.Crc64Nvme.Compute(payload.AsSpan(at, Math.Min(VolumeFormat.ChunkBytes, payload.Length - at)));
         }
 
-        return WriteRequest.Tombstone(_services.Threaded, extent, entries, payload, checksums, needsSync);
+        return WriteRequest.Tombstone(_services.Threaded, entries, payload, checksums, needsSync);
     }
 
-    /// <summary>Deletes fragments of one extent, durably; false where none of them was there.</summary>
-    public async ValueTask<bool> DeleteAsync(ExtentId extent, IEnumerable<FragmentKey> keys, VolumeWriter writer, CancellationToken cancellationToken)
+    /// <summary>Deletes fragments, durably, every copy of them that is here; false where there was none.</summary>
+    public async ValueTask<bool> DeleteAsync(IEnumerable<FragmentKey> keys, CancellationToken cancellationToken)
     {
         var entries = new List<TombstoneEntry>();
+        VolumeWriter writer = PickWriter();
         bool any = false;
         foreach (FragmentKey key in keys)
         {
@@ -232,14 +231,14 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         async ValueTask FlushAsync()
         {
             foreach (TombstoneEntry[] part in entries.Chunk(TombstoneEntry.MaxPerRecord))
-                await SubmitAsync(writer, NewTombstone(extent, part, needsSync: true), cancellationToken).ConfigureAwait(false);
+                await SubmitAsync(writer, NewTombstone(part, needsSync: true), cancellationToken).ConfigureAwait(false);
             entries.Clear();
         }
     }
 
     /// <summary>Deletes what this drive has of the extent's first shards; false where it has nothing.</summary>
     public ValueTask<bool> DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken)
-        => DeleteAsync(layout.Id, Enumerable.Range(0, layout.BlockCount).Select(block => new FragmentKey(layout.Id, block, 0)), PickWriter(), cancellationToken);
+        => DeleteAsync(Enumerable.Range(0, layout.BlockCount).Select(block => new FragmentKey(layout.Id, block, 0)), cancellationToken);
 
     public bool TryLocate(FragmentKey key, out FragmentLocation location, out Volume volume)
     {
@@ -301,7 +300,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
     public Volume TakeVolume(int minimumBytes, bool forDeletes)
     {
-        long needed = VolumeFormat.AlignToPage(minimumBytes) + (3L * VolumeFormat.PageBytes);
+        long needed = VolumeFormat.AlignToPage(minimumBytes) + VolumeFormat.LogStart + VolumeFormat.TailBytes;
         for (int tries = _open.Count; tries > 0 && _open.TryDequeue(out Volume? open); tries--)
         {
             if (open.AppendOffset + needed <= open.Header.CapacityBytes)
@@ -467,15 +466,16 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         var volume = new Volume(header, file);
         try
         {
-            using var page = new AlignedBuffer(VolumeFormat.PageBytes);
-            header.Encode(page.GetSpan());
+            using var pages = new AlignedBuffer(VolumeFormat.LogStart);
+            header.Encode(pages.GetSpan());
+            header.Encode(pages.GetSpan()[VolumeFormat.PageBytes..]);
             unsafe
             {
-                file.Write(0, [new VolumeSegment((nint)page.Address, VolumeFormat.PageBytes)], throughCache: false);
+                file.Write(0, [new VolumeSegment((nint)pages.Address, VolumeFormat.LogStart)], throughCache: false);
             }
 
             file.Sync();
-            volume.AppendChecksum = volume.CompleteChecksum = Integrity.Crc64Nvme.Compute(page.GetSpan());
+            volume.AppendChecksum = volume.CompleteChecksum = Integrity.Crc64Nvme.Compute(pages.GetSpan());
         }
         catch (Exception e)
         {
@@ -534,7 +534,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         foreach (VolumeRow row in rows.Values.Where(row => row.State == VolumeState.Deleting).ToList())
         {
             // A later volume may have taken the id, where the index is older than the volumes.
-            if (files.Contains(row.Id) && IsGeneration(row, page))
+            if (files.Contains(row.Id) && IsGeneration(row, window))
             {
                 _drive.DeleteVolume(row.Id);
                 files.Remove(row.Id);
@@ -545,7 +545,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         }
 
         var tombstones = new List<(Volume, PendingRecord)>();
-        var ends = new List<(Volume, long, ulong, long)>();
+        var ends = new List<(Volume, long, ulong)>();
         long records = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
         var tails = new List<Volume>();
         foreach (long id in files.Order())
@@ -568,7 +568,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             var scanner = new VolumeScanner(volume.File, volume.Header, window);
             long start = volume.CompleteBelow;
             volume.File.BeginScan(start);
-            ScanResult result = scanner.Scan(start, volume.CompleteSequence, (record, header, intact) =>
+            ScanResult result = scanner.Scan(start, (record, header, intact) =>
             {
                 if (!intact)
                 {
@@ -581,22 +581,27 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
                 else if (header.Kind == RecordKind.Tombstone)
                     tombstones.Add((volume, record));
             });
-            foreach ((long offset, long length) in result.CorruptRegions)
+            foreach (VolumeRange region in result.CorruptRegions)
             {
                 corruptRegions++;
-                _services.Events.VolumeCorrupt(DriveId, volume.Id, offset, length);
+                _services.Events.VolumeCorrupt(DriveId, volume.Id, region.Start, region.End - region.Start);
+            }
+
+            foreach (VolumeRange region in result.Voids)
+            {
+                tornBytes += region.End - region.Start;
+                _services.Events.TornRangeVoided(DriveId, volume.Id, region.Start, region.End - region.Start);
             }
 
             records += result.Records;
             bytes += result.EndOffset - start;
             tornBytes += result.TornBytes;
             volume.AppendOffset = result.EndOffset;
-            volume.Sequence = result.Sequence;
             volume.AppendChecksum = scanner.Checksum(volume.CompleteChecksum, start, result.EndOffset);
             volume.DurableEnd = result.EndOffset;
             volume.File.EndScan();
             FinishTail(volume, result, page);
-            ends.Add((volume, volume.AppendOffset, volume.AppendChecksum, volume.Sequence));
+            ends.Add((volume, volume.AppendOffset, volume.AppendChecksum));
         }
 
         _index.FinishRecovery(tombstones, ends);
@@ -623,11 +628,12 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     {
         volume = null;
         IVolumeFile file = _drive.OpenVolume(id);
-        Span<byte> first = window.GetSpan()[..VolumeFormat.PageBytes];
-        first.Clear(); // of the volume before, which a short read would leave
-        bool decoded = TryReadHeader(file, first, out VolumeHeader header) && header.VolumeId == id && header.DriveId == _identity.DriveId;
-        if (VolumeHeader.OtherFormat(first) is { } format)
+        Span<byte> first = window.GetSpan()[..VolumeFormat.LogStart];
+        bool decoded = TryReadHeader(file, id, first, out VolumeHeader header);
+        foreach (int page in (ReadOnlySpan<int>)[0, VolumeFormat.PageBytes])
         {
+            if (VolumeHeader.OtherFormat(first[page..]) is not { } format)
+                continue;
             file.Dispose();
             if (format > VolumeHeader.FormatVersion)
             {
@@ -642,40 +648,24 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
         if (!decoded)
         {
-            ulong generation = row?.Generation ?? 0;
             if (row is null)
             {
-                bool found = VolumeScanner.TryFindAnyRecord(file, id, window, out RecordHeader record);
-                if (!found && file.NextData(VolumeFormat.PageBytes) >= file.LengthBytes)
+                if (file.NextData(VolumeFormat.LogStart) >= file.LengthBytes || IsZeroAfterHeader(file, window))
                 {
                     file.Dispose();
                     _drive.DeleteVolume(id);
                     return true;
                 }
 
-                if (!found && IsZeroAfterHeader(file, window))
-                {
-                    file.Dispose();
-                    _drive.DeleteVolume(id);
-                    return true;
-                }
-
-                _services.Events.VolumeCorrupt(DriveId, id, 0, VolumeFormat.PageBytes);
-                if (!found)
-                {
-                    _index.Unreadable[id] = $"the header of volume {id} is damaged";
-                    file.Dispose();
-                    return false;
-                }
-
-                generation = record.Generation;
-            }
-            else
-            {
-                _services.Events.VolumeCorrupt(DriveId, id, 0, VolumeFormat.PageBytes);
+                // Without a generation no record can be told from stale bytes. The file is left for a human.
+                _index.Unreadable[id] = $"the header of volume {id} is damaged";
+                _services.Events.VolumeCorrupt(DriveId, id, 0, file.LengthBytes);
+                file.Dispose();
+                return false;
             }
 
-            header = new VolumeHeader(_identity.ClusterId, _identity.DriveId, id, generation, file.LengthBytes, 0);
+            _services.Events.VolumeCorrupt(DriveId, id, 0, VolumeFormat.LogStart);
+            header = new VolumeHeader(_identity.ClusterId, _identity.DriveId, id, row.Generation, file.LengthBytes, 0);
         }
 
         volume = new Volume(header, file);
@@ -684,7 +674,6 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             volume.State = row.State;
             volume.CompleteBelow = volume.DurableEnd = volume.AppendOffset = row.CompleteBelow;
             volume.CompleteChecksum = row.Checksum;
-            volume.CompleteSequence = row.Sequence;
             volume.LiveBytes = row.LiveBytes;
             volume.LiveFragments = row.LiveFragments;
             volume.RecordBytes = row.RecordBytes;
@@ -703,13 +692,12 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         return true;
     }
 
-    private bool IsGeneration(VolumeRow row, AlignedBuffer page)
+    private bool IsGeneration(VolumeRow row, AlignedBuffer pages)
     {
         IVolumeFile file = _drive.OpenVolume(row.Id);
         try
         {
-            return TryReadHeader(file, page.GetSpan()[..VolumeFormat.PageBytes], out VolumeHeader header)
-                && header.VolumeId == row.Id && header.DriveId == _identity.DriveId && header.Generation == row.Generation;
+            return TryReadHeader(file, row.Id, pages.GetSpan()[..VolumeFormat.LogStart], out VolumeHeader header) && header.Generation == row.Generation;
         }
         finally
         {
@@ -717,24 +705,33 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         }
     }
 
-    private static bool TryReadHeader(IVolumeFile file, Span<byte> page, out VolumeHeader header)
+    /// <summary>The header of the volume, from either of its copies. Fills <paramref name="pages"/> with both, zeros for what cannot be read.</summary>
+    private bool TryReadHeader(IVolumeFile file, long id, Span<byte> pages, out VolumeHeader header)
     {
-        try
+        header = null!;
+        bool found = false;
+        pages.Clear();
+        for (int at = 0; at < VolumeFormat.LogStart; at += VolumeFormat.PageBytes)
         {
-            if (file.Read(0, page, default, onlyIfCached: false) == page.Length && VolumeHeader.TryDecode(page, out header))
-                return true;
-        }
-        catch (IOException)
-        {
+            Span<byte> page = pages.Slice(at, VolumeFormat.PageBytes);
+            try
+            {
+                if (file.Read(at, page, default, onlyIfCached: false) == page.Length && !found
+                    && VolumeHeader.TryDecode(page, out VolumeHeader read) && read.VolumeId == id && read.DriveId == _identity.DriveId)
+                    (header, found) = (read, true);
+            }
+            catch (IOException)
+            {
+                // The other copy is there for this.
+            }
         }
 
-        header = null!;
-        return false;
+        return found;
     }
 
     private static bool IsZeroAfterHeader(IVolumeFile file, AlignedBuffer window)
     {
-        for (long at = VolumeFormat.PageBytes; at < file.LengthBytes; at += window.LengthBytes)
+        for (long at = VolumeFormat.LogStart; at < file.LengthBytes; at += window.LengthBytes)
         {
             int read = file.Read(at, window.GetSpan(), default, onlyIfCached: false);
             if (window.GetSpan()[..read].IndexOfAnyExcept((byte)0) >= 0)
@@ -761,14 +758,14 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
             if (result.TornBytes > 0)
                 _services.Events.TornTailDropped(DriveId, volume.Id, result.EndOffset, result.TornBytes);
-            if (result.TornBytes == 0 && result.CorruptRegions.Count == 0 && volume.AppendOffset + (8 * VolumeFormat.PageBytes) <= volume.Header.CapacityBytes
+            if (result.TornBytes == 0 && result.CorruptRegions.Count == 0 && result.Voids.Count == 0 && volume.AppendOffset + (8 * VolumeFormat.PageBytes) <= volume.Header.CapacityBytes
                 && volume.File.LengthBytes >= volume.Header.CapacityBytes)
             {
                 _open.Enqueue(volume);
                 return;
             }
 
-            VolumeWriter.WriteFooter(volume, page, _services.Time);
+            VolumeWriter.WriteFooter(volume, page, _services.Time, [.. result.Voids.Take(VolumeFormat.MaxVoidRecords * VolumeRange.MaxPerRecord)]);
             volume.State = VolumeState.Sealed;
         }
         catch (IOException e)

@@ -266,7 +266,7 @@ internal sealed class ExtentReader : IExtentReader
 
     private void AcceptHeader(FragmentKey key, ReadOnlySpan<byte> header, int read)
     {
-        if (read < header.Length || !RecordHeader.TryDecode(header, out _record))
+        if (read < header.Length || !RecordHeader.TryDecode(header, new RecordPlace(_volume!.Header.Generation, _volume.Id, _location.Offset), out _record))
             throw _engine!.Corrupt(key, _location, "its header is damaged");
         ExtentStore.RequireRecordOf(_engine!, key, _location, _record, BlockLength(key.Block));
         _headerRead = true;

@@ -158,7 +158,7 @@ public sealed class ExtentStore : IExtentStore
             throw new FragmentMissingException(layout.Id, 0, 0);
         }
 
-        if (!RecordHeader.TryDecode(header, out RecordHeader record))
+        if (!RecordHeader.TryDecode(header, new RecordPlace(volume.Header.Generation, volume.Id, location.Offset), out RecordHeader record))
         {
             destination.Clear();
             throw engine.Corrupt(key, location, "its header is damaged");
@@ -229,14 +229,13 @@ public sealed class ExtentStore : IExtentStore
     /// <summary>The numbers come from the index's database, which nothing but SQLite guards: they are checked before they size a buffer.</summary>
     internal static void RequirePlausible(DriveEngine engine, FragmentKey key, FragmentLocation location)
     {
-        if (location.PayloadOffset is < RecordHeader.FixedBytes or > RecordHeader.MaxBytes || location.Offset < VolumeFormat.PageBytes)
+        if (location.PayloadOffset is < RecordHeader.MinBytes or > RecordHeader.MaxBytes || location.Offset < VolumeFormat.LogStart)
             throw engine.Corrupt(key, location, $"the index places its payload {location.PayloadOffset} bytes behind {location.Offset}, which cannot be");
     }
 
     internal static void RequireRecordOf(DriveEngine engine, FragmentKey key, FragmentLocation location, in RecordHeader record, int lengthBytes)
     {
-        if (record.Kind != RecordKind.Fragment || record.Extent != key.Extent || record.Block != key.Block || record.Shard != key.Shard
-            || record.Offset != location.Offset || record.VolumeId != location.VolumeId)
+        if (record.Kind != RecordKind.Fragment || record.Extent != key.Extent || record.Block != key.Block || record.Shard != key.Shard)
             throw engine.Corrupt(key, location, "another record is in its place");
         if (record.PayloadBytes != lengthBytes)
             throw engine.Corrupt(key, location, "its length is not that of the layout");

@@ -141,7 +141,7 @@ internal sealed class ExtentWriter : IExtentWriter
             foreach ((int Block, WriteTicket Ticket)[] blocks in _written.Where(item => item.Ticket.Volume is not null).Chunk(TombstoneEntry.MaxPerRecord))
             {
                 TombstoneEntry[] entries = [.. blocks.Select(item => new TombstoneEntry(new FragmentKey(_descriptor.Id, item.Block, 0), item.Ticket.Volume!.Id, item.Ticket.Offset))];
-                _ = Observe(_engine.SubmitAsync(_writer, _engine.NewTombstone(_descriptor.Id, entries, needsSync: false), CancellationToken.None));
+                _ = Observe(_engine.SubmitAsync(_writer, _engine.NewTombstone(entries, needsSync: false), CancellationToken.None));
             }
         }
         catch (ObjectDisposedException)

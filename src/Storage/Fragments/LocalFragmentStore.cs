@@ -21,7 +21,6 @@ public sealed class LocalFragmentStore : IFragmentStore
 {
     private const int BlockingReadsAfterMiss = 64;
     private const int MissSlots = 1024;
-    private const int DeletesAtOnce = 256;
     private const int MaxLocateTries = 8;
 
     private readonly DriveEngine _engine;
@@ -115,7 +114,7 @@ public sealed class LocalFragmentStore : IFragmentStore
         try
         {
             // Which copies there are, the index's database has to be asked.
-            Task deletions = await _engine.Threads.RunAsync(() => DeleteAsync(all, cancellationToken)).ConfigureAwait(false);
+            Task deletions = await _engine.Threads.RunAsync<Task>(() => _engine.DeleteAsync(all, cancellationToken).AsTask()).ConfigureAwait(false);
             await deletions.ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
@@ -176,14 +175,6 @@ public sealed class LocalFragmentStore : IFragmentStore
     {
         _engine.ThrowIfFailed();
         ObjectDisposedException.ThrowIf(_disposed, this);
-    }
-
-    private async Task DeleteAsync(FragmentKey[] keys, CancellationToken cancellationToken)
-    {
-        // One writer for all of them, so that those waiting at once share a sync.
-        VolumeWriter writer = _engine.PickWriter();
-        foreach (IGrouping<ExtentId, FragmentKey>[] extents in keys.GroupBy(key => key.Extent).Chunk(DeletesAtOnce))
-            await Task.WhenAll(extents.Select(extent => _engine.DeleteAsync(extent.Key, extent, writer, cancellationToken).AsTask())).ConfigureAwait(false);
     }
 
     private static void Require(in FragmentWrite fragment)
@@ -398,16 +389,15 @@ public sealed class LocalFragmentStore : IFragmentStore
     /// <summary>The numbers come from the index's database, which nothing but SQLite guards: they are checked before they size a buffer.</summary>
     private void RequirePlausible(FragmentKey key, in FragmentLocation location)
     {
-        if (location.PayloadOffset is < RecordHeader.FixedBytes or > RecordHeader.MaxBytes || location.Offset < VolumeFormat.PageBytes)
+        if (location.PayloadOffset is < RecordHeader.MinBytes or > RecordHeader.MaxBytes || location.Offset < VolumeFormat.LogStart)
             throw _engine.Corrupt(key, location, $"the index places its payload {location.PayloadOffset} bytes behind {location.Offset}, which cannot be");
     }
 
     private RecordHeader DecodeHeader(FragmentKey key, in FragmentLocation location, Volume volume, ReadOnlySpan<byte> header)
     {
-        if (!RecordHeader.TryDecode(header, out RecordHeader record))
+        if (!RecordHeader.TryDecode(header, new RecordPlace(volume.Header.Generation, volume.Id, location.Offset), out RecordHeader record))
             throw _engine.Corrupt(key, location, "its header is damaged");
-        if (record.Kind != RecordKind.Fragment || record.Extent != key.Extent || record.Block != key.Block || record.Shard != key.Shard
-            || record.Offset != location.Offset || record.VolumeId != location.VolumeId || record.Generation != volume.Header.Generation || record.PayloadBytes != location.PayloadBytes)
+        if (record.Kind != RecordKind.Fragment || record.FragmentKey != key || record.PayloadBytes != location.PayloadBytes || record.PayloadOffset != location.PayloadOffset)
             throw _engine.Corrupt(key, location, "another record is in its place");
         return record;
     }

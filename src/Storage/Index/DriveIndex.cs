@@ -191,7 +191,7 @@ internal sealed class DriveIndex : IDisposable
     private bool HasRoom() => Volatile.Read(ref _entries) < 4L * _flushEntries;
 
     /// <summary>Takes in what has just been synced: all of the volume's records below <paramref name="durableEnd"/>.</summary>
-    public void Apply(Volume volume, List<PendingRecord> records, long durableEnd, ulong checksum, long sequence)
+    public void Apply(Volume volume, List<PendingRecord> records, long durableEnd, ulong checksum)
     {
         bool emptied = false;
         Exception? failure;
@@ -202,7 +202,6 @@ internal sealed class DriveIndex : IDisposable
             _bytesSinceFlush += durableEnd - volume.CompleteBelow;
             volume.CompleteBelow = durableEnd;
             volume.CompleteChecksum = checksum;
-            volume.CompleteSequence = sequence;
             volume.Dirty = true;
             volume.DurableEnd = durableEnd;
             (failure, _lookupFailure) = (_lookupFailure, null);
@@ -243,7 +242,7 @@ internal sealed class DriveIndex : IDisposable
             Flush(durable: false);
     }
 
-    public void FinishRecovery(List<(Volume Volume, PendingRecord Record)> tombstones, IEnumerable<(Volume Volume, long End, ulong Checksum, long Sequence)> ends)
+    public void FinishRecovery(List<(Volume Volume, PendingRecord Record)> tombstones, IEnumerable<(Volume Volume, long End, ulong Checksum)> ends)
     {
         lock (_state)
         {
@@ -282,12 +281,11 @@ internal sealed class DriveIndex : IDisposable
             }
 
             _recovery = null;
-            foreach ((Volume volume, long end, ulong checksum, long sequence) in ends)
+            foreach ((Volume volume, long end, ulong checksum) in ends)
             {
                 volume.CompleteBelow = end;
                 volume.CompleteChecksum = checksum;
-                volume.CompleteSequence = sequence;
-                volume.DurableEnd = end;
+                    volume.DurableEnd = end;
                 volume.Dirty = true;
             }
         }
@@ -530,7 +528,7 @@ internal sealed class DriveIndex : IDisposable
     }
 
     private static VolumeRow RowOf(Volume volume, VolumeState state)
-        => new(volume.Id, volume.Header.Generation, state, volume.CompleteBelow, volume.CompleteChecksum, volume.CompleteSequence, volume.LiveBytes, volume.LiveFragments, volume.RecordBytes);
+        => new(volume.Id, volume.Header.Generation, state, volume.CompleteBelow, volume.CompleteChecksum, volume.LiveBytes, volume.LiveFragments, volume.RecordBytes);
 
     private Volume? FindReclaimable()
     {
@@ -687,7 +685,8 @@ internal sealed class DriveIndex : IDisposable
 
     private void Write(FlushBatch batch, bool durable)
     {
-        _database.Apply(batch.Changes, batch.Rows, batch.TombstoneTargets, [], durable, batch.Superseded);
+        // In key order: neighbours go to the same page of the database, and pages fill up.
+        _database.Apply(batch.Changes.OrderBy(change => change.Key), batch.Rows, batch.TombstoneTargets, [], durable, batch.Superseded);
         foreach ((FragmentKey key, FragmentLocation? location) in batch.Changes)
         {
             if (location is { } place)

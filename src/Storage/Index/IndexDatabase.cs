@@ -19,7 +19,7 @@ internal enum VolumeState
 /// <param name="CompleteBelow">Every record below this offset has been applied to the index, and was synced before it was.</param>
 /// <param name="Checksum">CRC-64 of the file below CompleteBelow.</param>
 internal sealed record VolumeRow(
-    long Id, ulong Generation, VolumeState State, long CompleteBelow, ulong Checksum, long Sequence, long LiveBytes, long LiveFragments, long RecordBytes);
+    long Id, ulong Generation, VolumeState State, long CompleteBelow, ulong Checksum, long LiveBytes, long LiveFragments, long RecordBytes);
 
 /// <summary>An older copy of a fragment, at a place of its own, that a newer one has replaced.</summary>
 /// <param name="Added">False: it is no longer there, since a tombstone names it.</param>
@@ -69,7 +69,7 @@ internal sealed class IndexDatabase : IDisposable
         _delete = Prepare(writer, "DELETE FROM fragment WHERE key = ?1");
         _addSuperseded = Prepare(writer, "INSERT OR IGNORE INTO superseded (volume, key, offset) VALUES (?1, ?2, ?3)");
         _dropSuperseded = Prepare(writer, "DELETE FROM superseded WHERE volume = ?1 AND key = ?2 AND offset = ?3");
-        _upsertVolume = Prepare(writer, "INSERT OR REPLACE INTO volume (id, generation, state, complete_below, checksum, sequence, live_bytes, live_fragments, record_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+        _upsertVolume = Prepare(writer, "INSERT OR REPLACE INTO volume (id, generation, state, complete_below, checksum, live_bytes, live_fragments, record_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
     }
 
     /// <summary>Opens or makes the database.</summary>
@@ -102,7 +102,7 @@ internal sealed class IndexDatabase : IDisposable
                 Execute(connection, "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID");
                 Execute(connection, "CREATE TABLE fragment (key BLOB PRIMARY KEY, place BLOB NOT NULL) WITHOUT ROWID");
                 Execute(connection, "CREATE TABLE superseded (volume INTEGER NOT NULL, key BLOB NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY (volume, key, offset)) WITHOUT ROWID");
-                Execute(connection, "CREATE TABLE volume (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, state INTEGER NOT NULL, complete_below INTEGER NOT NULL, checksum INTEGER NOT NULL, sequence INTEGER NOT NULL, live_bytes INTEGER NOT NULL, live_fragments INTEGER NOT NULL, record_bytes INTEGER NOT NULL)");
+                Execute(connection, "CREATE TABLE volume (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, state INTEGER NOT NULL, complete_below INTEGER NOT NULL, checksum INTEGER NOT NULL, live_bytes INTEGER NOT NULL, live_fragments INTEGER NOT NULL, record_bytes INTEGER NOT NULL)");
                 Execute(connection, "CREATE TABLE tombstone_target (volume INTEGER NOT NULL, target INTEGER NOT NULL, entries INTEGER NOT NULL, PRIMARY KEY (volume, target)) WITHOUT ROWID");
                 Execute(connection, $"INSERT INTO meta VALUES ('schema', {SchemaVersion}), ('drive', '{driveId:D}')");
                 Execute(connection, "COMMIT");
@@ -190,13 +190,13 @@ internal sealed class IndexDatabase : IDisposable
     public List<VolumeRow> ReadVolumes()
     {
         var rows = new List<VolumeRow>();
-        using sqlite3_stmt select = Prepare(_writer, "SELECT id, generation, state, complete_below, checksum, sequence, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id");
+        using sqlite3_stmt select = Prepare(_writer, "SELECT id, generation, state, complete_below, checksum, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id");
         while (Step(_writer, select) == raw.SQLITE_ROW)
         {
             rows.Add(new VolumeRow(
                 raw.sqlite3_column_int64(select, 0), (ulong)raw.sqlite3_column_int64(select, 1), (VolumeState)raw.sqlite3_column_int(select, 2),
                 raw.sqlite3_column_int64(select, 3), (ulong)raw.sqlite3_column_int64(select, 4), raw.sqlite3_column_int64(select, 5),
-                raw.sqlite3_column_int64(select, 6), raw.sqlite3_column_int64(select, 7), raw.sqlite3_column_int64(select, 8)));
+                raw.sqlite3_column_int64(select, 6), raw.sqlite3_column_int64(select, 7)));
         }
 
         return rows;
@@ -252,10 +252,9 @@ internal sealed class IndexDatabase : IDisposable
                 raw.sqlite3_bind_int(_upsertVolume, 3, (int)row.State);
                 raw.sqlite3_bind_int64(_upsertVolume, 4, row.CompleteBelow);
                 raw.sqlite3_bind_int64(_upsertVolume, 5, (long)row.Checksum);
-                raw.sqlite3_bind_int64(_upsertVolume, 6, row.Sequence);
-                raw.sqlite3_bind_int64(_upsertVolume, 7, row.LiveBytes);
-                raw.sqlite3_bind_int64(_upsertVolume, 8, row.LiveFragments);
-                raw.sqlite3_bind_int64(_upsertVolume, 9, row.RecordBytes);
+                raw.sqlite3_bind_int64(_upsertVolume, 6, row.LiveBytes);
+                raw.sqlite3_bind_int64(_upsertVolume, 7, row.LiveFragments);
+                raw.sqlite3_bind_int64(_upsertVolume, 8, row.RecordBytes);
                 Run(_upsertVolume);
             }
 

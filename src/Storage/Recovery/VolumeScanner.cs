@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
@@ -9,23 +10,26 @@ namespace ObjectStore.Storage.Recovery;
 /// <param name="EndOffset">Where the log ends: page-aligned, after the last record kept.</param>
 /// <param name="TornBytes">Bytes after the end that are no intact record.</param>
 /// <param name="Sealed">A footer ends the volume.</param>
-internal sealed record ScanResult(long EndOffset, long Sequence, long Records, long TornBytes, bool Sealed, IReadOnlyList<(long Offset, long LengthBytes)> CorruptRegions);
+/// <param name="CorruptRegions">Synced, as the log says, and no record.</param>
+/// <param name="Voids">Neither synced, as far as the log says, nor intact, with intact records behind them: torn writes.</param>
+internal sealed record ScanResult(long EndOffset, long Records, long TornBytes, bool Sealed, IReadOnlyList<VolumeRange> CorruptRegions, IReadOnlyList<VolumeRange> Voids);
 
 /// <summary>
 /// Reads a volume's records from a checkpoint to its end, verifying headers and payloads.
 ///
-/// A record is only believed where it says it is: volume id, generation and its own offset must match, so neither stale bytes nor a copy of a volume stored as
+/// A record is only believed where it says it is: volume id, generation and offset are part of its checksum, so neither stale bytes nor a copy of a volume stored as
 /// an object is taken for one. Whatever lies below the highest DurableBelow seen had been synced, so bytes there that are no record are corruption, reported and
-/// stepped over. The last batch synced has nothing behind it that says so: therefore every intact record is kept, also behind a gap, which is reported too. Where it was
-/// never acknowledged it is only an orphan. What follows the last intact record is a torn end, and the log ends before it.
+/// stepped over; unless a void record says that an earlier recovery found them torn. Every intact record is kept, also behind a gap: it may have been acknowledged with the last batch, and
+/// where it was not, it is only an orphan. A gap, or a damaged payload, that nothing proves to have been synced is torn: void. What follows the last intact record is a torn end, and
+/// the log ends before it.
 /// </summary>
 internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, AlignedBuffer window)
 {
     private long _windowStart;
     private int _windowBytes;
 
-    /// <param name="keep">Called for each record kept, in order. Not intact: synced, but its payload no longer matches.</param>
-    public ScanResult Scan(long start, long sequence, Action<PendingRecord, RecordHeader, bool> keep)
+    /// <param name="keep">Called for each record kept: the intact ones in order, then those that were synced but whose payload no longer matches.</param>
+    public ScanResult Scan(long start, Action<PendingRecord, RecordHeader, bool> keep)
     {
         long length = file.LengthBytes;
         long durableBelow = start;
@@ -34,8 +38,9 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         long records = 0;
         long tailEnd = start; // the end of the last bytes that are not zero
         bool sealedByFooter = false;
-        var waiting = new Queue<(PendingRecord Record, RecordHeader Header, bool Intact)>();
-        var gaps = new List<(long Start, long End)>();
+        var damaged = new List<(PendingRecord Record, RecordHeader Header)>();
+        var gaps = new List<VolumeRange>();
+        var known = new List<VolumeRange>(); // voids of an earlier recovery
 
         while (position < length)
         {
@@ -43,14 +48,24 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             {
                 bool intact = PayloadIsIntact(record, bytes);
                 durableBelow = Math.Max(durableBelow, record.DurableBelow);
-                if (intact)
-                    durableBelow = Math.Max(durableBelow, position + record.RecordBytes); // may have been acknowledged, and so may all before it
-                while (waiting.TryPeek(out (PendingRecord, RecordHeader Header, bool) oldest) && oldest.Header.Offset < durableBelow)
-                    Keep(waiting.Dequeue());
-                waiting.Enqueue((ToPending(record, bytes, intact), record, intact));
+                PendingRecord pending = ToPending(record, bytes, intact);
+                tailEnd = position + record.RecordBytes;
+                if (!intact)
+                {
+                    // An earlier recovery may have ended the log behind the header of a torn record, so that others stand where its payload was to be.
+                    damaged.Add((pending, record));
+                    long within = FindRecord(position + VolumeFormat.AlignToRecord(record.HeaderBytes), tailEnd, length, ref tailEnd);
+                    position = within < 0 ? position + record.RecordBytes : within;
+                    continue;
+                }
+
                 position += record.RecordBytes;
-                tailEnd = position;
-                if (record.Kind != RecordKind.Footer || !intact)
+                records++;
+                end = position;
+                keep(pending, record, true);
+                if (record.Kind == RecordKind.Void)
+                    ReadVoids(bytes.Slice(record.PayloadOffset, record.PayloadBytes), known);
+                if (record.Kind != RecordKind.Footer)
                     continue;
                 sealedByFooter = true;
                 break;
@@ -63,35 +78,51 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
                 continue;
             }
 
-            long next = FindRecord(position + (position % VolumeFormat.PageBytes == 0 ? VolumeFormat.RecordAlignmentBytes : 0), length, ref tailEnd);
+            long next = FindRecord(position + (position % VolumeFormat.PageBytes == 0 ? VolumeFormat.RecordAlignmentBytes : 0), length, length, ref tailEnd);
             if (next < 0)
                 break;
-            gaps.Add((position, next));
+            gaps.Add(new VolumeRange(position, next));
             position = next;
         }
 
-        // What still waits is not intact and has nothing intact behind it: torn.
-        while (waiting.TryPeek(out (PendingRecord, RecordHeader Header, bool) oldest) && oldest.Header.Offset < durableBelow)
-            Keep(waiting.Dequeue());
-        var corrupt = new List<(long, long)>();
-        foreach ((long gapStart, long gapEnd) in gaps)
+        // Only now is it known how far the log proves itself to have been synced. What is torn within the last page of the log stays there for good, behind the last record.
+        long logEnd = VolumeFormat.AlignToPage(end);
+        var corrupt = new List<VolumeRange>();
+        var voids = new List<VolumeRange>();
+        foreach ((PendingRecord record, RecordHeader recordHeader) in damaged)
         {
-            if (gapStart < durableBelow)
-                corrupt.Add((gapStart, gapEnd - gapStart));
+            var range = new VolumeRange(recordHeader.Offset, recordHeader.Offset + recordHeader.RecordBytes);
+            if (known.Exists(range.Overlaps))
+                continue;
+            if (range.Start < durableBelow)
+            {
+                records++;
+                end = Math.Max(end, range.End);
+                keep(record, recordHeader, false);
+            }
+            else if (range.Start < logEnd)
+            {
+                voids.Add(range with { End = Math.Min(range.End, logEnd) });
+            }
         }
+
+        foreach (VolumeRange gap in gaps)
+        {
+            if (known.Exists(gap.Overlaps))
+                continue;
+            if (gap.Start < durableBelow)
+                corrupt.Add(gap with { End = Math.Min(gap.End, durableBelow) });
+            if (gap.End > durableBelow && gap.Start < logEnd)
+                voids.Add(new VolumeRange(Math.Max(gap.Start, durableBelow), Math.Min(gap.End, logEnd)));
+        }
+
+        if (!sealedByFooter && position < logEnd && position >= durableBelow && !IsZero(position, Math.Min(logEnd, length)))
+            voids.Add(new VolumeRange(position, logEnd));
 
         // Synced bytes after the last record kept may only be padding or damage; the log never grows over them.
         end = VolumeFormat.AlignToPage(Math.Max(end, durableBelow));
         long tornBytes = sealedByFooter ? 0 : Math.Max(0, tailEnd - end);
-        return new ScanResult(end, sequence, records, tornBytes, sealedByFooter, corrupt);
-
-        void Keep((PendingRecord Record, RecordHeader Header, bool Intact) item)
-        {
-            records++;
-            sequence = Math.Max(sequence, item.Header.Sequence);
-            end = Math.Max(end, item.Header.Offset + item.Header.RecordBytes);
-            keep(item.Record, item.Header, item.Intact);
-        }
+        return new ScanResult(end, records, tornBytes, sealedByFooter, corrupt, voids);
     }
 
     /// <summary>CRC-64 of the file from <paramref name="start"/> to <paramref name="end"/>, appended to <paramref name="checksum"/>.</summary>
@@ -107,33 +138,23 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         return checksum;
     }
 
-    /// <summary>The first record of any generation of this volume id, for a volume whose header page is damaged.</summary>
-    public static bool TryFindAnyRecord(IVolumeFile file, long volumeId, AlignedBuffer window, out RecordHeader found)
-    {
-        Span<byte> bytes = window.GetSpan();
-        int read = ReadTolerant(file, 0, bytes);
-        for (int at = VolumeFormat.PageBytes; at + RecordHeader.FixedBytes <= read; at += VolumeFormat.RecordAlignmentBytes)
-        {
-            if (RecordHeader.TryDecode(bytes[at..read], out found) && found.VolumeId == volumeId && found.Offset == at)
-                return true;
-        }
-
-        found = default;
-        return false;
-    }
-
     private bool TryReadRecord(long position, long length, out RecordHeader record, out ReadOnlySpan<byte> bytes)
     {
         bytes = default;
         record = default;
-        if (length - position < RecordHeader.FixedBytes)
+        if (length - position < RecordHeader.MinBytes)
             return false;
         ReadOnlySpan<byte> head = Get(position, (int)Math.Min(RecordHeader.MaxBytes, length - position));
-        if (!RecordHeader.TryDecode(head, out record) || record.Generation != header.Generation || record.VolumeId != header.VolumeId
-            || record.Offset != position || position + record.RecordBytes > length)
+        if (!RecordHeader.TryDecode(head, new RecordPlace(header.Generation, header.VolumeId, position), out record) || position + record.RecordBytes > length)
             return false;
-        bytes = Get(position, (int)record.RecordBytes);
-        return true;
+        bytes = Get(position, record.RecordBytes);
+        return bytes.Length == record.RecordBytes;
+    }
+
+    private static void ReadVoids(ReadOnlySpan<byte> payload, List<VolumeRange> voids)
+    {
+        for (; payload.Length >= VolumeRange.SizeBytes; payload = payload[VolumeRange.SizeBytes..])
+            voids.Add(new VolumeRange(BinaryPrimitives.ReadInt64LittleEndian(payload), BinaryPrimitives.ReadInt64LittleEndian(payload[8..])));
     }
 
     private static bool PayloadIsIntact(in RecordHeader record, ReadOnlySpan<byte> bytes)
@@ -153,24 +174,22 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
     {
         if (record.Kind == RecordKind.Tombstone)
         {
-            var entries = new TombstoneEntry[intact ? record.PayloadBytes / TombstoneEntry.SizeBytes : 0];
-            for (int i = 0; i < entries.Length; i++)
-                entries[i] = TombstoneEntry.Decode(bytes[(record.PayloadOffset + (i * TombstoneEntry.SizeBytes))..], record.Extent);
-            return new PendingRecord(default, default, entries, (int)record.RecordBytes);
+            TombstoneEntry[] entries = intact ? TombstoneEntry.Decode(bytes.Slice(record.PayloadOffset, record.PayloadBytes)) : [];
+            return new PendingRecord(default, default, entries, record.RecordBytes);
         }
 
-        var location = new FragmentLocation(record.VolumeId, record.Offset, record.PayloadOffset, record.PayloadBytes, record.PlacementGroup, record.SchemeId);
-        return new PendingRecord(new FragmentKey(record.Extent, record.Block, record.Shard), location, null, (int)record.RecordBytes);
+        var location = new FragmentLocation(record.Place.VolumeId, record.Offset, record.PayloadOffset, record.PayloadBytes, record.PlacementGroup, record.SchemeId);
+        return new PendingRecord(record.FragmentKey, location, null, record.RecordBytes);
     }
 
-    /// <summary>The next offset that holds a record of this volume, or −1.</summary>
-    private long FindRecord(long position, long length, ref long tailEnd)
+    /// <summary>The next offset below <paramref name="limit"/> that holds a record of this volume, or −1.</summary>
+    private long FindRecord(long position, long limit, long length, ref long tailEnd)
     {
         position = (position + VolumeFormat.RecordAlignmentBytes - 1) & ~(VolumeFormat.RecordAlignmentBytes - 1L);
-        while (position < length)
+        while (position < limit)
         {
             long data = file.NextData(position);
-            if (data >= length)
+            if (data >= limit)
                 return -1;
             position = Math.Max(position, data & ~(VolumeFormat.PageBytes - 1L));
 
@@ -178,7 +197,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             // been read counts as data.
             long windowEnd = _windowStart + _windowBytes;
             long stop = position >= _windowStart && position < windowEnd ? windowEnd : position + VolumeFormat.MaxRecordBytes;
-            ReadOnlySpan<byte> bytes = Get(position, (int)(Math.Min(stop, length) - position));
+            ReadOnlySpan<byte> bytes = Get(position, (int)(Math.Min(stop, limit) - position));
             int at = 0;
             while (at < bytes.Length)
             {

@@ -13,7 +13,7 @@ internal readonly record struct PendingRecord(FragmentKey Key, FragmentLocation 
 /// </summary>
 internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposable
 {
-    private long _durableEnd = VolumeFormat.PageBytes;
+    private long _durableEnd = VolumeFormat.LogStart;
     private volatile VolumeState _state;
     private VolumeWriter? _writer;
 
@@ -42,9 +42,9 @@ internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposabl
     }
 
     // The writer's.
-    public long AppendOffset = VolumeFormat.PageBytes;
-    public long Sequence;
+    public long AppendOffset = VolumeFormat.LogStart;
     public ulong AppendChecksum;
+    public bool Appended; // since this start
     public long ZeroedTo;
     public readonly List<PendingRecord> Pending = [];
 
@@ -52,9 +52,8 @@ internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposabl
     public long LiveBytes;
     public long LiveFragments;
     public long RecordBytes;
-    public long CompleteBelow = VolumeFormat.PageBytes;
+    public long CompleteBelow = VolumeFormat.LogStart;
     public ulong CompleteChecksum;
-    public long CompleteSequence;
     public bool Dirty;
 
     public void Dispose() => File.Dispose();

@@ -9,7 +9,15 @@ namespace ObjectStore.Storage.Volumes;
 internal static class VolumeFormat
 {
     public const int PageBytes = 4096;
-    public const int RecordAlignmentBytes = 16;
+    public const int RecordAlignmentBytes = 4;
+
+    /// <summary>Where the log begins: behind the header and its copy.</summary>
+    public const int LogStart = 2 * PageBytes;
+
+    /// <summary>Room kept behind the log for a close record or void records, and the footer.</summary>
+    public const int TailBytes = (MaxVoidRecords + 1) * PageBytes;
+
+    public const int MaxVoidRecords = 3;
     public const int ChunkBytes = 64 << 10;
     public const int MaxBlockBytes = 1 << 20;
     public const int MaxChunks = MaxBlockBytes / ChunkBytes;
@@ -28,10 +36,10 @@ internal static class VolumeFormat
     public static int ChunkCount(int payloadBytes) => (payloadBytes + ChunkBytes - 1) / ChunkBytes;
 }
 
-/// <summary>The first page of a volume file.</summary>
+/// <summary>The first page of a volume file, and the second: without it no record can be verified, so it is there twice.</summary>
 internal sealed record VolumeHeader(Guid ClusterId, Guid DriveId, long VolumeId, ulong Generation, long CapacityBytes, long CreatedUnixMilliseconds)
 {
-    public const int FormatVersion = 1;
+    public const int FormatVersion = 2;
     private static ReadOnlySpan<byte> Magic => "OSVOLUME"u8;
 
     public void Encode(Span<byte> page)
@@ -81,160 +89,268 @@ internal enum RecordKind : byte
     /// <summary>Written when a store closes in order: says that everything before it was synced.</summary>
     Close = 3,
     Footer = 4,
+
+    /// <summary>Written by recovery: ranges of the log that are torn writes, never acknowledged.</summary>
+    Void = 5,
 }
 
-/// <summary>The head of a record, without the key and the chunk checksums that follow it.</summary>
+/// <summary>Where a record stands. Not stored in it, but mixed into its checksum: anywhere else the record is not one.</summary>
+internal readonly record struct RecordPlace(ulong Generation, long VolumeId, long Offset);
+
+/// <summary>
+/// The head of a record, without the key and the chunk checksums that end it. Most of a small fragment's cost is here, so numbers are varints and nothing is stored that follows from
+/// something else: the place, the payload's length of a fragment (scheme and block length give it), the number of chunks.
+/// </summary>
 internal struct RecordHeader
 {
-    public const int FixedBytes = 160;
+    public const int MinBytes = 14;
     public const int MaxBytes = VolumeFormat.PageBytes;
-    public const byte FormatVersion = 1;
+    private const int FormatVersion = 2;
+    private const int ChecksumOffset = 3;
+    private const int BodyOffset = 11;
+    private const int PagedFlag = 8;
 
     public RecordKind Kind;
-    public int HeaderBytes;
-    public int KeyBytes;
-    public ushort SchemeId;
-    public long RecordBytes;
-    public ulong Generation;
-    public long VolumeId;
-    public long Offset;
+    public RecordPlace Place;
+
+    /// <summary>The payload begins at a page of its own.</summary>
+    public bool IsPaged;
+
+    /// <summary>Everything before this offset of the volume had been synced when the record was made. A page boundary.</summary>
     public long DurableBelow;
-    public long Sequence;
+    public long CreatedUnixMilliseconds;
+    public int PayloadBytes;
+
+    // Of fragments only.
     public ExtentId Extent;
     public int Block;
     public ushort Shard;
+    public ushort SchemeId;
     public ushort PartNumber;
     public int PlacementGroup;
-    public int ChunkBytes;
     public long BucketId;
     public UInt128 Version;
-    public int PayloadOffset;
-    public int PayloadBytes;
-    public long CreatedUnixMilliseconds;
     public int BlockSizeBytes;
     public int BlockLengthBytes;
-    public int ChunkCount;
+    public int KeyBytes;
 
-    public static ReadOnlySpan<byte> Magic => "OSRC"u8;
+    /// <summary>From <see cref="Measure"/>, or decoded.</summary>
+    public int HeaderBytes;
 
-    public static int MeasureHeader(int keyBytes, int chunkCount) => VolumeFormat.AlignToRecord(FixedBytes + ((keyBytes + 7) & ~7) + (chunkCount * 8));
+    public static ReadOnlySpan<byte> Magic => [0xD5, 0x52];
 
-    public readonly int ChecksumTableOffset => FixedBytes + ((KeyBytes + 7) & ~7);
+    public readonly long Offset => Place.Offset;
 
-    /// <summary>Writes the whole header. <paramref name="destination"/> is HeaderBytes long.</summary>
+    public readonly int ChunkCount => VolumeFormat.ChunkCount(PayloadBytes);
+
+    public readonly int PayloadOffset => IsPaged ? VolumeFormat.PageBytes : HeaderBytes;
+
+    public readonly int RecordBytes => VolumeFormat.AlignToRecord(PayloadOffset + PayloadBytes);
+
+    public readonly FragmentKey FragmentKey => new(Extent, Block, Shard);
+
+    private readonly ulong DurablePages => (ulong)((Place.Offset / VolumeFormat.PageBytes) - (DurableBelow / VolumeFormat.PageBytes));
+
+    private readonly ulong CreatedDelta => Zigzag(CreatedUnixMilliseconds - MillisecondsOf(Extent));
+
+    private readonly ulong EncodedBlockSize => BlockSizeBytes % 65536 == 0 ? (ulong)(BlockSizeBytes / 65536) << 1 : ((ulong)BlockSizeBytes << 1) | 1;
+
+    /// <summary>What the header of a fragment of this shape takes at most.</summary>
+    public static int MaxHeaderBytes(int keyBytes, int chunkCount) => BodyOffset + 16 + 16 + 2 + (10 * Varint.MaxBytes) + keyBytes + (chunkCount * 8);
+
+    /// <summary>Sets <see cref="HeaderBytes"/>; all other fields must be final.</summary>
+    public void Measure()
+    {
+        int bytes = BodyOffset + Varint.Measure(DurablePages);
+        bytes += Kind == RecordKind.Fragment
+            ? 2 + 16 + 16 + Varint.Measure(Shard) + Varint.Measure((uint)Block) + Varint.Measure(PartNumber) + Varint.Measure((uint)PlacementGroup) + Varint.Measure((ulong)BucketId)
+                + Varint.Measure(CreatedDelta) + Varint.Measure(EncodedBlockSize) + Varint.Measure((uint)BlockLengthBytes) + Varint.Measure((uint)KeyBytes) + KeyBytes
+            : Varint.Measure((ulong)CreatedUnixMilliseconds) + Varint.Measure((uint)PayloadBytes);
+        HeaderBytes = bytes + (ChunkCount * 8);
+    }
+
+    /// <summary>Writes the whole header, <see cref="HeaderBytes"/> of it.</summary>
     public readonly void Encode(Span<byte> destination, ReadOnlySpan<byte> key, ReadOnlySpan<ulong> chunkChecksums)
     {
         destination = destination[..HeaderBytes];
-        destination[FixedBytes..].Clear();
         Magic.CopyTo(destination);
-        destination[4] = FormatVersion;
-        destination[5] = (byte)Kind;
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[6..], 0);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[16..], HeaderBytes);
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[20..], (ushort)KeyBytes);
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[22..], SchemeId);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[24..], RecordBytes);
-        BinaryPrimitives.WriteUInt64LittleEndian(destination[32..], Generation);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[40..], VolumeId);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[48..], Offset);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[56..], DurableBelow);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[64..], Sequence);
-        Extent.WriteTo(destination[72..]);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[88..], Block);
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[92..], Shard);
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[94..], PartNumber);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[96..], PlacementGroup);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[100..], ChunkBytes);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[104..], BucketId);
-        BinaryPrimitives.WriteUInt128BigEndian(destination[112..], Version);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[128..], PayloadOffset);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[132..], PayloadBytes);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[136..], CreatedUnixMilliseconds);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[144..], BlockSizeBytes);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[148..], ChunkCount);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[152..], BlockLengthBytes);
-        BinaryPrimitives.WriteInt32LittleEndian(destination[156..], 0);
-        key.CopyTo(destination[FixedBytes..]);
-        Span<byte> table = destination[ChecksumTableOffset..];
+        destination[2] = (byte)((FormatVersion << 4) | (IsPaged ? PagedFlag : 0) | (int)Kind);
+        int at = BodyOffset;
+        at += Varint.Write(destination[at..], DurablePages);
+        if (Kind == RecordKind.Fragment)
+        {
+            BinaryPrimitives.WriteUInt16BigEndian(destination[at..], SchemeId);
+            Extent.WriteTo(destination[(at + 2)..]);
+            BinaryPrimitives.WriteUInt128BigEndian(destination[(at + 18)..], Version);
+            at += 34;
+            at += Varint.Write(destination[at..], Shard);
+            at += Varint.Write(destination[at..], (uint)Block);
+            at += Varint.Write(destination[at..], PartNumber);
+            at += Varint.Write(destination[at..], (uint)PlacementGroup);
+            at += Varint.Write(destination[at..], (ulong)BucketId);
+            at += Varint.Write(destination[at..], CreatedDelta);
+            at += Varint.Write(destination[at..], EncodedBlockSize);
+            at += Varint.Write(destination[at..], (uint)BlockLengthBytes);
+            at += Varint.Write(destination[at..], (uint)KeyBytes);
+            key.CopyTo(destination[at..]);
+            at += KeyBytes;
+        }
+        else
+        {
+            at += Varint.Write(destination[at..], (ulong)CreatedUnixMilliseconds);
+            at += Varint.Write(destination[at..], (uint)PayloadBytes);
+        }
+
         for (int i = 0; i < ChunkCount; i++)
-            BinaryPrimitives.WriteUInt64LittleEndian(table[(i * 8)..], chunkChecksums[i]);
-        BinaryPrimitives.WriteUInt64LittleEndian(destination[8..], Checksum(destination));
+            BinaryPrimitives.WriteUInt64LittleEndian(destination[(at + (i * 8))..], chunkChecksums[i]);
+        BinaryPrimitives.WriteUInt64LittleEndian(destination[ChecksumOffset..], Checksum(Place, destination));
     }
 
-    /// <summary>False where the bytes are no whole, intact header.</summary>
-    public static bool TryDecode(ReadOnlySpan<byte> source, out RecordHeader header)
+    /// <summary>False where the bytes are no whole, intact header of this place.</summary>
+    public static bool TryDecode(ReadOnlySpan<byte> source, in RecordPlace place, out RecordHeader header)
     {
         header = default;
-        if (source.Length < FixedBytes || !source.StartsWith(Magic) || source[4] != FormatVersion)
+        if (source.Length < MinBytes || !source.StartsWith(Magic) || source[2] >> 4 != FormatVersion)
             return false;
-        header.Kind = (RecordKind)source[5];
-        header.HeaderBytes = BinaryPrimitives.ReadInt32LittleEndian(source[16..]);
-        if (header.HeaderBytes is < FixedBytes or > MaxBytes || header.HeaderBytes > source.Length
-            || BinaryPrimitives.ReadUInt64LittleEndian(source[8..]) != Checksum(source[..header.HeaderBytes]))
+        header.Kind = (RecordKind)(source[2] & (PagedFlag - 1));
+        header.IsPaged = (source[2] & PagedFlag) != 0;
+        header.Place = place;
+        int at = BodyOffset;
+        if (!Varint.TryRead(source, ref at, out ulong durablePages) || durablePages > (ulong)(place.Offset / VolumeFormat.PageBytes))
             return false;
-        header.KeyBytes = BinaryPrimitives.ReadUInt16LittleEndian(source[20..]);
-        header.SchemeId = BinaryPrimitives.ReadUInt16LittleEndian(source[22..]);
-        header.RecordBytes = BinaryPrimitives.ReadInt64LittleEndian(source[24..]);
-        header.Generation = BinaryPrimitives.ReadUInt64LittleEndian(source[32..]);
-        header.VolumeId = BinaryPrimitives.ReadInt64LittleEndian(source[40..]);
-        header.Offset = BinaryPrimitives.ReadInt64LittleEndian(source[48..]);
-        header.DurableBelow = BinaryPrimitives.ReadInt64LittleEndian(source[56..]);
-        header.Sequence = BinaryPrimitives.ReadInt64LittleEndian(source[64..]);
-        header.Extent = ExtentId.ReadFrom(source[72..]);
-        header.Block = BinaryPrimitives.ReadInt32LittleEndian(source[88..]);
-        header.Shard = BinaryPrimitives.ReadUInt16LittleEndian(source[92..]);
-        header.PartNumber = BinaryPrimitives.ReadUInt16LittleEndian(source[94..]);
-        header.PlacementGroup = BinaryPrimitives.ReadInt32LittleEndian(source[96..]);
-        header.ChunkBytes = BinaryPrimitives.ReadInt32LittleEndian(source[100..]);
-        header.BucketId = BinaryPrimitives.ReadInt64LittleEndian(source[104..]);
-        header.Version = BinaryPrimitives.ReadUInt128BigEndian(source[112..]);
-        header.PayloadOffset = BinaryPrimitives.ReadInt32LittleEndian(source[128..]);
-        header.PayloadBytes = BinaryPrimitives.ReadInt32LittleEndian(source[132..]);
-        header.CreatedUnixMilliseconds = BinaryPrimitives.ReadInt64LittleEndian(source[136..]);
-        header.BlockSizeBytes = BinaryPrimitives.ReadInt32LittleEndian(source[144..]);
-        header.ChunkCount = BinaryPrimitives.ReadInt32LittleEndian(source[148..]);
-        header.BlockLengthBytes = BinaryPrimitives.ReadInt32LittleEndian(source[152..]);
+        header.DurableBelow = ((place.Offset / VolumeFormat.PageBytes) - (long)durablePages) * VolumeFormat.PageBytes;
+        if (header.Kind == RecordKind.Fragment ? !header.TryDecodeFragment(source, ref at) : !header.TryDecodeOther(source, ref at))
+            return false;
 
-        // The checksum matched, so these hold unless a writer was wrong; a reader must not index out of range even then.
-        return header.KeyBytes <= ExtentDescriptor.MaxKeyBytes
-            && header.ChunkCount is >= 0 and <= VolumeFormat.MaxChunks
-            && header.HeaderBytes == MeasureHeader(header.KeyBytes, header.ChunkCount)
-            && header.ChunkBytes == VolumeFormat.ChunkBytes
-            && header.PayloadBytes is >= 0 and <= VolumeFormat.MaxBlockBytes
-            && header.ChunkCount == VolumeFormat.ChunkCount(header.PayloadBytes)
-            && (header.PayloadOffset == header.HeaderBytes || header.PayloadOffset == VolumeFormat.PageBytes)
-            && header.RecordBytes == VolumeFormat.AlignToRecord(header.PayloadOffset + header.PayloadBytes);
+        // Nothing of this is believed before the checksum has matched; the bounds only keep the look at it within the bytes.
+        header.HeaderBytes = at + (header.ChunkCount * 8);
+        return header.HeaderBytes <= Math.Min(MaxBytes, source.Length) && BinaryPrimitives.ReadUInt64LittleEndian(source[ChecksumOffset..]) == Checksum(place, source[..header.HeaderBytes]);
     }
 
     /// <summary>The object's key, from the header's bytes.</summary>
-    public readonly ReadOnlySpan<byte> Key(ReadOnlySpan<byte> header) => header.Slice(FixedBytes, KeyBytes);
+    public readonly ReadOnlySpan<byte> Key(ReadOnlySpan<byte> header) => header.Slice(HeaderBytes - (ChunkCount * 8) - KeyBytes, KeyBytes);
 
     public readonly ulong ChunkChecksum(ReadOnlySpan<byte> header, int chunk)
-        => BinaryPrimitives.ReadUInt64LittleEndian(header[(ChecksumTableOffset + (chunk * 8))..]);
+        => BinaryPrimitives.ReadUInt64LittleEndian(header[(HeaderBytes - ((ChunkCount - chunk) * 8))..]);
 
-    private static ulong Checksum(ReadOnlySpan<byte> header) => Crc64Nvme.Append(Crc64Nvme.Compute(header[..8]), header[16..]);
+    private bool TryDecodeFragment(ReadOnlySpan<byte> source, ref int at)
+    {
+        if (source.Length < at + 34)
+            return false;
+        SchemeId = BinaryPrimitives.ReadUInt16BigEndian(source[at..]);
+        Extent = ExtentId.ReadFrom(source[(at + 2)..]);
+        Version = BinaryPrimitives.ReadUInt128BigEndian(source[(at + 18)..]);
+        at += 34;
+        if (!Scheme.TryFromId(SchemeId, out Scheme scheme)
+            || !Varint.TryRead(source, ref at, out ulong shard) || shard > ushort.MaxValue || !Varint.TryRead(source, ref at, out ulong block) || block > int.MaxValue
+            || !Varint.TryRead(source, ref at, out ulong part) || part > ushort.MaxValue || !Varint.TryRead(source, ref at, out ulong group) || group > int.MaxValue
+            || !Varint.TryRead(source, ref at, out ulong bucket) || !Varint.TryRead(source, ref at, out ulong created)
+            || !Varint.TryRead(source, ref at, out ulong blockSize) || blockSize >> 1 > ((blockSize & 1) == 0 ? int.MaxValue / 65536UL : int.MaxValue)
+            || !Varint.TryRead(source, ref at, out ulong blockLength) || blockLength > int.MaxValue - (1 << 20)
+            || !Varint.TryRead(source, ref at, out ulong keyBytes) || keyBytes > ExtentDescriptor.MaxKeyBytes)
+            return false;
+        Shard = (ushort)shard;
+        Block = (int)block;
+        PartNumber = (ushort)part;
+        PlacementGroup = (int)group;
+        BucketId = (long)bucket;
+        CreatedUnixMilliseconds = unchecked(MillisecondsOf(Extent) + (long)(created >> 1 ^ (0 - (created & 1))));
+        BlockSizeBytes = (blockSize & 1) == 0 ? (int)(blockSize >> 1) * 65536 : (int)(blockSize >> 1);
+        BlockLengthBytes = (int)blockLength;
+        PayloadBytes = scheme.ShardBytes(BlockLengthBytes);
+        KeyBytes = (int)keyBytes;
+        at += KeyBytes;
+        return PayloadBytes <= VolumeFormat.MaxBlockBytes;
+    }
+
+    private bool TryDecodeOther(ReadOnlySpan<byte> source, ref int at)
+    {
+        if (!Varint.TryRead(source, ref at, out ulong created) || !Varint.TryRead(source, ref at, out ulong payload) || payload > VolumeFormat.MaxBlockBytes)
+            return false;
+        CreatedUnixMilliseconds = (long)created;
+        PayloadBytes = (int)payload;
+        return true;
+    }
+
+    private static ulong Checksum(in RecordPlace place, ReadOnlySpan<byte> header)
+    {
+        Span<byte> prefix = stackalloc byte[24 + ChecksumOffset];
+        BinaryPrimitives.WriteUInt64LittleEndian(prefix, place.Generation);
+        BinaryPrimitives.WriteInt64LittleEndian(prefix[8..], place.VolumeId);
+        BinaryPrimitives.WriteInt64LittleEndian(prefix[16..], place.Offset);
+        header[..ChecksumOffset].CopyTo(prefix[24..]);
+        return Crc64Nvme.Append(Crc64Nvme.Compute(prefix), header[BodyOffset..]);
+    }
+
+    private static long MillisecondsOf(ExtentId extent) => (long)(ulong)(extent.Value >> 80);
+
+    private static ulong Zigzag(long value) => (ulong)(value << 1) ^ (ulong)(value >> 63);
 }
 
 /// <summary>One fragment that a tombstone takes away: exactly the copy at this place.</summary>
 internal readonly record struct TombstoneEntry(FragmentKey Key, long VolumeId, long Offset)
 {
-    public const int SizeBytes = 24;
     public const int MaxPerRecord = 4096;
+    private const int MaxBytes = 1 + 16 + (4 * Varint.MaxBytes);
 
-    public void Encode(Span<byte> destination)
+    /// <summary>The payload of a tombstone. An extent is named once for all entries that follow one another.</summary>
+    public static byte[] Encode(ReadOnlySpan<TombstoneEntry> entries)
     {
-        BinaryPrimitives.WriteInt32LittleEndian(destination, Key.Block);
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[4..], Key.Shard);
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[6..], 0);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[8..], VolumeId);
-        BinaryPrimitives.WriteInt64LittleEndian(destination[16..], Offset);
+        var bytes = new byte[entries.Length * MaxBytes];
+        int at = 0;
+        ExtentId? extent = null;
+        foreach (TombstoneEntry entry in entries)
+        {
+            bool same = extent == entry.Key.Extent;
+            bytes[at++] = (byte)(same ? 0 : 1);
+            if (!same)
+            {
+                entry.Key.Extent.WriteTo(bytes.AsSpan(at));
+                at += ExtentId.SizeBytes;
+                extent = entry.Key.Extent;
+            }
+
+            at += Varint.Write(bytes.AsSpan(at), (uint)entry.Key.Block);
+            at += Varint.Write(bytes.AsSpan(at), entry.Key.Shard);
+            at += Varint.Write(bytes.AsSpan(at), (ulong)entry.VolumeId);
+            at += Varint.Write(bytes.AsSpan(at), (ulong)entry.Offset / VolumeFormat.RecordAlignmentBytes);
+        }
+
+        return bytes[..at];
     }
 
-    public static TombstoneEntry Decode(ReadOnlySpan<byte> source, ExtentId extent)
-        => new(
-            new FragmentKey(extent, BinaryPrimitives.ReadInt32LittleEndian(source), BinaryPrimitives.ReadUInt16LittleEndian(source[4..])),
-            BinaryPrimitives.ReadInt64LittleEndian(source[8..]),
-            BinaryPrimitives.ReadInt64LittleEndian(source[16..]));
+    /// <summary>As many entries as can be made out; of an intact payload, all.</summary>
+    public static TombstoneEntry[] Decode(ReadOnlySpan<byte> payload)
+    {
+        var entries = new List<TombstoneEntry>();
+        ExtentId extent = default;
+        for (int at = 0; at < payload.Length;)
+        {
+            if (payload[at++] == 1)
+            {
+                if (payload.Length - at < ExtentId.SizeBytes)
+                    break;
+                extent = ExtentId.ReadFrom(payload[at..]);
+                at += ExtentId.SizeBytes;
+            }
+
+            if (!Varint.TryRead(payload, ref at, out ulong block) || !Varint.TryRead(payload, ref at, out ulong shard)
+                || !Varint.TryRead(payload, ref at, out ulong volume) || !Varint.TryRead(payload, ref at, out ulong offset))
+                break;
+            entries.Add(new TombstoneEntry(new FragmentKey(extent, (int)block, (ushort)shard), (long)volume, (long)offset * VolumeFormat.RecordAlignmentBytes));
+        }
+
+        return [.. entries];
+    }
+}
+
+/// <summary>A stretch of a volume.</summary>
+internal readonly record struct VolumeRange(long Start, long End)
+{
+    public const int SizeBytes = 16;
+    public const int MaxPerRecord = 240; // a void record is one page
+
+    public bool Overlaps(VolumeRange other) => Start < other.End && other.Start < End;
 }
 
 /// <summary>Where a fragment's record is, and what a listing says of it without reading it. The record ends after the payload.</summary>

@@ -39,7 +39,6 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private const int MaxBatchBytes = 8 << 20;
     private const int MaxCachedBatchBytes = 512 << 10;
     private const int ZeroAheadBytes = 1 << 20;
-    private const int TailBytes = 2 * VolumeFormat.PageBytes; // a close record and a footer
 
     private readonly IVolumeSource _source;
     private readonly DriveIndex _index;
@@ -168,51 +167,58 @@ internal sealed unsafe class VolumeWriter : IDisposable
         ((IDisposable)_zeros).Dispose();
     }
 
-    /// <summary>Ends a volume for good: footer, sync, and the unused room given back. Also used by recovery.</summary>
+    /// <summary>
+    /// Ends a volume for good: footer, sync, and the unused room given back. Also used by recovery, which names the ranges that are torn writes: in records of their own that are
+    /// synced first, because behind a footer those ranges would be damage.
+    /// </summary>
     /// <exception cref="IOException">The drive failed; the caller poisons the volume.</exception>
-    public static void WriteFooter(Volume volume, AlignedBuffer page, TimeProvider time)
+    public static void WriteFooter(Volume volume, AlignedBuffer page, TimeProvider time, IReadOnlyList<VolumeRange>? voids = null)
     {
-        Span<byte> bytes = page.GetSpan()[..VolumeFormat.PageBytes];
-        Span<byte> payload = stackalloc byte[32];
-        BinaryPrimitives.WriteUInt64LittleEndian(payload, volume.AppendChecksum);
-        BinaryPrimitives.WriteInt64LittleEndian(payload[8..], volume.AppendOffset);
-        BinaryPrimitives.WriteInt64LittleEndian(payload[16..], volume.Sequence);
-        BinaryPrimitives.WriteInt64LittleEndian(payload[24..], 0);
-        WriteControlRecord(volume, RecordKind.Footer, bytes, payload, time);
-        volume.File.Write(volume.AppendOffset, [new VolumeSegment((nint)page.Address, VolumeFormat.PageBytes)], throughCache: false);
-        long end = volume.AppendOffset + VolumeFormat.PageBytes;
-        volume.File.Sync();
-        if (volume.File.LengthBytes > end)
+        foreach (VolumeRange[] part in (voids ?? []).Chunk(VolumeRange.MaxPerRecord))
         {
-            volume.File.Truncate(end);
-            volume.File.Sync();
+            var ranges = new byte[part.Length * VolumeRange.SizeBytes];
+            for (int i = 0; i < part.Length; i++)
+            {
+                BinaryPrimitives.WriteInt64LittleEndian(ranges.AsSpan(i * VolumeRange.SizeBytes), part[i].Start);
+                BinaryPrimitives.WriteInt64LittleEndian(ranges.AsSpan((i * VolumeRange.SizeBytes) + 8), part[i].End);
+            }
+
+            AppendControlPage(volume, RecordKind.Void, page, ranges, time);
         }
 
-        volume.AppendChecksum = Crc64Nvme.Append(volume.AppendChecksum, bytes);
-        volume.AppendOffset = end;
+        if (voids?.Count > 0)
+            volume.File.Sync();
+        Span<byte> payload = stackalloc byte[16];
+        BinaryPrimitives.WriteUInt64LittleEndian(payload, volume.AppendChecksum);
+        BinaryPrimitives.WriteInt64LittleEndian(payload[8..], volume.AppendOffset);
+        AppendControlPage(volume, RecordKind.Footer, page, payload, time);
+        volume.File.Sync();
+        if (volume.File.LengthBytes > volume.AppendOffset)
+        {
+            volume.File.Truncate(volume.AppendOffset);
+            volume.File.Sync();
+        }
     }
 
-    private static void WriteControlRecord(Volume volume, RecordKind kind, Span<byte> page, ReadOnlySpan<byte> payload, TimeProvider time)
+    /// <summary>Writes a page that holds one record of the store's own; not synced.</summary>
+    private static void AppendControlPage(Volume volume, RecordKind kind, AlignedBuffer buffer, ReadOnlySpan<byte> payload, TimeProvider time)
     {
+        Span<byte> page = buffer.GetSpan()[..VolumeFormat.PageBytes];
         page.Clear();
         var header = new RecordHeader
         {
             Kind = kind,
-            ChunkCount = VolumeFormat.ChunkCount(payload.Length),
-            ChunkBytes = VolumeFormat.ChunkBytes,
-            Generation = volume.Header.Generation,
-            VolumeId = volume.Id,
-            Offset = volume.AppendOffset,
+            Place = new RecordPlace(volume.Header.Generation, volume.Id, volume.AppendOffset),
             DurableBelow = volume.DurableEnd,
-            Sequence = ++volume.Sequence,
             PayloadBytes = payload.Length,
             CreatedUnixMilliseconds = time.GetUtcNow().ToUnixTimeMilliseconds(),
         };
-        header.HeaderBytes = RecordHeader.MeasureHeader(0, header.ChunkCount);
-        header.PayloadOffset = header.HeaderBytes;
-        header.RecordBytes = VolumeFormat.AlignToRecord(header.PayloadOffset + header.PayloadBytes);
+        header.Measure();
         header.Encode(page, default, payload.Length == 0 ? [] : [Crc64Nvme.Compute(payload)]);
         payload.CopyTo(page[header.PayloadOffset..]);
+        volume.File.Write(volume.AppendOffset, [new VolumeSegment((nint)buffer.Address, VolumeFormat.PageBytes)], throughCache: false);
+        volume.AppendOffset += VolumeFormat.PageBytes;
+        volume.AppendChecksum = Crc64Nvme.Append(volume.AppendChecksum, page);
     }
 
     private void Run()
@@ -325,36 +331,37 @@ internal sealed unsafe class VolumeWriter : IDisposable
         long cursor = start;
         bool needsSync = false;
         bool cached = true;
-        long sequence = volume?.Sequence ?? 0;
         int next = first;
         _layout.Enter(); // an exception lets go of it in FailTaken
         ThrowIfFailed();
         for (; next < requests.Count; next++)
         {
             WriteRequest request = requests[next];
-            int bytes = request.AppendBytes;
-            if (bytes > 0)
+            if (request.Kind != RequestKind.SyncOnly)
             {
                 if (volume is null)
                     break; // The head was only a sync, for which no volume is opened.
                 bool block = request.Kind == RequestKind.BlockFragment;
                 long at = block ? VolumeFormat.AlignToPage(cursor) : cursor;
+                RecordHeader header = HeaderOf(request, volume, at);
+                int bytes = block ? VolumeFormat.AlignToPage(VolumeFormat.PageBytes + request.PayloadBytes) : header.RecordBytes;
                 int staging = block ? 3 * VolumeFormat.PageBytes : bytes + VolumeFormat.PageBytes;
-                if (VolumeFormat.AlignToPage(at + bytes) + TailBytes > volume.Header.CapacityBytes || at + bytes - start > MaxBatchBytes || _staged + staging > StagingBytes)
+                if (VolumeFormat.AlignToPage(at + bytes) + VolumeFormat.TailBytes > volume.Header.CapacityBytes || at + bytes - start > MaxBatchBytes || _staged + staging > StagingBytes)
                     break;
                 if (block)
                 {
-                    StageBlock(request, volume, at);
+                    StageBlock(request, header);
                     cached = false;
                 }
                 else
                 {
-                    EncodeRecord(request, volume, at, _staging.GetSpan().Slice(_staged, bytes));
+                    EncodeRecord(request, header, _staging.GetSpan().Slice(_staged, bytes));
                     _staged += bytes;
                 }
 
                 cursor = at + bytes;
                 request.Ticket = new WriteTicket(volume, at, cursor);
+                request.PayloadOffset = header.PayloadOffset;
             }
 
             needsSync |= request.NeedsSync;
@@ -381,7 +388,6 @@ internal sealed unsafe class VolumeWriter : IDisposable
         }
         catch (IOException e) when (_failed is null)
         {
-            volume.Sequence = sequence;
             FinishBatch(Poison(volume, e));
             return next;
         }
@@ -394,11 +400,11 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// <summary>
     /// Header page and last partial page go into the staging buffer, the pages between them are written from the caller's memory, which is only read: several drives may write from it at once.
     /// </summary>
-    private void StageBlock(WriteRequest request, Volume volume, long at)
+    private void StageBlock(WriteRequest request, in RecordHeader header)
     {
         AlignStaged();
         Span<byte> page = _staging.GetSpan().Slice(_staged, VolumeFormat.PageBytes);
-        EncodeRecord(request, volume, at, page);
+        EncodeRecord(request, header, page);
         _staged += VolumeFormat.PageBytes;
         CloseSegment();
         CloseRun();
@@ -457,13 +463,14 @@ internal sealed unsafe class VolumeWriter : IDisposable
             if (request.Kind == RequestKind.SyncOnly)
                 continue;
             if (request.Tombstones is { } tombstones)
-                volume.Pending.Add(new PendingRecord(default, default, tombstones, request.AppendBytes));
+                volume.Pending.Add(new PendingRecord(default, default, tombstones, (int)(request.Ticket.EndOffset - request.Ticket.Offset)));
             else
                 volume.Pending.Add(PendingOf(request));
         }
 
         volume.AppendChecksum = checksum;
         volume.AppendOffset = end;
+        volume.Appended = true;
         StorageMetrics.BytesWritten.Add(end - start);
         StorageMetrics.FragmentsWritten.Add(_batch.Count);
     }
@@ -513,41 +520,44 @@ internal sealed unsafe class VolumeWriter : IDisposable
         long began = Stopwatch.GetTimestamp();
         volume.File.Sync();
         StorageMetrics.SyncDuration.Record(Stopwatch.GetElapsedTime(began).TotalSeconds);
-        _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum, volume.Sequence);
+        _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum);
         volume.Pending.Clear();
     }
 
-    private void EncodeRecord(WriteRequest request, Volume volume, long offset, Span<byte> destination)
+    private RecordHeader HeaderOf(WriteRequest request, Volume volume, long offset)
     {
         var header = new RecordHeader
         {
             Kind = request.Kind == RequestKind.Tombstone ? RecordKind.Tombstone : RecordKind.Fragment,
-            HeaderBytes = request.HeaderBytes,
-            KeyBytes = request.KeyBytes,
-            SchemeId = request.SchemeId,
-            Generation = volume.Header.Generation,
-            VolumeId = volume.Id,
-            Offset = offset,
+            Place = new RecordPlace(volume.Header.Generation, volume.Id, offset),
+            IsPaged = request.Kind == RequestKind.BlockFragment,
             DurableBelow = volume.DurableEnd,
-            Sequence = ++volume.Sequence,
-            Extent = request.Extent,
-            Block = request.Block,
-            Shard = request.Shard,
-            PartNumber = (ushort)(request.Descriptor?.PartNumber ?? 0),
-            PlacementGroup = request.Descriptor?.PlacementGroup ?? 0,
-            ChunkBytes = VolumeFormat.ChunkBytes,
-            BucketId = request.Descriptor?.BucketId ?? 0,
-            Version = request.Descriptor?.Version ?? 0,
-            PayloadOffset = request.PayloadOffset,
-            PayloadBytes = request.PayloadBytes,
             CreatedUnixMilliseconds = request.CreatedUnixMilliseconds ?? _time.GetUtcNow().ToUnixTimeMilliseconds(),
-            BlockSizeBytes = request.BlockSizeBytes,
-            BlockLengthBytes = request.BlockLengthBytes,
-            ChunkCount = request.Checksums.Length,
+            PayloadBytes = request.PayloadBytes,
         };
-        header.RecordBytes = VolumeFormat.AlignToRecord(header.PayloadOffset + header.PayloadBytes);
+        if (request.Descriptor is { } descriptor)
+        {
+            header.Extent = request.Extent;
+            header.Block = request.Block;
+            header.Shard = request.Shard;
+            header.SchemeId = request.SchemeId;
+            header.PartNumber = (ushort)descriptor.PartNumber;
+            header.PlacementGroup = descriptor.PlacementGroup;
+            header.BucketId = descriptor.BucketId;
+            header.Version = descriptor.Version;
+            header.BlockSizeBytes = request.BlockSizeBytes;
+            header.BlockLengthBytes = request.BlockLengthBytes;
+            header.KeyBytes = request.KeyBytes;
+        }
+
+        header.Measure();
+        return header;
+    }
+
+    private static void EncodeRecord(WriteRequest request, in RecordHeader header, Span<byte> destination)
+    {
         ReadOnlySpan<byte> key = request.Descriptor is { } descriptor ? descriptor.KeyUtf8.Span : default;
-        if (request.Kind == RequestKind.BlockFragment)
+        if (header.IsPaged)
         {
             destination[header.HeaderBytes..].Clear();
         }
@@ -562,10 +572,10 @@ internal sealed unsafe class VolumeWriter : IDisposable
 
     private bool TryEnsureVolume(WriteRequest request, out Volume? volume, out Exception? refusal)
     {
-        int bytes = request.AppendBytes;
+        int bytes = request.MaxAppendBytes;
         refusal = null;
         volume = _volume;
-        if (bytes == 0 || (volume is not null && VolumeFormat.AlignToPage(volume.AppendOffset + bytes) + TailBytes <= volume.Header.CapacityBytes))
+        if (bytes == 0 || (volume is not null && VolumeFormat.AlignToPage(volume.AppendOffset + bytes) + VolumeFormat.TailBytes <= volume.Header.CapacityBytes))
             return true;
         try
         {
@@ -593,7 +603,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             SyncVolume(volume);
             WriteFooter(volume, _staging, _time);
             volume.State = VolumeState.Sealed;
-            _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum, volume.Sequence);
+            _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum);
             _events.VolumeSealed(_source.DriveId, volume.Id, volume.AppendOffset);
             _index.WorkDue();
         }
@@ -607,17 +617,13 @@ internal sealed unsafe class VolumeWriter : IDisposable
     {
         try
         {
-            bool written = volume.Pending.Count > 0 || volume.AppendOffset > volume.DurableEnd || volume.Sequence > 0;
+            bool written = volume.AppendOffset > VolumeFormat.LogStart && (volume.Pending.Count > 0 || volume.AppendOffset > volume.DurableEnd || volume.Appended);
             SyncVolume(volume);
-            if (!written || volume.AppendOffset + TailBytes > volume.Header.CapacityBytes)
+            if (!written || volume.AppendOffset + VolumeFormat.TailBytes > volume.Header.CapacityBytes)
                 return;
-            Span<byte> page = _staging.GetSpan()[..VolumeFormat.PageBytes];
-            WriteControlRecord(volume, RecordKind.Close, page, default, _time);
-            volume.File.Write(volume.AppendOffset, [new VolumeSegment((nint)_staging.Address, VolumeFormat.PageBytes)], throughCache: false);
+            AppendControlPage(volume, RecordKind.Close, _staging, default, _time);
             volume.File.Sync();
-            volume.AppendOffset += VolumeFormat.PageBytes;
-            volume.AppendChecksum = Crc64Nvme.Append(volume.AppendChecksum, page);
-            _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum, volume.Sequence);
+            _index.Apply(volume, volume.Pending, volume.AppendOffset, volume.AppendChecksum);
         }
         catch (IOException e)
         {

@@ -62,26 +62,25 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
     /// <summary>The payload of a block fragment, pinned.</summary>
     public unsafe nint PayloadAddress => (nint)_pin.Pointer;
 
-    public int PayloadOffset => Kind == RequestKind.BlockFragment ? VolumeFormat.PageBytes : HeaderBytes;
+    /// <summary>Where the payload begins in the record; the writer sets it.</summary>
+    public int PayloadOffset { get; set; }
 
     public int KeyBytes => Descriptor?.KeyUtf8.Length ?? 0;
 
-    public int HeaderBytes => RecordHeader.MeasureHeader(KeyBytes, Checksums.Length);
-
-    /// <summary>What the record takes in the file, without the padding of a batch.</summary>
-    public int AppendBytes => Kind switch
+    /// <summary>The most that the record takes in the file, without the padding of a batch.</summary>
+    public int MaxAppendBytes => Kind switch
     {
         RequestKind.SyncOnly => 0,
         RequestKind.BlockFragment => VolumeFormat.AlignToPage(VolumeFormat.PageBytes + PayloadBytes),
-        _ => VolumeFormat.AlignToRecord(HeaderBytes + PayloadBytes),
+        _ => VolumeFormat.AlignToRecord(RecordHeader.MaxHeaderBytes(KeyBytes, Checksums.Length) + PayloadBytes),
     };
 
-    public long CostBytes => Math.Max(AppendBytes, VolumeFormat.PageBytes);
+    public long CostBytes => Math.Max(MaxAppendBytes, VolumeFormat.PageBytes);
 
     public static WriteRequest Sync(bool asynchronousContinuations) => new(asynchronousContinuations) { Kind = RequestKind.SyncOnly, NeedsSync = true };
 
-    public static WriteRequest Tombstone(bool asynchronousContinuations, ExtentId extent, TombstoneEntry[] entries, ReadOnlyMemory<byte> payload, ulong[] checksums, bool needsSync)
-        => new(asynchronousContinuations) { Kind = RequestKind.Tombstone, Extent = extent, Tombstones = entries, Payload = payload, Checksums = checksums, NeedsSync = needsSync };
+    public static WriteRequest Tombstone(bool asynchronousContinuations, TombstoneEntry[] entries, ReadOnlyMemory<byte> payload, ulong[] checksums, bool needsSync)
+        => new(asynchronousContinuations) { Kind = RequestKind.Tombstone, Tombstones = entries, Payload = payload, Checksums = checksums, NeedsSync = needsSync };
 
     public static unsafe WriteRequest Fragment(bool asynchronousContinuations, in FragmentWrite fragment, bool needsSync, long? createdUnixMilliseconds = null)
     {

@@ -33,7 +33,7 @@ public sealed class IndexTests
         Assert.Equal(1, volume.LiveFragments);
 
         // Nor does another tombstone for the same record count again.
-        await simulation.Finish(engine.SubmitAsync(engine.PickWriter(), engine.NewTombstone(layout.Id, [new TombstoneEntry(key, location.VolumeId, location.Offset)], needsSync: true), CancellationToken.None));
+        await simulation.Finish(engine.SubmitAsync(engine.PickWriter(), engine.NewTombstone([new TombstoneEntry(key, location.VolumeId, location.Offset)], needsSync: true), CancellationToken.None));
         Assert.Equal(1, volume.LiveFragments);
         Assert.Equal(1000, (await simulation.Read(other)).Length);
     }

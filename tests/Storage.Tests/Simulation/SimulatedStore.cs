@@ -132,6 +132,7 @@ internal sealed class RecordedEvents : IStorageEvents
     public int VolumesDeleted { get; private set; }
     public int VolumesCorrupt { get; private set; }
     public int Torn { get; private set; }
+    public int Voided { get; private set; }
     public int IndexFailures { get; private set; }
     public int Rebuilds { get; private set; }
     public RecoveryReport? LastRecovery { get; private set; }
@@ -143,6 +144,7 @@ internal sealed class RecordedEvents : IStorageEvents
     public void VolumeCorrupt(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) => VolumesCorrupt++;
     public void FragmentCorrupt(Guid driveId, long volumeId, long offsetBytes, ExtentId extent, int block, int shard, string reason) => Corrupt++;
     public void TornTailDropped(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) => Torn++;
+    public void TornRangeVoided(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) => Voided++;
     public void IndexWriteFailed(Guid driveId, Exception cause) => IndexFailures++;
     public void IndexRebuildStarted(Guid driveId, string reason) => Rebuilds++;
     public void RecoveryFinished(Guid driveId, RecoveryReport report) => LastRecovery = report;

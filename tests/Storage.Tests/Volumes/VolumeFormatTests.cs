@@ -1,4 +1,5 @@
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Integrity;
 using ObjectStore.Storage.Volumes;
 
@@ -14,38 +15,104 @@ public sealed class VolumeFormatTests
         var header = new RecordHeader
         {
             Kind = RecordKind.Fragment,
-            KeyBytes = 3,
-            SchemeId = 0x0102,
-            Generation = 0x1112131415161718,
-            VolumeId = 0x21,
-            Offset = 0x1000,
-            DurableBelow = 0x1000,
-            Sequence = 0x31,
+            Place = new RecordPlace(0x1112131415161718, 0x21, 0x5000),
+            DurableBelow = 0x2000,
             Extent = new ExtentId(new UInt128(0x4142434445464748, 0x494A4B4C4D4E4F50)),
             Block = 0x51,
-            Shard = 0x61,
+            Shard = 2,
+            SchemeId = 0x0102,
             PartNumber = 0x71,
             PlacementGroup = 0x81,
-            ChunkBytes = VolumeFormat.ChunkBytes,
             BucketId = 0x91,
             Version = new UInt128(0xA1, 0xA2),
             PayloadBytes = payload.Length,
-            CreatedUnixMilliseconds = 0xB1,
+            CreatedUnixMilliseconds = 0x414243444546 + 100,
             BlockSizeBytes = 1 << 20,
-            ChunkCount = 1,
+            BlockLengthBytes = payload.Length,
+            KeyBytes = 3,
         };
-        header.HeaderBytes = header.PayloadOffset = RecordHeader.MeasureHeader(3, 1);
-        header.RecordBytes = VolumeFormat.AlignToRecord(header.PayloadOffset + payload.Length);
+        header.Measure();
         var bytes = new byte[header.HeaderBytes];
         header.Encode(bytes, "key"u8, [Crc64Nvme.Compute(payload)]);
         Assert.Equal(Golden("record.hex"), Convert.ToHexString(bytes));
-        Assert.True(RecordHeader.TryDecode(bytes, out RecordHeader decoded));
+        Assert.True(RecordHeader.TryDecode(bytes, header.Place, out RecordHeader decoded));
         Assert.Equal(header, decoded);
+        Assert.Equal("key"u8, decoded.Key(bytes));
+        Assert.Equal(Crc64Nvme.Compute(payload), decoded.ChunkChecksum(bytes, 0));
+
+        // Anywhere else it is not a record.
+        Assert.False(RecordHeader.TryDecode(bytes, header.Place with { Offset = 0x6000 }, out _));
+        Assert.False(RecordHeader.TryDecode(bytes, header.Place with { VolumeId = 0x22 }, out _));
+        Assert.False(RecordHeader.TryDecode(bytes, header.Place with { Generation = 1 }, out _));
         for (int bit = 0; bit < bytes.Length * 8; bit++)
         {
             bytes[bit / 8] ^= (byte)(1 << (bit % 8));
-            Assert.False(RecordHeader.TryDecode(bytes, out _));
+            Assert.False(RecordHeader.TryDecode(bytes, header.Place, out _));
             bytes[bit / 8] ^= (byte)(1 << (bit % 8));
+        }
+    }
+
+    [Fact]
+    public void Tombstone_MatchesTheGoldenBytes()
+    {
+        var extent = new ExtentId(new UInt128(0x4142434445464748, 0x494A4B4C4D4E4F50));
+        TombstoneEntry[] entries =
+        [
+            new(new FragmentKey(extent, 0, 1), 7, 0x2000),
+            new(new FragmentKey(extent, 300, 2), 7, 0x12345678),
+            new(new FragmentKey(new ExtentId(1), 0, 0), 1L << 40, 1L << 32),
+        ];
+        byte[] bytes = TombstoneEntry.Encode(entries);
+        Assert.Equal(Golden("tombstone.hex"), Convert.ToHexString(bytes));
+        Assert.Equal(entries, TombstoneEntry.Decode(bytes));
+    }
+
+    [Fact]
+    public void RandomHeaders_ComeBack_AndRandomBytesNeverDo()
+    {
+        var random = new Random(8);
+        for (int i = 0; i < 3000; i++)
+        {
+            Scheme scheme = (Scheme[])[Scheme.SingleCopy, Scheme.Copies(3), new Scheme(6, 3), new Scheme(17, 3)] is var schemes ? schemes[random.Next(4)] : default;
+            var header = new RecordHeader
+            {
+                Kind = i % 3 == 0 ? RecordKind.Tombstone : RecordKind.Fragment,
+                Place = new RecordPlace((ulong)random.NextInt64(), random.NextInt64(1L << random.Next(40)), random.NextInt64(1L << random.Next(14, 40)) & ~7L),
+                CreatedUnixMilliseconds = random.NextInt64(1L << random.Next(45)),
+                PayloadBytes = random.Next(1 << random.Next(19)),
+            };
+            header.DurableBelow = random.NextInt64(header.Offset + 1) & ~4095L;
+            if (header.Kind == RecordKind.Fragment)
+            {
+                header.IsPaged = random.Next(2) == 0;
+                header.Extent = new ExtentId(new UInt128((ulong)random.NextInt64(long.MinValue, long.MaxValue), (ulong)random.NextInt64()));
+                header.Block = random.Next(1 << random.Next(30));
+                header.Shard = (ushort)random.Next(64);
+                header.SchemeId = scheme.Id;
+                header.PartNumber = (ushort)random.Next(65536);
+                header.PlacementGroup = random.Next(1 << random.Next(30));
+                header.BucketId = random.NextInt64(long.MinValue, long.MaxValue) >> random.Next(64);
+                header.Version = new UInt128((ulong)random.NextInt64(), (ulong)random.NextInt64());
+                header.BlockSizeBytes = random.Next(2) == 0 ? random.Next(1, 17) << 16 : random.Next(1 << 20);
+                header.BlockLengthBytes = random.Next(1 << random.Next(20));
+                header.PayloadBytes = scheme.ShardBytes(header.BlockLengthBytes);
+                header.KeyBytes = random.Next(1 << random.Next(11));
+            }
+
+            header.Measure();
+            var key = new byte[header.KeyBytes];
+            random.NextBytes(key);
+            ulong[] checksums = [.. Enumerable.Range(0, header.ChunkCount).Select(_ => (ulong)random.NextInt64())];
+            var bytes = new byte[header.HeaderBytes];
+            header.Encode(bytes, key, checksums);
+            Assert.True(bytes.Length <= RecordHeader.MaxHeaderBytes(key.Length, checksums.Length));
+            Assert.True(RecordHeader.TryDecode(bytes, header.Place, out RecordHeader decoded));
+            Assert.Equal(header, decoded);
+            Assert.Equal(key, decoded.Key(bytes));
+            Assert.Equal(checksums, Enumerable.Range(0, header.ChunkCount).Select(chunk => decoded.ChunkChecksum(bytes, chunk)));
+            Assert.False(RecordHeader.TryDecode(bytes.AsSpan(0, random.Next(bytes.Length)), header.Place, out _));
+            random.NextBytes(bytes.AsSpan(3));
+            Assert.False(RecordHeader.TryDecode(bytes, header.Place, out _));
         }
     }
 
