@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Index;
 
 namespace ObjectStore.Storage.Drives;
 
@@ -289,9 +290,10 @@ internal sealed class WatchedDrive
                 return;
             }
 
-            if (engine.Drive.IndexPath is { } index && !File.Exists(index))
+            if (engine.Drive.IndexPath is { } index && !IndexDatabase.IsThere(index))
             {
-                GiveUp(engine, "its index.db is gone, and is rebuilt from the volumes", atOnce: true);
+                engine.Index.RequireRebuild(new IndexDamagedException($"The index '{index}' is gone or has been overwritten."));
+                GiveUp(engine, "its index.db is gone or overwritten, and is rebuilt from the volumes", atOnce: true);
                 return;
             }
 

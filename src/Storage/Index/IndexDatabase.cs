@@ -123,6 +123,21 @@ internal sealed class IndexDatabase : IDisposable
         }
     }
 
+    /// <summary>Whether the path shows a database, by its first bytes. An open one goes on from its cache for long after the file has been damaged.</summary>
+    public static bool IsThere(string path)
+    {
+        try
+        {
+            using Microsoft.Win32.SafeHandles.SafeFileHandle file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            Span<byte> magic = stackalloc byte[16];
+            return RandomAccess.Read(file, magic, 0) == magic.Length && magic.SequenceEqual("SQLite format 3\0"u8);
+        }
+        catch (FileNotFoundException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Removes a database that is to be rebuilt.</summary>
     public static void Delete(string? path)
     {

@@ -14,14 +14,14 @@ internal sealed class SupervisedDrives : IStorageEvents, IDriveSet, IAsyncDispos
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
     private readonly TestFolder _folder = new();
     private readonly Random _random = new(11);
-    private readonly ExtentIdGenerator _ids;
+    private readonly ExtentIdFactory _ids;
     private readonly Lock _lock = new();
     private readonly List<string> _told = [];
     private DriveSupervisor? _supervisor;
 
     public SupervisedDrives()
     {
-        _ids = new ExtentIdGenerator(TimeProvider.System, Random64);
+        _ids = new ExtentIdFactory(TimeProvider.System, Random64);
         for (int i = 0; i < 3; i++)
             Faults[FolderOf(i)] = new DriveFaults();
     }
