@@ -1,3 +1,6 @@
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Placement;
+
 namespace ObjectStore.Grains;
 
 /// <summary>Settings of the metadata plane's grains.</summary>
@@ -5,7 +8,8 @@ public sealed class GrainOptions
 {
     /// <summary>
     /// How long the bytes of a replaced or deleted version stay after the commit that made them garbage. It must outlast the longest
-    /// download that began before: a reader holds a layout, not a lock.
+    /// download that began before: a reader holds a layout, not a lock; and the retries of a commit, which is refused a second time only while its garbage is listed.
+    /// Zero is for tests and for stores without readers: a download under way may then end early, with an error.
     /// </summary>
     public TimeSpan GarbageGrace { get; init; } = TimeSpan.FromMinutes(15);
 
@@ -45,8 +49,26 @@ public sealed class GrainOptions
     /// <summary>How long a storage node may be silent before it is down.</summary>
     public TimeSpan NodeGrace { get; init; } = TimeSpan.FromSeconds(15);
 
-    /// <summary>The number of placement groups of a pool that is made. Fixed for the pool's life, so it suits the size it may grow to.</summary>
-    public int PlacementGroups { get; init; } = 256;
+    /// <summary>How long a storage node may be silent before it is suspect: a heartbeat comes every 5 s.</summary>
+    public TimeSpan NodeSuspectAfter { get; init; } = TimeSpan.FromSeconds(8);
+
+    /// <summary>How often a node's grain looks for what is overdue.</summary>
+    public TimeSpan NodeCheckInterval { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>How long a drive stays suspect after its errors have last risen.</summary>
+    public TimeSpan DriveErrorMemory { get; init; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>
+    /// How long a drive may be down before it is taken out of the map and its fragments are rebuilt elsewhere. Longer than a restart takes, as what is rebuilt for one is wasted; short beside the
+    /// time to the next failure. Ceph's mon_osd_down_out_interval has the same default.
+    /// </summary>
+    public TimeSpan DownOutAfter { get; init; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>The number of placement groups of each width of a pool that is made. Fixed for the pool's life, so it suits the size it may grow to.</summary>
+    public int PlacementGroups { get; init; } = MapPlanner.DefaultGroupCount;
+
+    /// <summary>What is written to the pool; says which widths have placement groups.</summary>
+    public IReadOnlyList<Scheme> Schemes { get; init; } = [.. SchemePolicy.Default.Schemes];
 
     /// <exception cref="InvalidOperationException">A setting is out of range; the message names it, its value and the remedy.</exception>
     public void Validate()
@@ -63,7 +85,12 @@ public sealed class GrainOptions
         Require(MaxPendingCommits >= 1, nameof(MaxPendingCommits), MaxPendingCommits, "use at least 1");
         Require(MaxRangeMaps >= 1, nameof(MaxRangeMaps), MaxRangeMaps, "use at least 1");
         Require(NodeGrace > TimeSpan.Zero, nameof(NodeGrace), NodeGrace, "use a time above zero");
-        Require(PlacementGroups is >= 1 and <= 1 << 20, nameof(PlacementGroups), PlacementGroups, "use 1 to 1048576");
+        Require(NodeSuspectAfter > TimeSpan.Zero && NodeSuspectAfter <= NodeGrace, nameof(NodeSuspectAfter), NodeSuspectAfter, "use a time above zero, at most NodeGrace");
+        Require(NodeCheckInterval > TimeSpan.Zero, nameof(NodeCheckInterval), NodeCheckInterval, "use a time above zero");
+        Require(DriveErrorMemory > TimeSpan.Zero, nameof(DriveErrorMemory), DriveErrorMemory, "use a time above zero");
+        Require(DownOutAfter > TimeSpan.Zero, nameof(DownOutAfter), DownOutAfter, "use a time above zero; 00:10:00 is the default");
+        Require(PlacementGroups is >= 1 and <= 1 << 16, nameof(PlacementGroups), PlacementGroups, "use 1 to 65536");
+        Require(Schemes.Count > 0, nameof(Schemes), "(empty)", "name one at least");
     }
 
     private static void Require(bool holds, string name, object value, string remedy)

@@ -12,7 +12,7 @@ namespace ObjectStore.Metadata;
 /// and concurrent changes share a sync (group commit). A cancelled call may or may not have been committed. Storage faults are thrown as
 /// <see cref="MetadataStoreException"/>; after a failed sync the store refuses further writes until it is opened again.
 /// </remarks>
-public interface IMetadataStore : IAsyncDisposable
+public interface IMetadataStore : IMaintenanceStore, IAsyncDisposable
 {
     /// <summary>Creates a bucket with one index range over all keys, unless a bucket of the name exists.</summary>
     ValueTask<CreateBucketResult> CreateBucketAsync(string name, string owner, string region, long createdUnixMs, CancellationToken cancellationToken = default);
@@ -68,7 +68,7 @@ public interface IMetadataStore : IAsyncDisposable
     /// <summary>Open uploads of a bucket by key (bytes), then upload id: see <see cref="IUploadDirectoryGrain.ListAsync"/>.</summary>
     ValueTask<ImmutableArray<UploadInfo>> ListUploadsAsync(BucketId bucket, string prefix, string keyMarker, VersionId? uploadIdMarker, int maxUploads, CancellationToken cancellationToken = default);
 
-    /// <summary>Records a part; one that had its number before becomes garbage (unless it is the same extent). False when the upload is gone.</summary>
+    /// <summary>Records a part; one that had its number before becomes garbage (unless it is the same extent). False when the upload is gone, or the part's extent is garbage.</summary>
     ValueTask<bool> PutPartAsync(VersionId uploadId, UploadPart part, long garbageNotBeforeUnixMs, CancellationToken cancellationToken = default);
 
     /// <summary>Parts by number, from the one behind <paramref name="afterPartNumber"/>.</summary>
@@ -103,4 +103,5 @@ public sealed record RangeCommit(BucketId Bucket, long RangeId, long Epoch, Immu
 /// <summary>An extent that nothing names any more.</summary>
 /// <param name="GarbageId">Names the record.</param>
 /// <param name="Extent">Where the bytes are.</param>
-public sealed record ExtentGarbage(long GarbageId, PartLayout Extent);
+/// <param name="Attempts">How often its deletion was put off because it failed.</param>
+public sealed record ExtentGarbage(long GarbageId, PartLayout Extent, int Attempts = 0);

@@ -29,7 +29,8 @@ internal static class Program
                 return 2;
             }
 
-            return await SiloHost.RunAsync(SiloOptions.Parse(arguments[1..], Environment.GetEnvironmentVariable));
+            SiloOptions options = SiloOptions.Parse(arguments[1..], Environment.GetEnvironmentVariable);
+            return options.Roles == SiloRoles.Storage ? await StorageNodeHost.RunAsync(options) : await SiloHost.RunAsync(options);
         }
         catch (StartException e)
         {

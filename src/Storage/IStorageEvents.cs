@@ -55,7 +55,14 @@ public interface IStorageEvents
 }
 
 /// <summary>What opening a drive found.</summary>
-public sealed record RecoveryReport(int Volumes, long ReplayedRecords, long ReplayedBytes, long CorruptRegions, long TornBytes, bool RebuiltIndex, TimeSpan Duration);
+public sealed record RecoveryReport(int Volumes, long ReplayedRecords, long ReplayedBytes, long CorruptRegions, long TornBytes, bool RebuiltIndex, TimeSpan Duration)
+{
+    /// <summary>Records of fragments among those replayed, also of ones that a tombstone has taken away since.</summary>
+    public long Fragments { get; init; }
+
+    /// <summary>Records of tombstones among those replayed.</summary>
+    public long Tombstones { get; init; }
+}
 
 public sealed class NoStorageEvents : IStorageEvents
 {

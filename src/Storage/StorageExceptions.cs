@@ -82,6 +82,10 @@ public sealed class ExtentLostException(ExtentId extent, int block, int intact, 
     public int Block { get; } = block;
 }
 
+/// <summary>All buffers of the data plane have been in use for too long: there are more requests than memory. Try again later.</summary>
+public sealed class BuffersBusyException(long capacityBytes)
+    : StorageException($"All {capacityBytes} bytes of buffers are in use.");
+
 /// <summary>Another process holds the drive's lock.</summary>
 public sealed class DriveInUseException(string path, Exception? inner = null)
     : StorageException($"The drive folder '{path}' is in use by another process.", inner)

@@ -14,9 +14,10 @@ public sealed class ArrowTests
         ["EmbeddedRuntime"] = [],
         ["Metadata"] = ["Grains.Interfaces"],
         ["Metadata.MySql"] = ["Grains.Interfaces", "Metadata"],
-        ["Grains"] = ["Grains.Interfaces", "Metadata"],
+        ["Grains"] = ["Grains.Interfaces", "Metadata", "Storage"],
         ["Maintenance"] = ["Grains.Interfaces", "Metadata", "Storage"],
         ["Gateway"] = ["S3", "Storage", "Grains.Interfaces"],
+        ["Admin"] = ["Storage"],
         ["Silo"] = ["S3", "Storage", "Grains.Interfaces", "Metadata", "Metadata.MySql", "Grains", "Gateway", "Maintenance"],
     };
 
@@ -69,6 +70,15 @@ public sealed class ArrowTests
         Assert.DoesNotContain("Grains", reached);
         Assert.DoesNotContain("Metadata", reached);
         Assert.DoesNotContain("Silo", reached);
+    }
+
+    [Fact]
+    public void Grains_UseOfTheDataPlaneItsPlacementAlone()
+    {
+        string[] files = [.. Repository.Files("src/Grains", "*.cs").Where(path => Repository.Read(path).Contains("ObjectStore.Storage", StringComparison.Ordinal))];
+        Assert.Equal(["src/Grains/GrainOptions.cs", "src/Grains/Placement/PlacementGrain.cs"], files);
+        Assert.DoesNotContain(files, path => Repository.Read(path).Split('\n').Any(line =>
+            line.StartsWith("using ObjectStore.Storage", StringComparison.Ordinal) && line is not ("using ObjectStore.Storage.Placement;" or "using ObjectStore.Storage.Extents;")));
     }
 
     [Fact]

@@ -618,19 +618,20 @@ public abstract partial class MetadataStoreConformance : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Complete_OfAPartWhoseExtentBecameGarbageBefore_IsRefused()
+    public async Task PutPart_RepeatedAfterAnotherTookItsNumber_IsRefusedAndSoIsTheVersionThatNamesIt()
     {
         UploadInfo upload = Upload(Bucket, "k");
         await Store.CreateUploadAsync(upload);
-        PartLayout late = Extent(1);
-        foreach (PartLayout part in new[] { late, Extent(1), late })
-        {
-            await Store.PutPartAsync(upload.UploadId, new UploadPart(part, 1), NotBefore);
-        }
+        PartLayout late = Extent(1), second = Extent(1);
+        Assert.True(await Store.PutPartAsync(upload.UploadId, new UploadPart(late, 1), NotBefore));
+        Assert.True(await Store.PutPartAsync(upload.UploadId, new UploadPart(second, 1), NotBefore));
+        Assert.False(await Store.PutPartAsync(upload.UploadId, new UploadPart(late, 1), NotBefore));
+        Assert.Equal(second, Assert.Single(await Store.ListPartsAsync(upload.UploadId, 0, 10)).Layout);
 
         ObjectMutation complete = Put("k", VersionId.None, Version(late) with { VersionId = upload.UploadId }) with { CompletesUpload = upload.UploadId };
-        Assert.Equal(new CommitResult(CommitStatus.Conflict, VersionId.None), await CommitAsync(complete));
+        Assert.Equal(CommitStatus.NoSuchUpload, (await CommitAsync(complete)).Status);
         Assert.NotNull(await Store.GetUploadAsync(upload.UploadId));
+        IsGarbage(await GarbageAsync(), late);
     }
 
     [Fact]

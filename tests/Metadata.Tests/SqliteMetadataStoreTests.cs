@@ -229,7 +229,10 @@ public sealed class SqliteMetadataStoreTests
                 DROP INDEX extent_garbage_by_extent;
                 ALTER TABLE extent_garbage DROP COLUMN extent_high;
                 ALTER TABLE extent_garbage DROP COLUMN extent_low;
-                DELETE FROM schema_version WHERE version = 2;
+                ALTER TABLE extent_garbage DROP COLUMN attempts;
+                DROP TABLE repair_queue;
+                DROP TABLE maintenance_cursor;
+                DELETE FROM schema_version WHERE version >= 2;
                 """);
         }
 
@@ -241,6 +244,33 @@ public sealed class SqliteMetadataStoreTests
         }
 
         Assert.Equal(CommitStatus.Committed, await PutAsync(temporary.Store, bucket, epoch, "k"));
+    }
+
+    [Fact]
+    public async Task Open_OfSchemaVersion2_KeepsItsGarbageAndGetsARepairQueue()
+    {
+        await using TemporaryMetadataStore temporary = await TemporaryMetadataStore.OpenAsync();
+        PartLayout garbage = Extent();
+        await temporary.Store.AddGarbageAsync([garbage], 5);
+        await temporary.Store.DisposeAsync();
+        using (SqliteConnection connection = SqliteConnection.Open(temporary.Store.DatabasePath))
+        {
+            connection.Execute("""
+                ALTER TABLE extent_garbage DROP COLUMN attempts;
+                DROP TABLE repair_queue;
+                DROP TABLE maintenance_cursor;
+                DELETE FROM schema_version WHERE version = 3;
+                """);
+        }
+
+        await temporary.ReopenAsync();
+        Assert.Equal([garbage], (await temporary.Store.ListGarbageAsync(5, 100)).Select(found => found.Extent));
+        var repair = new RepairRecord(1, 2, 0, 1, 3, 0x0603, 1, 0, 10, 10);
+        await temporary.Store.RecordRepairsAsync([repair]);
+        await temporary.Store.SetCursorAsync("c", [1]);
+        await temporary.ReopenAsync();
+        Assert.Equal([repair], (await temporary.Store.ListRepairsAsync(10, 10)).Select(entry => entry.Record));
+        Assert.Equal([1], Assert.Single(await temporary.Store.ListCursorsAsync("c")).Value);
     }
 
     [Fact]

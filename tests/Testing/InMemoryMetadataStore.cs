@@ -8,7 +8,7 @@ using ObjectStore.Metadata;
 
 namespace ObjectStore.Testing;
 
-public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IObservedMetadataStore
+public sealed partial class InMemoryMetadataStore(TimeProvider? time = null) : IObservedMetadataStore
 {
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
     private readonly StoreFaults _faults = new(time ?? TimeProvider.System);
@@ -142,7 +142,7 @@ public sealed class InMemoryMetadataStore(TimeProvider? time = null) : IObserved
     public ValueTask<bool> PutPartAsync(VersionId uploadId, UploadPart part, long garbageNotBeforeUnixMs, CancellationToken cancellationToken = default) =>
         RunAsync("PutPart", part, () =>
         {
-            if (!_uploads.TryGetValue(uploadId, out Upload? upload))
+            if (!_uploads.TryGetValue(uploadId, out Upload? upload) || _garbageOf.ContainsKey((part.Layout.ExtentHigh, part.Layout.ExtentLow)))
                 return false;
             if (upload.Parts.TryGetValue(part.Layout.PartNumber, out UploadPart? before) && !IsSameExtent(before.Layout, part.Layout))
                 AddGarbage(before.Layout, garbageNotBeforeUnixMs);

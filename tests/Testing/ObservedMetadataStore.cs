@@ -7,7 +7,7 @@ using ObjectStore.Metadata;
 namespace ObjectStore.Testing;
 
 /// <summary>Puts faults around a real store, and knows what went through it. Not for tests that split ranges. Disposing it leaves the store open.</summary>
-public sealed class ObservedMetadataStore(IMetadataStore inner, TimeProvider time) : IObservedMetadataStore
+public sealed partial class ObservedMetadataStore(IMetadataStore inner, TimeProvider time) : IObservedMetadataStore
 {
     private readonly StoreFaults _faults = new(time);
     private readonly ConcurrentDictionary<VersionId, int> _inserts = [];

@@ -4,7 +4,7 @@ using ObjectStore.Storage.Extents;
 namespace ObjectStore.Benchmarks.Storage;
 
 /// <summary>Durable writes and cached reads of small extents: what one PUT or GET costs the data plane. Every write is synced.</summary>
-public abstract class ExtentBenchmark(int callers, int sizeBytes) : Benchmark
+public abstract class ExtentBenchmark(int callers, int sizeBytes, int drives = 1) : Benchmark
 {
     private ScratchFolder? _folder;
 
@@ -19,8 +19,18 @@ public abstract class ExtentBenchmark(int callers, int sizeBytes) : Benchmark
         _folder = new ScratchFolder();
         Random random = new(1);
         random.NextBytes(Bytes);
-        StorageOptions options = new() { DrivePaths = [Path.Combine(_folder.Path, "drive")] };
-        Store = ExtentStore.OpenAsync(options, TimeProvider.System, () => (ulong)random.NextInt64()).GetAwaiter().GetResult();
+        StorageOptions options = new()
+        {
+            DrivePaths = [.. Enumerable.Range(1, drives).Select(number => Path.Combine(_folder.Path, $"drive{number}"))],
+            VolumeSizeBytes = drives > 1 ? 1L << 30 : new StorageOptions().VolumeSizeBytes,
+            WritersPerDrive = drives > 1 ? 1 : 0,
+        };
+        Store = ExtentStore.OpenAsync(options, TimeProvider.System, NextRandom).GetAwaiter().GetResult();
+
+        ulong NextRandom()
+        {
+            lock (random) return (ulong)random.NextInt64();
+        }
     }
 
     public override void Run(long operations)
@@ -42,7 +52,7 @@ public abstract class ExtentBenchmark(int callers, int sizeBytes) : Benchmark
     protected ValueTask<ExtentLayout> WriteAsync()
     {
         ExtentId id = Store.Ids.Next();
-        return Store.WriteAsync(new ExtentDescriptor(id, Store.PlacementGroupFor(id), 1, "key"u8.ToArray(), 1, 1), Bytes);
+        return Store.WriteAsync(new ExtentDescriptor(id, PlacementGroup: 0, 1, "key"u8.ToArray(), 1, 1), Bytes);
     }
 }
 
@@ -56,6 +66,12 @@ public sealed class Write4KiBAlone() : ExtentBenchmark(1, 4096)
 public sealed class Write4KiBBy32() : ExtentBenchmark(32, 4096)
 {
     public override string Name => "Storage.Write4KiB.32";
+}
+
+/// <summary>32 callers, 4 KiB, three copies over twelve drives.</summary>
+public sealed class Write4KiBBy32Over12() : ExtentBenchmark(32, 4096, drives: 12)
+{
+    public override string Name => "Storage.Write4KiB.32.12drives";
 }
 
 /// <summary>One 1 MiB block at a time.</summary>

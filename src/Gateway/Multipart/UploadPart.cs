@@ -22,7 +22,7 @@ internal static class UploadPart
             throw new S3Exception(S3Error.InvalidRequest($"Checksum Type mismatch occurred, expected checksum Type: {chosen.Name().ToLowerInvariant()}, actual checksum Type: {receiver.Algorithm?.Name().ToLowerInvariant()}"));
         }
 
-        ExtentDescriptor descriptor = Conversions.Describe(request.Services.Extents, bucket.Id, request.Key, upload.UploadId, number);
+        ExtentDescriptor descriptor = Conversions.Describe(request.Services.Extents, bucket.Id, request.Key, upload.UploadId, number, upload.StorageClass);
         (ReceivedBody body, ExtentLayout layout) = await receiver.StoreAsync(descriptor);
         PartLayout part = layout.ToPart(number, body.ETag, body.Checksum.ToStored());
         await Uploads.RecordAsync(request, grain, upload, layout, new Grains.UploadPart(part, request.Services.Time.GetUtcNow().ToUnixTimeMilliseconds()));

@@ -23,7 +23,7 @@ internal static class UploadPartCopy
         }
 
         if (range.Length > BodyReceiver.MaxBytes) throw new S3Exception(S3ErrorCode.EntityTooLarge);
-        ExtentDescriptor descriptor = Conversions.Describe(request.Services.Extents, bucket.Id, request.Key, upload.UploadId, number);
+        ExtentDescriptor descriptor = Conversions.Describe(request.Services.Extents, bucket.Id, request.Key, upload.UploadId, number, upload.StorageClass);
         (ReceivedBody body, ExtentLayout layout) = await CopySources.StoreAsync(request, source, range.Offset, range.Length, descriptor, Uploads.Algorithm(upload));
         long now = request.Services.Time.GetUtcNow().ToUnixTimeMilliseconds();
         await Uploads.RecordAsync(request, grain, upload, layout, new Grains.UploadPart(layout.ToPart(number, body.ETag, body.Checksum.ToStored()), now));

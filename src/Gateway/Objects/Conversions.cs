@@ -8,10 +8,13 @@ namespace ObjectStore.Gateway.Objects;
 /// <summary>Between the words of the three planes: the metadata plane's records, the data plane's layouts, the protocol's values.</summary>
 internal static class Conversions
 {
-    public static ExtentDescriptor Describe(IExtentStore extents, BucketId bucket, string key, VersionId version, int partNumber)
+    public static ExtentDescriptor Describe(IExtentStore extents, BucketId bucket, string key, VersionId version, int partNumber, string storageClass)
     {
         ExtentId id = extents.Ids.Next();
-        return new ExtentDescriptor(id, extents.PlacementGroupFor(id), bucket.Value, Encoding.UTF8.GetBytes(key), new UInt128(version.High, version.Low), partNumber);
+        return new ExtentDescriptor(id, PlacementGroup: 0, bucket.Value, Encoding.UTF8.GetBytes(key), new UInt128(version.High, version.Low), partNumber)
+        {
+            StorageClass = storageClass,
+        };
     }
 
     public static PartLayout ToPart(this ExtentLayout layout, int partNumber, ETag etag, ObjectChecksum? checksum) => new(

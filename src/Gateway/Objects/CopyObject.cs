@@ -40,7 +40,7 @@ internal static class CopyObject
         WriteCondition? condition = StoredHeaders.Condition(request);
         algorithm ??= source.Checksum.ToValue()?.Algorithm;
         VersionId version = request.Services.NewVersionId();
-        ExtentDescriptor descriptor = Conversions.Describe(request.Services.Extents, bucket.Id, request.Key, version, 1);
+        ExtentDescriptor descriptor = Conversions.Describe(request.Services.Extents, bucket.Id, request.Key, version, 1, storageClass);
         (ReceivedBody body, ExtentLayout layout) = await CopySources.StoreAsync(request, source, 0, source.SizeBytes, descriptor, algorithm);
         long now = request.Services.Time.GetUtcNow().ToUnixTimeMilliseconds();
         PutCommand command = new(

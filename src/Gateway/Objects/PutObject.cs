@@ -21,7 +21,7 @@ internal static class PutObject
         using BodyReceiver receiver = new(request);
 
         VersionId version = request.Services.NewVersionId();
-        ExtentDescriptor descriptor = Conversions.Describe(request.Services.Extents, bucket.Id, request.Key, version, 1);
+        ExtentDescriptor descriptor = Conversions.Describe(request.Services.Extents, bucket.Id, request.Key, version, 1, storageClass);
         (ReceivedBody body, ExtentLayout layout) = await receiver.StoreAsync(descriptor);
         ObjectChecksum? checksum = body.Checksum.ToStored();
         PutCommand command = new(

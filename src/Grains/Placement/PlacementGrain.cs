@@ -1,45 +1,236 @@
 using System.Collections.Immutable;
+using System.Globalization;
+using ObjectStore.Storage.Placement;
 using Orleans;
 using Orleans.Runtime;
 
 namespace ObjectStore.Grains;
 
-/// <summary>The cluster map of a pool. A change is seen by readers when it is durable, not before.</summary>
+/// <summary>
+/// Owns the cluster map of a pool. What <see cref="MapPlanner"/> plans is checked against <see cref="MapRules"/>, written, and only then seen by readers. The write is a compare-and-swap: of
+/// two activations one loses, and goes.
+/// </summary>
 [GrainType("placement")]
 public sealed class PlacementGrain(
-    [PersistentState("map", GrainStorageNames.Metadata)] IPersistentState<PlacementState> state,
+    [PersistentState("cluster-map", GrainStorageNames.Metadata)] IPersistentState<PlacementState> state,
     GrainOptions options) : Grain, IPlacementGrain
 {
-    private PlacementMap _map = new(0, 0, []);
+    private const double CapacityTolerance = 0.05;
+
+    private static readonly PlacementMap NoMap = new(0, []);
+
+    private ClusterMap? _map;
+    private PlacementMap _encoded = NoMap;
+    private ImmutableSortedDictionary<string, DriveRecord> _drives = ImmutableSortedDictionary.Create<string, DriveRecord>(StringComparer.Ordinal);
 
     /// <inheritdoc/>
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        if (!state.RecordExists)
-            state.State = new PlacementState { GroupCount = options.PlacementGroups };
-        _map = MapOf(state.State);
+        if (state.State.Map.Length > 0)
+        {
+            _map = ClusterMapFormat.Decode(state.State.Map);
+            _encoded = new PlacementMap(_map.Epoch, state.State.Map);
+        }
+
+        _drives = _drives.AddRange(state.State.Drives.Select(drive => KeyValuePair.Create(drive.DriveId, drive)));
         return Task.CompletedTask;
     }
 
     /// <inheritdoc/>
-    public Task<PlacementMap> GetMapAsync() => Task.FromResult(_map);
+    public Task<PlacementMap?> GetMapAsync(long knownEpoch) => Task.FromResult(_encoded.Epoch == knownEpoch ? null : _encoded);
 
     /// <inheritdoc/>
-    public async Task<PlacementMap> RegisterDrivesAsync(ImmutableArray<PlacementDrive> drives)
+    public Task<ImmutableArray<PoolDrive>> GetDrivesAsync()
     {
-        SortedDictionary<string, PlacementDrive> byId = new(StringComparer.Ordinal);
-        foreach (PlacementDrive drive in _map.Drives)
-            byId.Add(drive.DriveId, drive);
-        bool isChanged = false;
-        foreach (PlacementDrive drive in drives)
+        Dictionary<Guid, (int Slots, int SourceOf)> uses = _map is { } map ? Uses(map) : [];
+        return Task.FromResult<ImmutableArray<PoolDrive>>([.. _drives.Values.Select(drive =>
         {
-            isChanged |= !byId.TryGetValue(drive.DriveId, out PlacementDrive? known) || known != drive;
-            byId[drive.DriveId] = drive;
+            (int slots, int sourceOf) = uses.GetValueOrDefault(Guid.Parse(drive.DriveId));
+            return new PoolDrive(drive.DriveId, drive.NodeId, drive.State, drive.Domain, drive.Weight, slots, sourceOf);
+        })]);
+    }
+
+    /// <inheritdoc/>
+    public async Task<PlacementMap> RegisterDrivesAsync(NodeRegistration registration)
+    {
+        (ClusterMap? map, ImmutableSortedDictionary<string, DriveRecord> drives) = Adopt(registration.KnownMap);
+        foreach (PlacementDrive drive in registration.Drives)
+        {
+            string id = Normal(drive.DriveId);
+            DriveRecord record = drives.GetValueOrDefault(id) ?? new DriveRecord { DriveId = id };
+            drives = drives.SetItem(id, record with
+            {
+                NodeId = registration.NodeId,
+                Domain = drive.Domain,
+                Weight = WeightOf(drive, record.Weight),
+                IsLost = false,
+            });
         }
 
-        if (!isChanged)
-            return _map;
-        state.State = new PlacementState { Epoch = _map.Epoch + 1, GroupCount = _map.GroupCount, Drives = [.. byId.Values] };
+        ClusterMap? next = Plan(map, drives);
+        if (next is not null && MapRules.Check(next, 1) is [{ } violation])
+            throw new InvalidOperationException($"The map for the drives of node {registration.NodeId} would break a rule: {violation}");
+        await WriteAsync(next, drives);
+        return _encoded;
+    }
+
+    /// <inheritdoc/>
+    public async Task<ImmutableArray<DriveChange>> ReportDrivesAsync(ImmutableArray<DriveVerdict> verdicts)
+    {
+        var changes = ImmutableArray.CreateBuilder<DriveChange>(verdicts.Length);
+        foreach (DriveVerdict verdict in verdicts)
+        {
+            bool isTheirs = _drives.TryGetValue(Normal(verdict.DriveId), out DriveRecord? record) && record.NodeId == verdict.NodeId && record.Ordered != PoolDriveState.Removed;
+            changes.Add(isTheirs
+                ? await ChangeAsync(verdict.DriveId, drive => drive with { IsLost = verdict.IsLost }, mayTakeMost: false)
+                : new DriveChange(DriveChangeStatus.NoSuchDrive, _encoded.Epoch));
+        }
+
+        return changes.MoveToImmutable();
+    }
+
+    /// <inheritdoc/>
+    public Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order)
+    {
+        if (order == DriveOrder.Remove && _map is { } map && Uses(map).TryGetValue(Guid.Parse(Normal(driveId)), out (int Slots, int SourceOf) uses) && (uses.Slots > 0 || uses.SourceOf > 0))
+        {
+            return Task.FromResult(new DriveChange(DriveChangeStatus.StillNeeded, map.Epoch, string.Create(
+                CultureInfo.InvariantCulture, $"{uses.Slots} slots are on the drive and {uses.SourceOf} are being filled from it; drain it, or take it out, and wait for repair")));
+        }
+
+        return ChangeAsync(driveId, drive => order switch
+        {
+            DriveOrder.Drain => drive with { Ordered = PoolDriveState.Draining },
+            DriveOrder.TakeOut => drive with { Ordered = PoolDriveState.Out },
+            DriveOrder.Remove => drive with { Ordered = PoolDriveState.Removed },
+            DriveOrder.Use => drive with { Ordered = PoolDriveState.In },
+            _ => throw new ArgumentOutOfRangeException(nameof(order), order, null),
+        }, mayTakeMost: true);
+    }
+
+    /// <inheritdoc/>
+    public async Task<CompletedSlots> CompleteSlotsAsync(ImmutableArray<FilledSlot> slots)
+    {
+        if (_map is null)
+            return new CompletedSlots(0, 0);
+        int incomplete = Incomplete(_map);
+        ClusterMap next = MapPlanner.Complete(_map, slots.Select(slot => new SlotCompletion(new PlacementGroupId(slot.Group), slot.Slot, Guid.Parse(slot.DriveId), slot.Epoch)));
+        int completed = incomplete - Incomplete(next);
+        await WriteAsync(next, _drives);
+        return new CompletedSlots(_encoded.Epoch, completed);
+    }
+
+    private static int Incomplete(ClusterMap map) => map.Groups.Sum(group => map.SlotsOf(group).Count(static slot => !slot.IsComplete));
+
+    private static string Normal(string driveId)
+        => Guid.TryParse(driveId, out Guid id) ? id.ToString("N") : throw new ArgumentException($"'{driveId}' is not the id of a drive.", nameof(driveId));
+
+    /// <summary>In GiB, unless the topology says otherwise. A capacity that is hardly another, or not known, leaves the weight as it was.</summary>
+    private static double WeightOf(PlacementDrive drive, double weight)
+    {
+        double asked = drive.Weight ?? (drive.CapacityBytes > 0 ? Math.Max(1, drive.CapacityBytes >> 30) : weight > 0 ? weight : 1);
+        return drive.Weight is null && Math.Abs(asked - weight) < CapacityTolerance * weight ? weight : asked;
+    }
+
+    private static Dictionary<Guid, (int Slots, int SourceOf)> Uses(ClusterMap map)
+    {
+        Dictionary<Guid, (int Slots, int SourceOf)> uses = [];
+        foreach (GroupSlot slot in map.Groups.SelectMany(map.SlotsOf))
+        {
+            if (slot.Drive is { } drive)
+                uses[drive] = uses.GetValueOrDefault(drive) is var of ? (of.Slots + 1, of.SourceOf) : default;
+            foreach (Guid source in slot.Sources.Concat(slot.Absent))
+                uses[source] = uses.GetValueOrDefault(source) is var of ? (of.Slots, of.SourceOf + 1) : default;
+        }
+
+        return uses;
+    }
+
+    private async Task<DriveChange> ChangeAsync(string driveId, Func<DriveRecord, DriveRecord> change, bool mayTakeMost)
+    {
+        long epoch = _encoded.Epoch;
+        if (!_drives.TryGetValue(Normal(driveId), out DriveRecord? record))
+            return new DriveChange(DriveChangeStatus.NoSuchDrive, epoch);
+        DriveRecord changed = change(record);
+        if (changed == record)
+            return new DriveChange(DriveChangeStatus.Unchanged, epoch);
+        ImmutableSortedDictionary<string, DriveRecord> drives = _drives.SetItem(record.DriveId, changed);
+        if (changed.IsLost && !record.IsLost && !mayTakeMost)
+        {
+            double all = drives.Values.Where(drive => drive.Ordered is not (PoolDriveState.Out or PoolDriveState.Removed)).Sum(drive => drive.Weight);
+            double left = drives.Values.Where(drive => drive.State is PoolDriveState.In or PoolDriveState.Draining).Sum(drive => drive.Weight);
+            if (left < all / 2)
+                return new DriveChange(DriveChangeStatus.TooMuchLost, epoch, "less than half of the pool's weight would be left; an operator may take the drive out");
+        }
+
+        if (_map is not null && record.State == PoolDriveState.In && !drives.Values.Any(drive => drive.State == PoolDriveState.In))
+            return new DriveChange(DriveChangeStatus.LastDrive, epoch, "no drive would be left that takes writes; add another first");
+        ClusterMap? next = Plan(_map, drives);
+        if (next is not null && MapRules.Check(next, 1) is [{ } violation])
+            return new DriveChange(DriveChangeStatus.RuleBroken, epoch, violation.ToString());
+        await WriteAsync(next, drives);
+        return new DriveChange(DriveChangeStatus.Changed, _encoded.Epoch);
+    }
+
+    /// <summary>The next map; null while there is neither one nor a drive to begin one with.</summary>
+    private ClusterMap? Plan(ClusterMap? map, ImmutableSortedDictionary<string, DriveRecord> drives)
+    {
+        if (map is null && !drives.Values.Any(static drive => drive.State == PoolDriveState.In))
+            return null;
+        return MapPlanner.Plan(
+            map,
+            [.. drives.Values.Where(drive => drive.State != PoolDriveState.Removed).Select(static drive => new MappedDrive(
+                Guid.Parse(drive.DriveId),
+                drive.State == PoolDriveState.In ? drive.Weight : 0,
+                new FailureDomain(drive.Domain.Region, drive.Domain.Zone, drive.Domain.Rack, drive.Domain.Host),
+                IsReadable: drive.State is PoolDriveState.In or PoolDriveState.Draining))],
+            options.PlacementGroups,
+            options.Schemes);
+    }
+
+    /// <summary>
+    /// What to go on from: this grain's own map, or the one that a node knows where this one is lost or older. What moved between that map and the last there was is not known then; repair
+    /// finds it as missing fragments.
+    /// </summary>
+    private (ClusterMap? Map, ImmutableSortedDictionary<string, DriveRecord> Drives) Adopt(byte[]? known)
+    {
+        if (known is null)
+            return (_map, _drives);
+        ClusterMap map;
+        try
+        {
+            map = ClusterMapFormat.Decode(known);
+        }
+        catch (ClusterMapFormatException e)
+        {
+            throw new ArgumentException($"The map that the node knows cannot be used. {e.Message}", nameof(known), e);
+        }
+
+        if (map.Epoch <= _encoded.Epoch)
+            return (_map, _drives);
+        ImmutableSortedDictionary<string, DriveRecord> drives = _drives;
+        foreach (MappedDrive drive in map.Drives)
+        {
+            string id = drive.Id.ToString("N");
+            DriveRecord record = drives.GetValueOrDefault(id) ?? new DriveRecord { DriveId = id, Weight = 1 };
+            drives = drives.SetItem(id, record with
+            {
+                Domain = new DriveDomain(drive.Domain.Region, drive.Domain.Zone, drive.Domain.Rack, drive.Domain.Host),
+                Weight = drive.Weight > 0 ? drive.Weight : record.Weight,
+                Ordered = drive.Weight == 0 && drive.IsReadable ? PoolDriveState.Draining : PoolDriveState.In,
+                IsLost = !drive.IsReadable,
+            });
+        }
+
+        return (map, drives);
+    }
+
+    private async Task WriteAsync(ClusterMap? map, ImmutableSortedDictionary<string, DriveRecord> drives)
+    {
+        if (ReferenceEquals(map, _map) && drives.SequenceEqual(_drives))
+            return;
+        PlacementMap encoded = map is null ? NoMap : ReferenceEquals(map, _map) ? _encoded : new PlacementMap(map.Epoch, ClusterMapFormat.Encode(map));
+        state.State = new PlacementState { Map = encoded.Encoded, Drives = [.. drives.Values] };
         try
         {
             await state.WriteStateAsync();
@@ -51,22 +242,43 @@ public sealed class PlacementGrain(
             throw;
         }
 
-        return _map = MapOf(state.State);
+        (_map, _encoded, _drives) = (map, encoded, drives);
     }
-
-    private static PlacementMap MapOf(PlacementState state) => new(state.Epoch, state.GroupCount, [.. state.Drives]);
 }
 
 /// <summary>The stored cluster map.</summary>
-[GenerateSerializer, Alias("ObjectStore.PlacementState")]
+[GenerateSerializer, Alias("ObjectStore.PlacementState.2")]
 public sealed class PlacementState
 {
-    /// <summary>Rises with every change.</summary>
-    [Id(0)] public long Epoch { get; set; }
+    /// <summary>As docs/formats/cluster-map.md says; empty before the first drive.</summary>
+    [Id(0)] public byte[] Map { get; set; } = [];
 
-    /// <summary>The number of placement groups, as it was when the pool was made.</summary>
-    [Id(1)] public int GroupCount { get; set; }
+    /// <summary>By drive id, ordinal; those that were removed too.</summary>
+    [Id(1)] public List<DriveRecord> Drives { get; set; } = [];
+}
 
-    /// <summary>By drive id, ordinal.</summary>
-    [Id(2)] public List<PlacementDrive> Drives { get; set; } = [];
+/// <summary>What the pool keeps of a drive beside the map.</summary>
+[GenerateSerializer, Immutable, Alias("ObjectStore.DriveRecord")]
+public sealed record DriveRecord
+{
+    /// <summary>32 hexadecimal digits in lower case.</summary>
+    [Id(0)] public string DriveId { get; init; } = "";
+
+    /// <summary>The node that registered it last.</summary>
+    [Id(1)] public string NodeId { get; init; } = "";
+
+    /// <summary>Where it stands.</summary>
+    [Id(2)] public DriveDomain Domain { get; init; } = new("", "", "", "");
+
+    /// <summary>Its share while it is in.</summary>
+    [Id(3)] public double Weight { get; init; }
+
+    /// <summary>What an operator ordered: In, Draining, Out or Removed.</summary>
+    [Id(4)] public PoolDriveState Ordered { get; init; }
+
+    /// <summary>Whether it was down for too long and has not been heard of since.</summary>
+    [Id(5)] public bool IsLost { get; init; }
+
+    /// <summary>Both together. An order to take the drive out or remove it stands above its loss, that above a drain.</summary>
+    public PoolDriveState State => Ordered is PoolDriveState.Out or PoolDriveState.Removed ? Ordered : IsLost ? PoolDriveState.Lost : Ordered;
 }

@@ -5,7 +5,7 @@ using ObjectStore.Metadata.Records;
 namespace ObjectStore.Metadata.Sqlite;
 
 /// <summary>One read connection with its prepared statements. Each read is one snapshot, which ends when the statement is reset.</summary>
-internal sealed class ReaderSession : IDisposable
+internal sealed partial class ReaderSession : IDisposable
 {
     private readonly SqliteConnection _connection;
     private readonly SqliteStatement _bucket;
@@ -18,6 +18,10 @@ internal sealed class ReaderSession : IDisposable
     private readonly SqliteStatement _parts;
     private readonly SqliteStatement _garbage;
     private readonly EntryLister _lister;
+    private readonly SqliteStatement _repairs;
+    private readonly SqliteStatement _repairCount;
+    private readonly SqliteStatement _cursors;
+    private readonly ExtentFinder _extents;
 
     internal ReaderSession(SqliteConnection connection)
     {
@@ -30,8 +34,12 @@ internal sealed class ReaderSession : IDisposable
         _upload = connection.Prepare("SELECT record FROM multipart_upload WHERE upload_id = ?1");
         _uploads = connection.Prepare("SELECT record FROM multipart_upload INDEXED BY multipart_upload_by_key WHERE bucket_id = ?1 AND (object_key, upload_id) > (?2, ?3) AND object_key < ?4 ORDER BY object_key, upload_id LIMIT ?5");
         _parts = connection.Prepare("SELECT last_modified_unix_ms, record FROM upload_part WHERE upload_id = ?1 AND part_number > ?2 ORDER BY part_number LIMIT ?3");
-        _garbage = connection.Prepare("SELECT garbage_id, record FROM extent_garbage WHERE not_before_unix_ms <= ?1 ORDER BY not_before_unix_ms, garbage_id LIMIT ?2");
+        _garbage = connection.Prepare("SELECT garbage_id, record, attempts FROM extent_garbage WHERE not_before_unix_ms <= ?1 ORDER BY not_before_unix_ms, garbage_id LIMIT ?2");
         _lister = new EntryLister(connection);
+        _repairs = connection.Prepare($"SELECT {RepairRows.Columns} FROM repair_queue INDEXED BY repair_queue_by_spare WHERE not_before_unix_ms <= ?1 ORDER BY spare, not_before_unix_ms, repair_id LIMIT ?2");
+        _repairCount = connection.Prepare("SELECT count(*) FROM repair_queue");
+        _cursors = connection.Prepare("SELECT name, value FROM maintenance_cursor WHERE name >= ?1 AND name < ?2 ORDER BY name");
+        _extents = new ExtentFinder(connection);
     }
 
     internal BucketInfo? GetBucket(string name)
@@ -131,7 +139,7 @@ internal sealed class ReaderSession : IDisposable
 
     internal ImmutableArray<ExtentGarbage> ListGarbage(long nowUnixMs, int maxExtents) => Rows(
         _garbage.Bind(1, nowUnixMs).Bind(2, maxExtents),
-        row => new ExtentGarbage(row.Int64(0), MetadataRecords.DecodePart(row.Blob(1))));
+        row => new ExtentGarbage(row.Int64(0), MetadataRecords.DecodePart(row.Blob(1)), (int)row.Int64(2)));
 
     /// <inheritdoc/>
     public void Dispose() => _connection.Dispose();

@@ -8,7 +8,7 @@ namespace ObjectStore.Metadata.Sqlite;
 /// The embedded metadata store: one SQLite database in write-ahead mode, one writer thread that commits for all callers (<see cref="GroupCommitter"/>), and
 /// a pool of connections that read snapshots in the caller's thread. A read that starts after a change was acknowledged sees it.
 /// </summary>
-public sealed class SqliteMetadataStore : IMetadataStore
+public sealed partial class SqliteMetadataStore : IMetadataStore
 {
     private readonly SqliteMetadataOptions _options;
     private readonly FileStream _lock;

@@ -81,6 +81,29 @@ internal static class SqliteSchema
         ALTER TABLE extent_garbage ADD COLUMN extent_high INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE extent_garbage ADD COLUMN extent_low INTEGER NOT NULL DEFAULT 0;
         """, FillGarbageExtents),
+
+        // 3: what the background plane keeps
+        ("""
+        ALTER TABLE extent_garbage ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+        CREATE TABLE repair_queue (
+            repair_id          INTEGER PRIMARY KEY AUTOINCREMENT,
+            extent_id          BLOB NOT NULL,
+            first_block        INTEGER NOT NULL,
+            block_count        INTEGER NOT NULL,
+            placement_group    INTEGER NOT NULL,
+            scheme             INTEGER NOT NULL,
+            shards             INTEGER NOT NULL,
+            reason             INTEGER NOT NULL,
+            spare              INTEGER NOT NULL,
+            recorded_unix_ms   INTEGER NOT NULL,
+            not_before_unix_ms INTEGER NOT NULL,
+            attempts           INTEGER NOT NULL,
+            UNIQUE (extent_id, first_block));
+        CREATE INDEX repair_queue_by_spare ON repair_queue (spare, not_before_unix_ms, repair_id);
+        CREATE TABLE maintenance_cursor (
+            name  TEXT NOT NULL PRIMARY KEY,
+            value BLOB NOT NULL) WITHOUT ROWID;
+        """, null),
     ];
 
     internal static int NewestVersion => Migrations.Length;

@@ -39,14 +39,19 @@ internal sealed partial class WriterSession(SqliteConnection connection)
     private void InsertGarbage(PartLayout extent, ReadOnlySpan<byte> record, long notBeforeUnixMs) =>
         _insertGarbage.Bind(1, notBeforeUnixMs).Bind(2, record).Bind(3, unchecked((long)extent.ExtentHigh)).Bind(4, unchecked((long)extent.ExtentLow)).Run();
 
+    private bool IsGarbage(ulong extentHigh, ulong extentLow)
+    {
+        bool found = _selectGarbage.Bind(1, unchecked((long)extentHigh)).Bind(2, unchecked((long)extentLow)).Step();
+        _selectGarbage.Reset();
+        return found;
+    }
+
     /// <summary>Whether any of the extents waits to be deleted: what names it now would lose its bytes.</summary>
     private bool HoldsGarbage(ImmutableArray<PartLayout> extents)
     {
         foreach (PartLayout extent in extents.AsSpan())
         {
-            bool found = _selectGarbage.Bind(1, unchecked((long)extent.ExtentHigh)).Bind(2, unchecked((long)extent.ExtentLow)).Step();
-            _selectGarbage.Reset();
-            if (found)
+            if (IsGarbage(extent.ExtentHigh, extent.ExtentLow))
             {
                 return true;
             }

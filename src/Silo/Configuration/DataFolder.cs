@@ -32,8 +32,10 @@ internal sealed class DataFolder : IDisposable
     public string CredentialsFile => Path.Combine(Root, "credentials.json");
 
     /// <summary>Opens the folder, making it on the first start.</summary>
-    /// <exception cref="StartException">It cannot be written, is held by a running process, is damaged or of a newer format.</exception>
-    public static DataFolder Open(string path)
+    /// <param name="clusterId">The cluster it has to be of; null takes the folder's own.</param>
+    /// <param name="newClusterId">The cluster that a new folder is of unless <paramref name="clusterId"/> says; null makes one up.</param>
+    /// <exception cref="StartException">It cannot be written, is held by a running process, is damaged, of a newer format or of another cluster.</exception>
+    public static DataFolder Open(string path, Guid? clusterId = null, Guid? newClusterId = null)
     {
         try
         {
@@ -48,7 +50,10 @@ internal sealed class DataFolder : IDisposable
         FileStream held = Hold(path);
         try
         {
-            return new DataFolder(path, ReadOrWriteFormat(path), held);
+            Guid found = ReadOrWriteFormat(path, clusterId ?? newClusterId ?? Guid.NewGuid());
+            return clusterId is null || clusterId == found
+                ? new DataFolder(path, found, held)
+                : throw new StartException($"the data folder '{path}' belongs to cluster {found}; --cluster-id says {clusterId}");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -83,7 +88,7 @@ internal sealed class DataFolder : IDisposable
         }
     }
 
-    private static Guid ReadOrWriteFormat(string path)
+    private static Guid ReadOrWriteFormat(string path, Guid newClusterId)
     {
         string file = Path.Combine(path, FormatName);
         if (!File.Exists(file))
@@ -93,7 +98,7 @@ internal sealed class DataFolder : IDisposable
                 throw new StartException($"the data folder '{path}' holds metadata but no {FormatName}; restore that file, or name an empty folder with --data");
             }
 
-            Format created = new() { Product = "ObjectStore", Version = FormatVersion, ClusterId = Guid.NewGuid() };
+            Format created = new() { Product = "ObjectStore", Version = FormatVersion, ClusterId = newClusterId };
             DurableFile.Write(file, JsonSerializer.SerializeToUtf8Bytes(created, SiloJson.Default.Format));
             return created.ClusterId;
         }

@@ -9,15 +9,29 @@ internal sealed class SiloOptions
     public const string Help = """
         Usage: objectstore run [options]
 
-        Starts a single-node store that speaks S3.
+        Starts a store that speaks S3, or, with --roles storage, a node that serves drives to one.
 
           --data DIR            The folder of metadata, credentials and, unless --drives is given, bytes. Default: ./data
           --drives LIST         The folders of the drives, separated by commas; {1...4} counts. Default: DIR/drives/1
           --listen URL          Where to listen: http://ADDRESS:PORT. Port 0 takes a free one. Default: http://127.0.0.1:9000
+          --roles LIST          What this process is: silo,gateway,storage (the whole store) or storage (drives for other processes).
+                                Default: silo,gateway,storage
+          --data-listen URL     Where drives are served to other nodes: http://ADDRESS:PORT. Port 0 takes a free one. Needed by --roles storage
+          --storage-nodes LIST  The storage nodes whose drives are used beside those of this process: http://HOST:PORT, separated by commas
+          --cluster-secret-file FILE  What the nodes of a cluster share, at least 16 characters; only its owner may read it (chmod 600).
+                                `openssl rand -hex 32` makes one
+          --cluster-id GUID     The cluster that a new data folder belongs to. Default: told by the secret, so that nodes with the same one agree
           --domain NAME         A domain under which a bucket is a subdomain (virtual-host style); may be repeated.
           --region NAME         The region that buckets are made in unless the client names one. Default: us-east-1
           --volume-size SIZE    The size of a volume file, for example 1GiB. Default: 1GiB
           --headroom SIZE       Free space on each drive that objects never take. Default: 256MiB or 1 % of the drive, whichever is more
+          --topology FILE       Where drives stand: region, zone, rack, host and weight (docs/topology.md). Default: all in this machine
+          --scheme CLASS=S/L    The schemes of a storage class, small parts as copies and large ones as copies or data+parity shards, for example
+                                STANDARD=3/6+3; may be repeated. The start is refused with fewer drives than it needs.
+                                Default: STANDARD=3/6+3, STANDARD_IA=3/10+4, GLACIER and DEEP_ARCHIVE=3/17+3, narrowed to the drives there are
+          --down-out-after TIME How long a drive may be down before its bytes are rebuilt elsewhere, in seconds. Default: 600
+          --scrub-period TIME   In what time every fragment is read and verified once, in seconds. Default: 1209600, 14 days
+          --repair-rate SIZE    What repair may write in a second, for example 200MiB. Default: as much as the drives have to spare
           --garbage-grace TIME  How long bytes that no version names any more are kept for reads under way, in seconds. Default: 900
           --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C, in seconds. Default: 30
           --log-level LEVEL     trace, debug, information, warning or error. Default: information
@@ -28,6 +42,7 @@ internal sealed class SiloOptions
         Environment:
           OBJECTSTORE_ACCESS_KEY, OBJECTSTORE_SECRET_KEY   The access key and its secret, instead of those in DIR/credentials.json.
                                                            Both or neither; at least 3 and 8 characters.
+          OBJECTSTORE_CLUSTER_SECRET                       The cluster's secret itself, instead of --cluster-secret-file.
         """;
 
     public string DataPath { get; private set; } = "data";
@@ -38,6 +53,20 @@ internal sealed class SiloOptions
 
     public int Port { get; private set; } = 9000;
 
+    public SiloRoles Roles { get; private set; } = SiloRoles.All;
+
+    /// <summary>Null where drives are not served to other nodes.</summary>
+    public IPEndPoint? DataListen { get; private set; }
+
+    public IReadOnlyList<Uri> StorageNodes { get; private set; } = [];
+
+    public string? ClusterSecretFile { get; private set; }
+
+    /// <summary>The secret itself, from the environment. Never printed.</summary>
+    public string? ClusterSecretText { get; private set; }
+
+    public Guid? ClusterId { get; private set; }
+
     public List<string> Domains { get; } = [];
 
     public string Region { get; private set; } = "us-east-1";
@@ -45,6 +74,18 @@ internal sealed class SiloOptions
     public long VolumeSizeBytes { get; private set; } = 1L << 30;
 
     public long? HeadroomBytes { get; private set; }
+
+    /// <summary>Absolute; null where all drives are in this machine.</summary>
+    public string? TopologyPath { get; private set; }
+
+    public SchemeOptions Schemes { get; } = new();
+
+    public TimeSpan DownOutAfter { get; private set; } = TimeSpan.FromMinutes(10);
+
+    public TimeSpan ScrubPeriod { get; private set; } = TimeSpan.FromDays(14);
+
+    /// <summary>Null where repair is bounded by foreground latency alone.</summary>
+    public long? RepairBytesPerSecond { get; private set; }
 
     public TimeSpan GarbageGrace { get; private set; } = TimeSpan.FromMinutes(15);
 
@@ -64,22 +105,42 @@ internal sealed class SiloOptions
     {
         SiloOptions options = new();
         string? drives = null;
+        HashSet<string> given = [];
         for (int i = 0; i < arguments.Count; i++)
         {
             string name = arguments[i];
             string? value = null;
             int equals = name.IndexOf('=', StringComparison.Ordinal);
             if (name.StartsWith("--", StringComparison.Ordinal) && equals > 0) (name, value) = (name[..equals], name[(equals + 1)..]);
+            given.Add(name);
             string Value() => (value ?? (++i < arguments.Count ? arguments[i] : "")) is { Length: > 0 } given ? given : throw new StartException($"{name} needs a value; see --help");
             switch (name)
             {
                 case "--data": options.DataPath = Value(); break;
                 case "--drives": drives = Value(); break;
-                case "--listen": (options.Address, options.Port) = ParseListen(Value()); break;
+                case "--listen": (options.Address, options.Port) = ParseListen(name, Value()); break;
+                case "--roles": options.Roles = ParseRoles(Value()); break;
+                case "--data-listen":
+                    (IPAddress dataAddress, int dataPort) = ParseListen(name, Value());
+                    options.DataListen = new IPEndPoint(dataAddress, dataPort);
+                    break;
+                case "--storage-nodes": options.StorageNodes = ParseNodes(Value()); break;
+                case "--cluster-secret-file": options.ClusterSecretFile = Path.GetFullPath(Value()); break;
+                case "--cluster-id":
+                    string id = Value();
+                    options.ClusterId = Guid.TryParse(id, out Guid cluster) && cluster != Guid.Empty ? cluster : throw new StartException($"--cluster-id is '{id}'; use a GUID");
+                    break;
                 case "--domain": options.Domains.Add(Value().ToLowerInvariant()); break;
                 case "--region": options.Region = Value(); break;
                 case "--volume-size": options.VolumeSizeBytes = ParseSize(name, Value()); break;
                 case "--headroom": options.HeadroomBytes = ParseSize(name, Value()); break;
+                case "--topology": options.TopologyPath = Path.GetFullPath(Value()); break;
+                case "--scheme": options.Schemes.Add(Value()); break;
+                case "--down-out-after": options.DownOutAfter = ParseSecondsAboveZero(name, Value()); break;
+                case "--scrub-period": options.ScrubPeriod = ParseSecondsAboveZero(name, Value()); break;
+                case "--repair-rate":
+                    options.RepairBytesPerSecond = ParseSize(name, Value()) is > 0 and long rate ? rate : throw new StartException("--repair-rate is 0; use a size above it, for example 200MiB");
+                    break;
                 case "--garbage-grace": options.GarbageGrace = ParseSeconds(name, Value()); break;
                 case "--drain-timeout": options.DrainTimeout = ParseSeconds(name, Value()); break;
                 case "--log-level":
@@ -111,7 +172,70 @@ internal sealed class SiloOptions
             throw new StartException("OBJECTSTORE_ACCESS_KEY needs at least 3 characters without '/', '=', ',' and space, OBJECTSTORE_SECRET_KEY at least 8");
         }
 
+        options.ClusterSecretText = NullIfEmpty(environment("OBJECTSTORE_CLUSTER_SECRET"));
+        RequireRolesFit(options, given);
         return options;
+    }
+
+    /// <summary>What the roles need, and what means nothing to them: said at the start, not found out later.</summary>
+    private static void RequireRolesFit(SiloOptions options, HashSet<string> given)
+    {
+        if (options.ClusterSecretFile is not null && options.ClusterSecretText is not null)
+        {
+            throw new StartException("set --cluster-secret-file or OBJECTSTORE_CLUSTER_SECRET, not both");
+        }
+
+        bool hasSecret = options.ClusterSecretFile is not null || options.ClusterSecretText is not null;
+        if (options.Roles == SiloRoles.Storage)
+        {
+            if (options.DataListen is null) throw new StartException("--roles storage needs --data-listen http://ADDRESS:PORT, where other nodes reach its drives");
+            foreach (string option in new[] { "--listen", "--domain", "--region", "--garbage-grace", "--storage-nodes" })
+            {
+                if (given.Contains(option)) throw new StartException($"{option} means nothing to --roles storage; leave it out");
+            }
+        }
+
+        if (hasSecret) return;
+        foreach (string option in new[] { "--data-listen", "--storage-nodes" })
+        {
+            if (given.Contains(option)) throw new StartException($"{option} needs the cluster's secret: --cluster-secret-file, or OBJECTSTORE_CLUSTER_SECRET");
+        }
+    }
+
+    private static SiloRoles ParseRoles(string text)
+    {
+        SiloRoles roles = default;
+        foreach (string role in text.Split(',', StringSplitOptions.TrimEntries))
+        {
+            roles |= role switch
+            {
+                "silo" => SiloRoles.Silo,
+                "gateway" => SiloRoles.Gateway,
+                "storage" => SiloRoles.Storage,
+                _ => throw new StartException($"--roles holds '{role}'; the roles are silo, gateway and storage"),
+            };
+        }
+
+        return roles is SiloRoles.All or SiloRoles.Storage
+            ? roles
+            : throw new StartException($"--roles is '{text}'; this combination is not built. Use silo,gateway,storage or storage");
+    }
+
+    private static IReadOnlyList<Uri> ParseNodes(string text)
+    {
+        List<Uri> nodes = [];
+        foreach (string item in text.Split(',', StringSplitOptions.TrimEntries))
+        {
+            if (!Uri.TryCreate(item, UriKind.Absolute, out Uri? uri) || uri.Scheme != "http" || uri.PathAndQuery != "/" || uri.Port == 0 || uri.UserInfo.Length > 0 || uri.Fragment.Length > 0)
+            {
+                throw new StartException($"--storage-nodes holds '{item}'; use http://HOST:PORT, separated by commas");
+            }
+
+            if (nodes.Contains(uri)) throw new StartException($"--storage-nodes names {uri.GetLeftPart(UriPartial.Authority)} twice");
+            nodes.Add(uri);
+        }
+
+        return nodes;
     }
 
     /// <summary>Expands a list of folders: commas separate, <c>{1...4}</c> counts.</summary>
@@ -138,7 +262,7 @@ internal sealed class SiloOptions
         }
     }
 
-    private static (IPAddress Address, int Port) ParseListen(string text)
+    private static (IPAddress Address, int Port) ParseListen(string name, string text)
     {
         if (Uri.TryCreate(text, UriKind.Absolute, out Uri? uri) && uri.Scheme == "http" && uri.AbsolutePath == "/")
         {
@@ -146,7 +270,7 @@ internal sealed class SiloOptions
             if (IPAddress.TryParse(uri.Host.Trim('[', ']'), out IPAddress? address)) return (address, uri.Port);
         }
 
-        throw new StartException($"--listen is '{text}'; use http://ADDRESS:PORT, for example http://127.0.0.1:9000");
+        throw new StartException($"{name} is '{text}'; use http://ADDRESS:PORT, for example http://127.0.0.1:9000");
     }
 
     private static long ParseSize(string name, string text)
@@ -167,7 +291,25 @@ internal sealed class SiloOptions
             ? TimeSpan.FromSeconds(seconds)
             : throw new StartException($"{name} is '{text}'; use a number of seconds");
 
+    private static TimeSpan ParseSecondsAboveZero(string name, string text) =>
+        ParseSeconds(name, text) is { Ticks: > 0 } time ? time : throw new StartException($"{name} is '{text}'; use a number of seconds above 0");
+
     private static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
+}
+
+/// <summary>What a process does.</summary>
+[Flags]
+internal enum SiloRoles
+{
+    /// <summary>Metadata: grains.</summary>
+    Silo = 1,
+
+    /// <summary>S3.</summary>
+    Gateway = 2,
+
+    /// <summary>Drives.</summary>
+    Storage = 4,
+    All = Silo | Gateway | Storage,
 }
 
 /// <summary>The process cannot start. The message is one clear line for the operator.</summary>

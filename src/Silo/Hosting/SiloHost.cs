@@ -15,6 +15,7 @@ using ObjectStore.S3.Signing;
 using ObjectStore.Silo.Configuration;
 using ObjectStore.Silo.Observability;
 using ObjectStore.Storage;
+using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using Orleans;
 
@@ -25,11 +26,16 @@ internal static class SiloHost
 {
     public static async Task<int> RunAsync(SiloOptions options)
     {
+        if (options.DataListen is not null || options.StorageNodes.Count > 0)
+            throw new StartException("--data-listen and --storage-nodes are not built yet for a process with all roles");
         long started = Stopwatch.GetTimestamp();
-        using DataFolder folder = DataFolder.Open(options.DataPath);
+        using DataFolder folder = DataFolder.Open(options.DataPath, options.ClusterId, ClusterSecrets.Load(options)?.DerivedClusterId);
         Credentials credentials = Credentials.Load(folder.CredentialsFile, options.AccessKey, options.SecretKey);
         WebApplicationBuilder builder = CreateBuilder(options);
         using ILoggerFactory logs = LoggerFactory.Create(logging => ConfigureLogging(logging, options));
+        Topology topology = options.TopologyPath is { } path ? Topology.Load(path) : Topology.None;
+        _ = topology.PlacesOf(Environment.MachineName, options.DrivePaths);
+        TellNarrowedSchemes(options, logs.CreateLogger("ObjectStore.Placement"));
         StorageEventLog storageEvents = new(logs.CreateLogger("ObjectStore.Storage"));
 
         await using IExtentStore extents = await OpenExtentsAsync(options, folder, storageEvents);
@@ -39,7 +45,7 @@ internal static class SiloHost
         await using WebApplication application = builder.Build();
         ServiceState state = new();
         S3Gateway gateway = OpenGateway(application.Services);
-        OperatorEndpoints endpoints = new(state, exporter, extents);
+        OperatorEndpoints endpoints = new(state, exporter, () => new ValueTask<IReadOnlyList<DriveStatistics>>(extents.GetStatistics()), "one copy");
         application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : gateway.HandleAsync(http));
         try
         {
@@ -54,13 +60,24 @@ internal static class SiloHost
             throw new StartException($"cannot listen on http://{new IPEndPoint(options.Address, options.Port)}: {e.Message}", e);
         }
 
-        await StorageNodeRegistration.RegisterAsync(application.Services, folder, extents);
+        await StorageNodeRegistration.RegisterAsync(
+            application.Services.GetRequiredService<IGrainFactory>(), Environment.MachineName, [.. extents.GetStatistics().Select(drive => new NodeDrive(drive.DriveId, drive.Path, drive.CapacityBytes))],
+            topology, options.DrivePaths, application.Services.GetRequiredService<NodeMap>());
         state.IsReady = true;
         application.Lifetime.ApplicationStopping.Register(() => state.IsReady = false);
         string address = application.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
         Banner.Print(Console.Out, address, options, folder, credentials, Stopwatch.GetElapsedTime(started));
         await application.WaitForShutdownAsync();
         return 0;
+    }
+
+    /// <exception cref="StartException">A scheme that was asked for needs more drives than there are.</exception>
+    private static void TellNarrowedSchemes(SiloOptions options, ILogger logger)
+    {
+        if (options.Schemes.Place(options.DrivePaths.Count) is not { Count: > 0 } narrowed) return;
+        logger.LogWarning(
+            "Too few drives ({Drives}) for the schemes of some storage classes; narrower ones are used: {Schemes}",
+            options.DrivePaths.Count, string.Join(", ", narrowed.Select(each => $"{each.StorageClass} {each.Used} instead of {each.Meant}")));
     }
 
     private static WebApplicationBuilder CreateBuilder(SiloOptions options)
@@ -89,7 +106,7 @@ internal static class SiloHost
         return builder;
     }
 
-    private static void ConfigureLogging(ILoggingBuilder logging, SiloOptions options)
+    internal static void ConfigureLogging(ILoggingBuilder logging, SiloOptions options)
     {
         logging.SetMinimumLevel(options.LogLevel);
         logging.AddFilter("Microsoft", options.LogLevel > LogLevel.Warning ? options.LogLevel : LogLevel.Warning);
@@ -162,7 +179,9 @@ internal static class SiloHost
         services.AddSingleton(extents);
         services.AddSingleton(exporter);
         services.AddSingleton<ICredentialStore>(credentials);
-        services.AddObjectStoreGrains(new GrainOptions { GarbageGrace = options.GarbageGrace });
+        services.AddObjectStoreGrains(new GrainOptions { GarbageGrace = options.GarbageGrace, DownOutAfter = options.DownOutAfter, Schemes = [.. options.Schemes.Policy.Schemes] });
+        services.AddSingleton(provider => NodeMap.Open(folder.Root, provider.GetRequiredService<ILogger<NodeMap>>()));
+        services.AddSingleton(new NodeDrives(extents.GetStatistics, static () => []));
         services.AddSingleton(provider => new GatewayServices(
             provider.GetRequiredService<IGrainFactory>(), extents, TimeProvider.System, () => (RandomBits(), RandomBits()),
             new GatewayOptions { Region = options.Region, Domains = options.Domains.Count > 0 ? options.Domains : new GatewayOptions().Domains }));
@@ -179,7 +198,7 @@ internal static class SiloHost
         services.AddHostedService<GarbageReclaimer>();
     }
 
-    private static ulong RandomBits()
+    internal static ulong RandomBits()
     {
         Span<byte> bytes = stackalloc byte[8];
         RandomNumberGenerator.Fill(bytes);

@@ -2,26 +2,110 @@ using System.Collections.Immutable;
 using ObjectStore.Grains;
 using ObjectStore.Silo.Configuration;
 using ObjectStore.Storage.Drives;
-using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Placement;
 using Orleans;
 
 namespace ObjectStore.Silo.Hosting;
+
+/// <summary>A drive of this node that is in use.</summary>
+/// <param name="CapacityBytes">0 where it is unknown.</param>
+internal sealed record NodeDrive(Guid Id, string Path, long CapacityBytes);
+
+/// <summary>What the node tells of its drives. Both are called from the heartbeat, every few seconds.</summary>
+/// <param name="Statistics">The drives in use.</param>
+/// <param name="SetAside">Folders that were named as drives and are not used.</param>
+internal sealed record NodeDrives(Func<IReadOnlyList<DriveStatistics>> Statistics, Func<IReadOnlyList<SetAsideDrive>> SetAside)
+{
+    public ImmutableArray<DriveReport> Reports() =>
+    [
+        .. Statistics().Select(drive => new DriveReport(
+            drive.DriveId.ToString("N"), drive.CapacityBytes, drive.FreeBytes, drive.PoisonedVolumes,
+            drive.State switch
+            {
+                DriveState.Unavailable or DriveState.Closed => DriveCondition.Failed,
+                DriveState.Full => DriveCondition.Full,
+                _ => DriveCondition.Working,
+            },
+            drive.Path)),
+        .. SetAside().Select(drive => new DriveReport(drive.DriveId?.ToString("N") ?? "", 0, 0, 0, DriveCondition.Failed, drive.Path, drive.Reason)),
+    ];
+}
+
+/// <summary>
+/// The cluster map that this node goes by: the newest it has heard of, kept in its data folder. It is durable there before it is acted on, so that what the node stores under a map can be found
+/// after the pool has lost it. Thread-safe.
+/// </summary>
+internal sealed class NodeMap
+{
+    private readonly string _folder;
+    private readonly Lock _lock = new();
+    private volatile Known? _known;
+
+    private NodeMap(string folder, Known? known) => (_folder, _known) = (folder, known);
+
+    /// <summary>Null before the node has heard of one.</summary>
+    public ClusterMap? Current => _known?.Map;
+
+    /// <summary>The same in bytes, as it goes into a registration. Not to be changed.</summary>
+    public byte[]? Encoded => _known?.Encoded;
+
+    /// <summary>Called with every new map, one at a time, after it is durable and before <see cref="Update"/> returns. Must be quick and not throw.</summary>
+    public event Action<ClusterMap>? Changed;
+
+    /// <summary>Takes the map of the folder. A damaged one is as good as none, since the pool has it: it is said in the log.</summary>
+    public static NodeMap Open(string folder, ILogger logger)
+    {
+        try
+        {
+            return new NodeMap(folder, ClusterMapFile.Load(folder) is { } map ? new Known(map, ClusterMapFormat.Encode(map)) : null);
+        }
+        catch (ClusterMapFormatException e)
+        {
+            logger.LogError(e, "The cluster map in {Folder} is set aside; the pool is asked for its own", folder);
+            return new NodeMap(folder, null);
+        }
+    }
+
+    /// <summary>Takes a map where it is newer than the one that is known.</summary>
+    /// <exception cref="IOException">It cannot be made durable; the node goes on by the one before.</exception>
+    /// <exception cref="ClusterMapFormatException">It is damaged.</exception>
+    public void Update(PlacementMap map)
+    {
+        if (map.Encoded.Length == 0) return;
+        lock (_lock)
+        {
+            if (map.Epoch <= (_known?.Map.Epoch ?? 0)) return;
+            ClusterMap decoded = ClusterMapFormat.Decode(map.Encoded);
+            ClusterMapFile.Save(_folder, map.Encoded);
+            _known = new Known(decoded, map.Encoded);
+            Changed?.Invoke(decoded);
+        }
+    }
+
+    private sealed record Known(ClusterMap Map, byte[] Encoded);
+}
 
 /// <summary>Announces this node's drives to its pool at the start.</summary>
 internal static class StorageNodeRegistration
 {
     public const string Pool = "default";
 
-    public static async Task RegisterAsync(IServiceProvider services, DataFolder folder, IExtentStore extents)
+    /// <summary>Registers, and takes the pool's map, which has the drives.</summary>
+    /// <param name="drives">Those in use; their folders are among <paramref name="drivePaths"/>.</param>
+    /// <exception cref="StartException">The topology names a drive that the node does not have.</exception>
+    public static async Task RegisterAsync(IGrainFactory grains, string node, IReadOnlyList<NodeDrive> drives, Topology topology, IReadOnlyList<string> drivePaths, NodeMap map)
     {
-        string node = Environment.MachineName;
-        ImmutableArray<PlacementDrive> drives = [.. extents.GetStatistics().Select(drive => new PlacementDrive(drive.DriveId.ToString("N"), node, $"zone/rack/{node}", drive.CapacityBytes))];
-        await services.GetRequiredService<IGrainFactory>().GetGrain<IStorageNodeGrain>(node).RegisterAsync(new NodeRegistration(Pool, drives));
+        Dictionary<string, DrivePlace> places = drivePaths.Zip(topology.PlacesOf(node, drivePaths)).ToDictionary(pair => Topology.FolderOf(pair.First), pair => pair.Second, StringComparer.Ordinal);
+        ImmutableArray<PlacementDrive> announced = [.. drives.Select(drive => Announce(drive, places[Topology.FolderOf(drive.Path)]))];
+        map.Update(await grains.GetGrain<IStorageNodeGrain>(node).RegisterAsync(new NodeRegistration(Pool, node, announced, map.Encoded)));
     }
+
+    private static PlacementDrive Announce(NodeDrive drive, DrivePlace place) =>
+        new(drive.Id.ToString("N"), new DriveDomain(place.Region, place.Zone, place.Rack, place.Host), drive.CapacityBytes, place.Weight);
 }
 
-/// <summary>Tells the node's grain every 5 s that the node lives and what its drives hold.</summary>
-internal sealed class StorageNodeHeartbeat(IGrainFactory grains, IExtentStore extents, TimeProvider time, ILogger<StorageNodeHeartbeat> logger) : BackgroundService
+/// <summary>Tells the node's grain every 5 s that the node lives and how its drives are, and hears of new maps.</summary>
+internal sealed class StorageNodeHeartbeat(IGrainFactory grains, NodeDrives drives, NodeMap map, TimeProvider time, ILogger<StorageNodeHeartbeat> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
@@ -34,7 +118,8 @@ internal sealed class StorageNodeHeartbeat(IGrainFactory grains, IExtentStore ex
             {
                 try
                 {
-                    await grains.GetGrain<IStorageNodeGrain>(Environment.MachineName).HeartbeatAsync([.. extents.GetStatistics().Select(Report)]);
+                    NodeHeartbeat heartbeat = new(map.Current?.Epoch ?? 0, drives.Reports());
+                    if (await grains.GetGrain<IStorageNodeGrain>(Environment.MachineName).HeartbeatAsync(heartbeat).WaitAsync(stoppingToken) is { } newer) map.Update(newer);
                 }
                 catch (Exception e) when (e is not OperationCanceledException)
                 {
@@ -47,6 +132,4 @@ internal sealed class StorageNodeHeartbeat(IGrainFactory grains, IExtentStore ex
             // Stopping.
         }
     }
-
-    private static DriveReport Report(DriveStatistics drive) => new(drive.DriveId.ToString("N"), drive.CapacityBytes, drive.FreeBytes, drive.PoisonedVolumes);
 }

@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Text;
 using ObjectStore.Silo.Hosting;
 using ObjectStore.Storage.Drives;
-using ObjectStore.Storage.Extents;
 
 namespace ObjectStore.Silo.Observability;
 
@@ -10,7 +9,7 @@ namespace ObjectStore.Silo.Observability;
 /// /health, /health/live, /health/ready and /metrics. A bucket may be called "health" or "metrics": a request that is signed is S3's, one that is not is the
 /// operator's.
 /// </summary>
-internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter exporter, IExtentStore extents)
+internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter exporter, Func<ValueTask<IReadOnlyList<DriveStatistics>>> drives, string? redundancy)
 {
     public bool Handles(HttpContext http)
     {
@@ -28,18 +27,25 @@ internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter e
         _ => ReadyAsync(http),
     };
 
-    private Task ReadyAsync(HttpContext http)
+    private async Task ReadyAsync(HttpContext http)
     {
-        if (!state.IsReady) return SendAsync(http, 503, "application/json", "{\"status\":\"starting or stopping\"}\n");
+        if (!state.IsReady)
+        {
+            await SendAsync(http, 503, "application/json", "{\"status\":\"starting or stopping\"}\n");
+            return;
+        }
+
         StringBuilder json = new("{\"status\":\"ready\",\"drives\":[");
-        foreach (DriveStatistics drive in extents.GetStatistics())
+        foreach (DriveStatistics drive in await drives())
         {
             if (json[^1] != '[') json.Append(',');
             json.Append(CultureInfo.InvariantCulture, $"{{\"id\":\"{drive.DriveId:N}\",\"state\":\"{drive.State}\",\"capacityBytes\":{drive.CapacityBytes},\"freeBytes\":{drive.FreeBytes},\"liveBytes\":{drive.LiveBytes},\"garbageBytes\":{drive.GarbageBytes}}}");
         }
 
-        json.Append("],\"redundancy\":\"one copy\"}\n");
-        return SendAsync(http, 200, "application/json", json.ToString());
+        json.Append(']');
+        if (redundancy is not null) json.Append(CultureInfo.InvariantCulture, $",\"redundancy\":\"{redundancy}\"");
+        json.Append("}\n");
+        await SendAsync(http, 200, "application/json", json.ToString());
     }
 
     private static Task SendAsync(HttpContext http, int status, string contentType, string text)

@@ -17,8 +17,6 @@ internal sealed partial class DriveEngine
 
     public IDrive Drive => _drive;
 
-    public TimeProvider Time => _services.Time;
-
     public bool HasFailed => _failure is not null;
 
     /// <summary>After <see cref="Fail"/>: completes when no thread is left on the drive and its folder has been let go.</summary>

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Index;
@@ -194,6 +195,11 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
     public WriteRequest NewFragment(in FragmentWrite fragment, bool needsSync) => WriteRequest.Fragment(_services.Threaded, fragment, needsSync);
 
+    public WriteRequest NewCopy(in FragmentWrite fragment, long createdUnixMilliseconds, (long VolumeId, long Offset) source)
+        => WriteRequest.Fragment(_services.Threaded, fragment, needsSync: false, createdUnixMilliseconds, source);
+
+    public WriteRequest NewSeal(Volume volume) => WriteRequest.Seal(_services.Threaded, volume);
+
     public WriteRequest NewSync() => WriteRequest.Sync(_services.Threaded);
 
     public WriteRequest NewTombstone(TombstoneEntry[] entries, bool needsSync)
@@ -213,6 +219,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     public async ValueTask<bool> DeleteAsync(IEnumerable<FragmentKey> keys, CancellationToken cancellationToken)
     {
         var entries = new List<TombstoneEntry>();
+        var deleted = new List<FragmentKey>();
         VolumeWriter writer = PickWriter();
         bool any = false;
         foreach (FragmentKey key in keys)
@@ -220,7 +227,12 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             int before = entries.Count;
             _index.AddCopies(key, entries);
             StorageMetrics.FragmentsDeleted.Add(entries.Count > before ? 1 : 0);
-            any |= entries.Count > before;
+            if (entries.Count > before)
+            {
+                any = true;
+                deleted.Add(key);
+            }
+
             if (entries.Count >= TombstoneEntry.MaxPerRecord / 2)
                 await FlushAsync().ConfigureAwait(false);
         }
@@ -230,9 +242,17 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
         async ValueTask FlushAsync()
         {
-            foreach (TombstoneEntry[] part in entries.Chunk(TombstoneEntry.MaxPerRecord))
-                await SubmitAsync(writer, NewTombstone(part, needsSync: true), cancellationToken).ConfigureAwait(false);
-            entries.Clear();
+            // Again where compaction has moved a fragment between the look-up and the tombstone; it moves none twice so soon.
+            while (entries.Count > 0)
+            {
+                foreach (TombstoneEntry[] part in entries.Chunk(TombstoneEntry.MaxPerRecord))
+                    await SubmitAsync(writer, NewTombstone(part, needsSync: true), cancellationToken).ConfigureAwait(false);
+                entries.Clear();
+                foreach (FragmentKey key in deleted)
+                    _index.AddCopies(key, entries);
+            }
+
+            deleted.Clear();
         }
     }
 
@@ -298,7 +318,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         return new FragmentCorruptException(key.Extent, key.Block, key.Shard, DriveId, location.VolumeId, location.Offset, reason, inner);
     }
 
-    public Volume TakeVolume(int minimumBytes, bool forDeletes)
+    public Volume TakeVolume(int minimumBytes, SpaceUse use)
     {
         long needed = VolumeFormat.AlignToPage(minimumBytes) + VolumeFormat.LogStart + VolumeFormat.TailBytes;
         for (int tries = _open.Count; tries > 0 && _open.TryDequeue(out Volume? open); tries--)
@@ -309,8 +329,32 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         }
 
         lock (_create)
-            return CreateVolume(needed, forDeletes);
+            return CreateVolume(needed, use);
     }
+
+    public bool TryTakeOpen(Volume volume)
+    {
+        for (int tries = _open.Count; tries > 0 && _open.TryDequeue(out Volume? open); tries--)
+        {
+            if (open == volume)
+                return true;
+            _open.Enqueue(open);
+        }
+
+        return false;
+    }
+
+    public TimeProvider Time => _services.Time;
+
+    public IReadOnlyList<VolumeInfo> ListVolumes()
+        => [.. _index.Volumes.Values.OrderBy(volume => volume.Id).Select(volume =>
+        {
+            (long live, long fragments, long useful) = _index.Useful(volume);
+            return new VolumeInfo(volume.Id, volume.State, volume.DurableEnd - VolumeFormat.LogStart, live, fragments, useful, volume.File.LengthBytes);
+        })];
+
+    /// <summary>The writer that compaction uses: the last, since small writes that are few go to the first.</summary>
+    public VolumeWriter CompactionWriter => _writers[^1];
 
     public DriveStatistics GetStatistics()
     {
@@ -419,6 +463,24 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         if (!_services.Threaded)
             _index.WorkDue = () => Maintain();
         _indexThread?.Start();
+        _ = SettleDeadCopiesAsync(CancellationToken.None);
+    }
+
+    /// <summary>
+    /// Writes tombstones for copies that compaction made of fragments which were deleted meanwhile. Until they are synced no volume is reclaimed, since what keeps such a copy down
+    /// till then is the tombstone of the place it was copied from. Does not throw: what could not be written is tried again.
+    /// </summary>
+    public async Task SettleDeadCopiesAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            foreach (TombstoneEntry[] part in _index.DeadCopies().Chunk(TombstoneEntry.MaxPerRecord))
+                await SubmitAsync(PickWriter(), NewTombstone(part, needsSync: true), cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is StorageException or IOException or UnauthorizedAccessException or OperationCanceledException or ObjectDisposedException)
+        {
+            // They stay on the list, and reclaiming waits for them; a poisoned volume or a full drive has been reported where it happened.
+        }
     }
 
     private void RunIndex()
@@ -433,18 +495,18 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
     private long HeadroomBytes => _services.Options.HeadroomBytes ?? Math.Max(256L << 20, _drive.CapacityBytes / 100);
 
-    private Volume CreateVolume(long needed, bool forDeletes)
+    private Volume CreateVolume(long needed, SpaceUse use)
     {
         long size = _services.Options.VolumeSizeBytes;
         long free = _drive.FreeBytes;
-        long available = free - HeadroomBytes;
+        long available = free - (use == SpaceUse.Compaction ? HeadroomBytes / 2 : HeadroomBytes);
         if (available < size)
         {
             // Smaller volumes while the drive fills up; none once the headroom would be touched.
             size = available & ~(VolumeFormat.PageBytes - 1L);
-            if (size < Math.Max(needed, Math.Min(SmallestVolumeBytes, _services.Options.VolumeSizeBytes)))
+            if (size < Math.Max(needed, use == SpaceUse.Compaction ? 0 : Math.Min(SmallestVolumeBytes, _services.Options.VolumeSizeBytes)))
             {
-                size = forDeletes ? Math.Max(needed, Math.Min(SmallestDeleteVolumeBytes, _services.Options.VolumeSizeBytes)) : 0;
+                size = use == SpaceUse.Delete ? Math.Max(needed, Math.Min(SmallestDeleteVolumeBytes, _services.Options.VolumeSizeBytes)) : 0;
                 if (size == 0 || size > free)
                     throw RefuseFull(free);
             }
@@ -489,7 +551,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             _services.Events.DirectIoUnavailable(DriveId, _drive.Path);
         _index.Volumes[id] = volume;
         _index.MarkDirty(volume);
-        if (_full && !forDeletes)
+        if (_full && use == SpaceUse.Write)
         {
             _full = false;
             _services.Events.DriveHasSpaceAgain(DriveId, free);
@@ -529,7 +591,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         IndexDatabase database = _index.Database;
         Dictionary<long, VolumeRow> rows = database.ReadVolumes().ToDictionary(row => row.Id);
         HashSet<long> files = [.. _drive.ListVolumes()];
-        _lastVolumeId = files.Concat(rows.Keys).DefaultIfEmpty(0).Max();
+        _lastVolumeId = files.Concat(rows.Keys).Append(database.ReadLastDroppedVolume()).Max();
 
         foreach (VolumeRow row in rows.Values.Where(row => row.State == VolumeState.Deleting).ToList())
         {
@@ -546,7 +608,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
         var tombstones = new List<(Volume, PendingRecord)>();
         var ends = new List<(Volume, long, ulong)>();
-        long records = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
+        long records = 0, fragments = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
         var tails = new List<Volume>();
         foreach (long id in files.Order())
         {
@@ -576,10 +638,14 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
                     _services.Events.VolumeCorrupt(DriveId, volume.Id, header.Offset, header.RecordBytes);
                 }
 
-                if (header.Kind == RecordKind.Fragment)
+                fragments += header.IsFragment ? 1 : 0;
+                if (header.IsFragment)
                     _index.Recover(volume, record, intact);
                 else if (header.Kind == RecordKind.Tombstone)
                     tombstones.Add((volume, record));
+
+                // An id that a record of the log still names is not given to a new volume.
+                _lastVolumeId = Math.Max(_lastVolumeId, Math.Max(header.SourceVolumeId, record.Tombstones is { Length: > 0 } entries ? entries.Max(entry => entry.VolumeId) : 0));
             });
             foreach (VolumeRange region in result.CorruptRegions)
             {
@@ -617,7 +683,11 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         activity?.SetTag("objectstore.records", records).SetTag("objectstore.bytes", bytes).SetTag("objectstore.rebuilt", rebuiltIndex);
         TimeSpan duration = Stopwatch.GetElapsedTime(began);
         StorageMetrics.RecoveryDuration.Record(duration.TotalSeconds);
-        _services.Events.RecoveryFinished(DriveId, new RecoveryReport(_index.Volumes.Count, records, bytes, corruptRegions, tornBytes, rebuiltIndex, duration));
+        _services.Events.RecoveryFinished(DriveId, new RecoveryReport(_index.Volumes.Count, records, bytes, corruptRegions, tornBytes, rebuiltIndex, duration)
+        {
+            Fragments = fragments,
+            Tombstones = tombstones.Count,
+        });
     }
 
     /// <summary>

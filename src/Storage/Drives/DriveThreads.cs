@@ -31,10 +31,20 @@ internal sealed class DriveThreads(bool threaded, TimeProvider time)
         }
     }
 
-    public Task<T> RunAsync<T>(Func<T> work)
+    public Task<T> RunAsync<T>(Func<T> work, params AlignedBuffer[] buffers)
     {
-        var operation = new DriveFunction<T>(work);
-        Queue(operation);
+        // Pinned, so that a caller who is told of the failure and disposes of them leaves them to the thread that hangs.
+        var operation = new DriveFunction<T>(work, Array.ConvertAll(buffers, buffer => buffer.Pin()));
+        try
+        {
+            Queue(operation);
+        }
+        catch
+        {
+            operation.Discard();
+            throw;
+        }
+
         return operation.Completion.Task;
     }
 
@@ -49,17 +59,20 @@ internal sealed class DriveThreads(bool threaded, TimeProvider time)
     /// <summary>What waits or runs fails now, and whatever comes later. Does not block.</summary>
     public void Fail(Func<Exception> failure)
     {
-        DriveOperation[] operations;
+        DriveOperation[] running, waiting;
         lock (_gate)
         {
             _failure = failure;
             _closed = true;
-            operations = [.. _running, .. _queue];
+            running = [.. _running];
+            waiting = [.. _queue];
             _queue.Clear();
             Monitor.PulseAll(_gate);
         }
 
-        foreach (DriveOperation operation in operations)
+        foreach (DriveOperation operation in waiting)
+            operation.Discard();
+        foreach (DriveOperation operation in (DriveOperation[])[.. running, .. waiting])
             operation.Fail(failure());
     }
 
@@ -147,6 +160,11 @@ internal abstract class DriveOperation
     /// <summary>Runs on a thread of the drive; does not throw.</summary>
     public abstract void Run();
 
+    /// <summary>In place of <see cref="Run"/>.</summary>
+    public virtual void Discard()
+    {
+    }
+
     public void Fail(Exception exception)
     {
         if (TryEnd())
@@ -161,7 +179,7 @@ internal abstract class DriveOperation
     protected abstract void SetException(Exception exception);
 }
 
-internal sealed class DriveFunction<T>(Func<T> work) : DriveOperation
+internal sealed class DriveFunction<T>(Func<T> work, MemoryHandle[] pins) : DriveOperation
 {
     public TaskCompletionSource<T> Completion { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -177,6 +195,16 @@ internal sealed class DriveFunction<T>(Func<T> work) : DriveOperation
         {
             Fail(e);
         }
+        finally
+        {
+            Discard();
+        }
+    }
+
+    public override void Discard()
+    {
+        foreach (MemoryHandle pin in pins)
+            pin.Dispose();
     }
 
     protected override void SetException(Exception exception) => Completion.SetException(exception);

@@ -92,7 +92,7 @@ internal readonly unsafe struct Gfni256 : IBlockArithmetic<Gfni256.Block, Gfni25
         public Vector256<byte> A, B;
     }
 
-    public static bool IsSupported => Gfni.V256.IsSupported && Vector256.IsHardwareAccelerated;
+    public static bool IsSupported => Gfni.V256.IsSupported;
 
     public static int BlockBytes => 64;
 

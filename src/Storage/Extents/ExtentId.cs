@@ -11,6 +11,12 @@ public readonly record struct ExtentId(UInt128 Value) : IComparable<ExtentId>
 {
     public const int SizeBytes = 16;
 
+    /// <summary>When the id was made, in Unix milliseconds.</summary>
+    public long CreatedUnixMs => (long)(ulong)(Value >> 80);
+
+    /// <summary>The least id that is made at this time: every one made before it is less.</summary>
+    public static ExtentId FirstAt(DateTimeOffset time) => new((UInt128)(ulong)Math.Max(0, time.ToUnixTimeMilliseconds()) << 80);
+
     public int CompareTo(ExtentId other) => Value.CompareTo(other.Value);
 
     /// <summary>Big-endian, so that byte order is time order.</summary>

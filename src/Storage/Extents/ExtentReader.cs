@@ -1,45 +1,38 @@
-using System.Buffers;
 using System.Diagnostics;
 using ObjectStore.Storage.Buffers;
-using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
-using ObjectStore.Storage.Integrity;
+using ObjectStore.Storage.Repair;
 using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Extents;
 
 /// <summary>
-/// Reads a range block by block. A read is first tried without blocking (RWF_NOWAIT: from the page cache only); what is not there is read on the thread pool. After such a
-/// miss the next few reads block at once: attempts that fail would spoil the kernel's detection of sequential reading, and with it its readahead.
+/// Reads a range shard by shard. A read is first tried without blocking, from the drive that has the shard (RWF_NOWAIT: from the page cache only); what is not there is loaded a block at a
+/// time, its shards in parallel, and while the caller consumes it the next block is loaded, as far as the store's bound on buffers allows. After such a miss the next few shards
+/// are not tried: attempts that fail would spoil the kernel's detection of sequential reading, and with it its readahead.
 /// </summary>
 internal sealed class ExtentReader : IExtentReader
 {
-    private const int BlockingReadsAfterMiss = 64;
+    private const int LoadedShardsAfterMiss = 64;
+
     private readonly ExtentStore _store;
     private readonly ExtentLayout _layout;
-    private readonly AlignedBufferPool _buffers;
-    private readonly ByteBudget _budget;
-    private readonly Activity? _activity;
-    private readonly byte[] _header = ArrayPool<byte>.Shared.Rent(RecordHeader.MaxBytes);
-    private AlignedBuffer? _buffer;
-    private int _bufferedAt;
-    private int _bufferedBytes;
+    private readonly Scheme _scheme;
+    private readonly Queue<Piece> _pieces = new(); // loaded, in order
+    private Piece _piece; // being handed out
     private long _position;
-    private int _block = -1; // the block whose place is known
-    private DriveEngine? _engine;
-    private FragmentLocation _location;
-    private Volume? _volume;
-    private RecordHeader _record;
-    private bool _headerRead;
-    private int _blockingReadsLeft;
+    private int _loadsLeft; // shards to load without trying
+    private Ahead? _ahead;
+    private CancellationTokenSource? _closing;
+    private readonly Activity? _activity;
+    private bool _begun;
     private bool _disposed;
 
-    public ExtentReader(ExtentStore store, ExtentLayout layout, long offsetBytes, long lengthBytes, AlignedBufferPool buffers, ByteBudget budget)
+    public ExtentReader(ExtentStore store, ExtentLayout layout, Scheme scheme, long offsetBytes, long lengthBytes)
     {
         _store = store;
         _layout = layout;
-        _buffers = buffers;
-        _budget = budget;
+        _scheme = scheme;
         _position = offsetBytes;
         RemainingBytes = lengthBytes;
         if (lengthBytes > VolumeFormat.MaxPackedPayloadBytes)
@@ -53,21 +46,18 @@ internal sealed class ExtentReader : IExtentReader
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (RemainingBytes == 0 || destination.IsEmpty)
             return new ValueTask<int>(0);
-        if (_bufferedBytes > 0)
+        if (_piece.Length > 0)
             return new ValueTask<int>(TakeBuffered(destination.Span));
         cancellationToken.ThrowIfCancellationRequested();
-        if (_buffer is null && DirectBytes(destination.Length) == 0 && !TryRent(cancellationToken, out ValueTask admitted))
-            return ReadWhenAdmittedAsync(admitted, destination, cancellationToken);
-        if (_blockingReadsLeft == 0)
+        if (_loadsLeft == 0 && _pieces.Count == 0)
         {
-            int read = ReadCore(destination.Span, onlyIfCached: true);
-            if (read >= 0)
+            if (TryReadDirect(destination.Span, out int read))
                 return new ValueTask<int>(read);
-            _blockingReadsLeft = BlockingReadsAfterMiss;
+            if (TryFill(wholeRange: false))
+                return new ValueTask<int>(TakeBuffered(destination.Span));
         }
 
-        _blockingReadsLeft--;
-        return new ValueTask<int>(Task.Run(() => ReadCore(destination.Span, onlyIfCached: false), CancellationToken.None));
+        return ReadLoadedAsync(destination, cancellationToken);
     }
 
     public ValueTask<ReadOnlyMemory<byte>> ReadNextAsync(CancellationToken cancellationToken = default)
@@ -75,26 +65,12 @@ internal sealed class ExtentReader : IExtentReader
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (RemainingBytes == 0)
             return default;
-        if (_bufferedBytes > 0)
+        if (_piece.Length > 0)
             return new ValueTask<ReadOnlyMemory<byte>>(TakeAllBuffered());
         cancellationToken.ThrowIfCancellationRequested();
-        if (_buffer is null && !TryRent(cancellationToken, out ValueTask admitted))
-            return ReadNextWhenAdmittedAsync(admitted, cancellationToken);
-        if (_blockingReadsLeft == 0)
-        {
-            if (FillBuffer(wholeRange: true, onlyIfCached: true))
-                return new ValueTask<ReadOnlyMemory<byte>>(TakeAllBuffered());
-            _blockingReadsLeft = BlockingReadsAfterMiss;
-        }
-
-        _blockingReadsLeft--;
-        return new ValueTask<ReadOnlyMemory<byte>>(Task.Run<ReadOnlyMemory<byte>>(
-            () =>
-            {
-                FillBuffer(wholeRange: true, onlyIfCached: false);
-                return TakeAllBuffered();
-            },
-            CancellationToken.None));
+        if (_loadsLeft == 0 && _pieces.Count == 0 && TryFill(wholeRange: true))
+            return new ValueTask<ReadOnlyMemory<byte>>(TakeAllBuffered());
+        return ReadNextLoadedAsync(cancellationToken);
     }
 
     public ValueTask DisposeAsync()
@@ -102,186 +78,312 @@ internal sealed class ExtentReader : IExtentReader
         if (_disposed)
             return default;
         _disposed = true;
-        ArrayPool<byte>.Shared.Return(_header);
-        if (_buffer is not null)
+        ReleasePiece();
+        while (_pieces.TryDequeue(out Piece piece))
+            piece.Buffer?.Release();
+        if (_ahead is { } ahead)
         {
-            _buffers.Return(_buffer);
-            _budget.Release(_buffers.BufferBytes);
+            _ahead = null;
+            _closing!.Cancel();
+            _ = DropAsync(ahead.Loading, _store.Background);
         }
 
-        _buffer = null;
+        _closing?.Dispose();
         _activity?.Dispose();
         return default;
     }
 
-    /// <summary>Takes a buffer where the store's bound allows one more at once; otherwise the task that waits for it.</summary>
-    private bool TryRent(CancellationToken cancellationToken, out ValueTask admitted)
-    {
-        admitted = _budget.TakeAsync(_buffers.BufferBytes, cancellationToken);
-        if (!admitted.IsCompletedSuccessfully)
-            return false;
-        _buffer = _buffers.Rent();
-        return true;
-    }
-
-    private async ValueTask<int> ReadWhenAdmittedAsync(ValueTask admitted, Memory<byte> destination, CancellationToken cancellationToken)
-    {
-        await RentWhenAdmittedAsync(admitted).ConfigureAwait(false);
-        return await ReadAsync(destination, cancellationToken).ConfigureAwait(false);
-    }
-
-    private async ValueTask<ReadOnlyMemory<byte>> ReadNextWhenAdmittedAsync(ValueTask admitted, CancellationToken cancellationToken)
-    {
-        await RentWhenAdmittedAsync(admitted).ConfigureAwait(false);
-        return await ReadNextAsync(cancellationToken).ConfigureAwait(false);
-    }
-
-    private async ValueTask RentWhenAdmittedAsync(ValueTask admitted)
-    {
-        await admitted.ConfigureAwait(false);
-        if (_disposed)
-        {
-            _budget.Release(_buffers.BufferBytes);
-            throw new ObjectDisposedException(nameof(ExtentReader));
-        }
-
-        _buffer = _buffers.Rent();
-    }
+    private int BlockOf(long position) => (int)(position / _layout.BlockSizeBytes);
 
     private int BlockLength(int block) => (int)Math.Min(_layout.BlockSizeBytes, _layout.LengthBytes - ((long)block * _layout.BlockSizeBytes));
 
-    /// <summary>How much of a destination of this length can be read straight into it: only whole chunks can be verified where they are going to stay.</summary>
-    private int DirectBytes(int destinationBytes)
+    private BlockAddress AddressOf(int block) => new(_layout.Id, _layout.PlacementGroup, _scheme, block, _scheme.ShardBytes(BlockLength(block)));
+
+    /// <summary>Where the position is, and how far the range goes in its shard.</summary>
+    private (BlockAddress Block, int Shard, int InShard, int Length) Locate(long position, long remaining)
     {
-        int inBlock = (int)(_position % _layout.BlockSizeBytes);
-        if (inBlock % VolumeFormat.ChunkBytes != 0)
-            return 0;
-        int blockLength = BlockLength((int)(_position / _layout.BlockSizeBytes));
-        long room = Math.Min(destinationBytes, Math.Min(RemainingBytes, blockLength - inBlock));
-        return inBlock + room == blockLength ? (int)room : (int)(room / VolumeFormat.ChunkBytes * VolumeFormat.ChunkBytes);
+        BlockAddress block = AddressOf(BlockOf(position));
+        int inBlock = (int)(position - ((long)block.Block * _layout.BlockSizeBytes));
+        int shard = inBlock / block.ShardBytes;
+        int inShard = inBlock - (shard * block.ShardBytes);
+        int inBlockLeft = BlockLength(block.Block) - inBlock;
+        return (block, shard, inShard, (int)Math.Min(Math.Min(block.ShardBytes - inShard, inBlockLeft), remaining));
     }
 
-    private int ReadCore(Span<byte> destination, bool onlyIfCached)
+    /// <summary>The whole chunks around bytes of a shard.</summary>
+    private static ShardRange ChunksOf(int shard, int inShard, int length, int shardBytes)
     {
-        int block = (int)(_position / _layout.BlockSizeBytes);
-        int inBlock = (int)(_position % _layout.BlockSizeBytes);
-        int direct = DirectBytes(destination.Length);
-        if (direct == 0)
-            return FillBuffer(wholeRange: false, onlyIfCached) ? TakeBuffered(destination) : -1;
-        if (!ReadChunks(block, inBlock, destination[..direct], onlyIfCached))
-            return -1;
-        _position += direct;
-        RemainingBytes -= direct;
-        return direct;
+        int first = inShard / VolumeFormat.ChunkBytes * VolumeFormat.ChunkBytes;
+        int end = Math.Min((inShard + length + VolumeFormat.ChunkBytes - 1) / VolumeFormat.ChunkBytes * VolumeFormat.ChunkBytes, shardBytes);
+        return new ShardRange(shard, first, end - first);
     }
 
-    /// <summary>Reads the chunk that holds the position, or every chunk of the range in this block, into the reader's own buffer.</summary>
-    private bool FillBuffer(bool wholeRange, bool onlyIfCached)
+    /// <summary>Straight into the caller's memory, where that has room for whole chunks and they can be had at once.</summary>
+    private bool TryReadDirect(Span<byte> destination, out int read)
     {
-        int block = (int)(_position / _layout.BlockSizeBytes);
-        int inBlock = (int)(_position % _layout.BlockSizeBytes);
-        int blockLength = BlockLength(block);
-        int first = inBlock / VolumeFormat.ChunkBytes * VolumeFormat.ChunkBytes;
-        long wantedEnd = Math.Min(inBlock + RemainingBytes, blockLength);
-        long chunksEnd = wholeRange ? (wantedEnd + VolumeFormat.ChunkBytes - 1) / VolumeFormat.ChunkBytes * VolumeFormat.ChunkBytes : first + VolumeFormat.ChunkBytes;
-        int count = (int)Math.Min(chunksEnd, blockLength) - first;
-        if (!ReadChunks(block, first, _buffer!.GetSpan()[..count], onlyIfCached))
+        read = 0;
+        (BlockAddress block, int shard, int inShard, int length) = Locate(_position, RemainingBytes);
+        if (inShard % VolumeFormat.ChunkBytes != 0)
             return false;
-        _bufferedAt = inBlock - first;
-        _bufferedBytes = (int)Math.Min(RemainingBytes, count - _bufferedAt);
+        length = Math.Min(length, destination.Length);
+        if (inShard + length != block.ShardBytes)
+            length = length / VolumeFormat.ChunkBytes * VolumeFormat.ChunkBytes;
+        if (length == 0 || !TryReadAtOnce(block, new ShardRange(shard, inShard, length), destination[..length]))
+            return false;
+        read = length;
+        Advance(length);
         return true;
+    }
+
+    /// <summary>Reads the chunk that holds the position, or all of the range in its shard, into a buffer, where that is possible at once.</summary>
+    private bool TryFill(bool wholeRange)
+    {
+        (BlockAddress block, int shard, int inShard, int length) = Locate(_position, RemainingBytes);
+        if (!wholeRange)
+            length = Math.Min(length, VolumeFormat.ChunkBytes - (inShard % VolumeFormat.ChunkBytes));
+        ShardRange range = ChunksOf(shard, inShard, length, block.ShardBytes);
+        ShardBufferPool pool = _store.Buffers.For(range.Length);
+        ShardBuffer buffer;
+        if (_piece.Buffer is { } held && held.LengthBytes == pool.BufferBytes)
+        {
+            buffer = held;
+        }
+        else
+        {
+            ReleasePiece();
+            if (!_store.ReadBudget.TryTake(pool.BufferBytes))
+                return false;
+            buffer = pool.Rent(_store.ReadBudget);
+        }
+
+        _piece = new Piece(buffer, 0, 0);
+        if (!TryReadAtOnce(block, range, buffer.Span[..range.Length]))
+            return false;
+        _piece = new Piece(buffer, inShard - range.Offset, length);
+        return true;
+    }
+
+    /// <summary>False where it would block, or anything is amiss: the load finds out what.</summary>
+    private bool TryReadAtOnce(BlockAddress block, ShardRange range, Span<byte> destination)
+    {
+        RoutedSlot[] slots = _store.Route.SlotsOf(_layout.PlacementGroup);
+        int copies = _scheme.IsReplicated ? _scheme.Width : 1;
+        for (int copy = 0; copy < copies; copy++)
+        {
+            int shard = range.Shard + copy;
+            if (ClusterRoute.SlotOf(slots, shard).Drive is not { } lane || lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
+                continue;
+            try
+            {
+                if (store.TryRead(block.Fragment(shard), range.Offset, destination))
+                {
+                    lane.Observe(null);
+                    return true;
+                }
+            }
+            catch (StorageException)
+            {
+                destination.Clear();
+            }
+
+            break;
+        }
+
+        _loadsLeft = LoadedShardsAfterMiss;
+        return false;
+    }
+
+    private async ValueTask<int> ReadLoadedAsync(Memory<byte> destination, CancellationToken cancellationToken)
+    {
+        await LoadPieceAsync(cancellationToken).ConfigureAwait(false);
+        return TakeBuffered(destination.Span);
+    }
+
+    private async ValueTask<ReadOnlyMemory<byte>> ReadNextLoadedAsync(CancellationToken cancellationToken)
+    {
+        await LoadPieceAsync(cancellationToken).ConfigureAwait(false);
+        return TakeAllBuffered();
+    }
+
+    /// <summary>Makes the next loaded piece the current one, and sees to it that a next block is on its way.</summary>
+    private async ValueTask LoadPieceAsync(CancellationToken cancellationToken)
+    {
+        ReleasePiece();
+        if (_pieces.Count == 0)
+        {
+            Ahead load = _ahead is { } ahead && ahead.Position == _position ? ahead : await BeginLoadAsync(cancellationToken).ConfigureAwait(false);
+            _ahead = load;
+            (Piece[] pieces, int _) = await load.Loading.WaitAsync(cancellationToken).ConfigureAwait(false);
+            _ahead = null;
+            foreach (Piece piece in pieces)
+                _pieces.Enqueue(piece);
+            _loadsLeft = Math.Max(0, _loadsLeft - pieces.Length);
+            BeginAhead(pieces.Sum(piece => piece.Length));
+        }
+
+        _piece = _pieces.Dequeue();
+    }
+
+    private async ValueTask<Ahead> BeginLoadAsync(CancellationToken cancellationToken)
+    {
+        (BlockAddress block, ShardRange[] ranges, Piece[] pieces) = Plan(_position, RemainingBytes);
+        long cost = BlockLoad.CostBytes(_store.Buffers, ranges);
+
+        // Once bytes have been handed out, the request can no longer be told to come again.
+        TimeSpan patience = _begun ? Timeout.InfiniteTimeSpan : _store.Options.BufferPatience;
+        await _store.ReadBudget.TakeAsync(cost, null, patience, cancellationToken).ConfigureAwait(false);
+        if (_disposed)
+        {
+            _store.ReadBudget.Release(cost);
+            throw new ObjectDisposedException(nameof(IExtentReader));
+        }
+
+        return Begin(_position, block, ranges, pieces);
+    }
+
+    /// <summary>Starts loading the block behind the one just loaded, where there are buffers to spare.</summary>
+    private void BeginAhead(int loadedBytes)
+    {
+        if (RemainingBytes <= loadedBytes || _loadsLeft == 0)
+            return;
+        (BlockAddress block, ShardRange[] ranges, Piece[] pieces) = Plan(_position + loadedBytes, RemainingBytes - loadedBytes);
+        if (_store.ReadBudget.TryTake(BlockLoad.CostBytes(_store.Buffers, ranges)))
+            _ahead = Begin(_position + loadedBytes, block, ranges, pieces);
+    }
+
+    private Ahead Begin(long position, BlockAddress block, ShardRange[] ranges, Piece[] pieces)
+    {
+        _closing ??= new CancellationTokenSource();
+        return new Ahead(position, LoadAsync(block, ranges, pieces, _closing.Token));
+    }
+
+    /// <summary>The rest of the range in the block that holds a position: what to read of each shard, and which of its bytes to hand out.</summary>
+    private (BlockAddress Block, ShardRange[] Ranges, Piece[] Pieces) Plan(long position, long remaining)
+    {
+        var ranges = new List<ShardRange>();
+        var pieces = new List<Piece>();
+        BlockAddress first = AddressOf(BlockOf(position));
+        while (remaining > 0)
+        {
+            (BlockAddress block, int shard, int inShard, int length) = Locate(position, remaining);
+            if (block.Block != first.Block)
+                break;
+            ShardRange range = ChunksOf(shard, inShard, length, block.ShardBytes);
+            ranges.Add(range);
+            pieces.Add(new Piece(null, inShard - range.Offset, length));
+            position += length;
+            remaining -= length;
+        }
+
+        return (first, [.. ranges], [.. pieces]);
+    }
+
+    private async Task<(Piece[] Pieces, int Block)> LoadAsync(BlockAddress block, ShardRange[] ranges, Piece[] pieces, CancellationToken cancellationToken)
+    {
+        ShardBuffer[] buffers;
+        for (long cost = BlockLoad.CostBytes(_store.Buffers, ranges); ; _store.ReadBudget.Force(cost))
+        {
+            ClusterRoute route = _store.Route;
+            RoutedSlot[] slots = route.SlotsOf(_layout.PlacementGroup);
+            var findings = new BlockFindings();
+            try
+            {
+                buffers = await BlockLoad.RunAsync(_store, block, ranges, BlockLoad.CandidatesOf(slots, _scheme), _store.ReadBudget, findings, cancellationToken).ConfigureAwait(false);
+                Report(block, slots, findings, reconstructed: true);
+                break;
+            }
+            catch (StorageException) when (_store.Route != route)
+            {
+                // The map has changed meanwhile: the shards may be where the new one says.
+            }
+            catch (StorageException)
+            {
+                Report(block, slots, findings, reconstructed: false);
+                throw;
+            }
+        }
+
+        for (int i = 0; i < pieces.Length; i++)
+            pieces[i] = pieces[i] with { Buffer = buffers[i] };
+
+        return (pieces, block.Block);
+    }
+
+    private void Report(BlockAddress block, RoutedSlot[] slots, BlockFindings findings, bool reconstructed)
+    {
+        if (findings.Bad.IsEmpty)
+            return;
+        if (reconstructed)
+        {
+            StorageMetrics.BlocksReconstructed.Add(1);
+            _store.Events.BlockReconstructed(block.Extent, block.Block, findings.Bad);
+        }
+
+        // A slot that is being filled lacks fragments as a matter of course; whoever fills it knows.
+        ShardSet missing = default;
+        foreach (int shard in findings.Missing)
+        {
+            if (ClusterRoute.SlotOf(slots, shard).IsComplete)
+                missing = missing.With(shard);
+        }
+
+        if (!missing.IsEmpty)
+            _store.Repairs.Report(new RepairNotice(block.Extent, block.PlacementGroup, block.Scheme, block.Block, 1, missing, RepairReason.MissingOnRead));
+        if (!findings.Corrupt.IsEmpty)
+            _store.Repairs.Report(new RepairNotice(block.Extent, block.PlacementGroup, block.Scheme, block.Block, 1, findings.Corrupt, RepairReason.CorruptOnRead));
+    }
+
+    private static async Task DropAsync(Task<(Piece[] Pieces, int Block)> loading, BackgroundWork background)
+    {
+        background.Enter();
+        try
+        {
+            foreach (Piece piece in (await loading.ConfigureAwait(false)).Pieces)
+                piece.Buffer!.Release();
+        }
+        catch (Exception e) when (e is StorageException or OperationCanceledException)
+        {
+            // Nobody asks for these bytes any more; what was found has been reported.
+        }
+        finally
+        {
+            background.Exit();
+        }
     }
 
     private int TakeBuffered(Span<byte> destination)
     {
-        int count = Math.Min(destination.Length, _bufferedBytes);
-        _buffer!.GetSpan().Slice(_bufferedAt, count).CopyTo(destination);
-        _bufferedAt += count;
-        _bufferedBytes -= count;
-        _position += count;
-        RemainingBytes -= count;
+        int count = Math.Min(destination.Length, _piece.Length);
+        _piece.Buffer!.Span.Slice(_piece.Offset, count).CopyTo(destination);
+        _piece = _piece with { Offset = _piece.Offset + count, Length = _piece.Length - count };
+        Advance(count);
         return count;
     }
 
     private ReadOnlyMemory<byte> TakeAllBuffered()
     {
-        ReadOnlyMemory<byte> bytes = _buffer!.Memory.Slice(_bufferedAt, _bufferedBytes);
-        _position += _bufferedBytes;
-        RemainingBytes -= _bufferedBytes;
-        _bufferedBytes = 0;
+        ReadOnlyMemory<byte> bytes = _piece.Buffer!.Memory.Slice(_piece.Offset, _piece.Length);
+        Advance(_piece.Length);
+        _piece = _piece with { Length = 0 };
         return bytes;
     }
 
-    /// <summary>Reads and verifies whole chunks. False where they are not in memory and only that was asked for.</summary>
-    private bool ReadChunks(int block, int inBlock, Span<byte> destination, bool onlyIfCached)
+    private void Advance(int bytes)
     {
-        Locate(block);
-        var key = new FragmentKey(_layout.Id, block, 0);
-        Span<byte> header = _header.AsSpan(0, _location.PayloadOffset);
-        try
-        {
-            long at = _location.Offset + _location.PayloadOffset + inBlock;
-            bool together = !_headerRead && inBlock == 0;
-            if (!_headerRead && !together)
-            {
-                int headerBytes = _volume!.File.Read(_location.Offset, header, default, onlyIfCached);
-                if (headerBytes < 0)
-                    return false;
-                AcceptHeader(key, header, headerBytes);
-            }
-
-            int expected = destination.Length + (together ? header.Length : 0);
-            int read = together
-                ? _volume!.File.Read(_location.Offset, header, destination, onlyIfCached)
-                : _volume!.File.Read(at, destination, default, onlyIfCached);
-            if (read < 0)
-                return false;
-            if (together)
-                AcceptHeader(key, header, read);
-            if (read < expected)
-                throw _engine!.Corrupt(key, _location, "the volume ends within it");
-        }
-        catch (IOException e)
-        {
-            throw _engine!.Corrupt(key, _location, "the drive cannot read it", e);
-        }
-        catch (ObjectDisposedException)
-        {
-            throw new FragmentMissingException(_layout.Id, block, 0);
-        }
-
-        for (int done = 0; done < destination.Length; done += VolumeFormat.ChunkBytes)
-        {
-            Span<byte> chunk = destination.Slice(done, Math.Min(VolumeFormat.ChunkBytes, destination.Length - done));
-            if (Crc64Nvme.Compute(chunk) != _record.ChunkChecksum(header, (inBlock + done) / VolumeFormat.ChunkBytes))
-            {
-                destination.Clear();
-                throw _engine!.Corrupt(key, _location, $"the checksum of the chunk at {inBlock + done} does not match");
-            }
-        }
-
-        StorageMetrics.BytesRead.Add(destination.Length);
-        return true;
+        _begun = true;
+        _position += bytes;
+        RemainingBytes -= bytes;
     }
 
-    private void AcceptHeader(FragmentKey key, ReadOnlySpan<byte> header, int read)
+    private void ReleasePiece()
     {
-        if (read < header.Length || !RecordHeader.TryDecode(header, new RecordPlace(_volume!.Header.Generation, _volume.Id, _location.Offset), out _record))
-            throw _engine!.Corrupt(key, _location, "its header is damaged");
-        ExtentStore.RequireRecordOf(_engine!, key, _location, _record, BlockLength(key.Block));
-        _headerRead = true;
+        _piece.Buffer?.Release();
+        _piece = default;
     }
 
-    private void Locate(int block)
-    {
-        if (block == _block)
-            return;
-        if (!_store.TryLocate(_layout.PlacementGroup, new FragmentKey(_layout.Id, block, 0), out DriveEngine engine, out _location, out Volume volume))
-            throw new FragmentMissingException(_layout.Id, block, 0);
-        ExtentStore.RequirePlausible(engine, new FragmentKey(_layout.Id, block, 0), _location);
-        _engine = engine;
-        _volume = volume;
-        _block = block;
-        _headerRead = false;
-    }
+    /// <summary>Bytes of a shard that are to be handed out.</summary>
+    private readonly record struct Piece(ShardBuffer? Buffer, int Offset, int Length);
+
+    /// <summary>A block that is being loaded, from a position on.</summary>
+    private sealed record Ahead(long Position, Task<(Piece[] Pieces, int Block)> Loading);
 }

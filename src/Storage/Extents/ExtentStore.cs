@@ -1,130 +1,158 @@
+using System.Collections.Concurrent;
 using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Integrity;
 using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
 using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Extents;
 
-/// <summary>The data plane over the drives of this process, with one copy of each fragment.</summary>
+/// <summary>What an extent store works with.</summary>
+/// <param name="Drives">The drives that can be reached from here; may change at any time.</param>
+/// <param name="NextRandom">64 random bits a call, thread-safe.</param>
+/// <param name="Repairs">Where missing and damaged fragments are told.</param>
+public sealed record ExtentStoreServices(IFragmentStoreDirectory Drives, TimeProvider Time, Func<ulong> NextRandom, IStorageEvents Events, IRepairSink Repairs);
+
+/// <summary>
+/// The data plane over the drives of a cluster: extents are cut into blocks, blocks into fragments, fragments go to the drives that the cluster map names.
+/// The store knows no drive by itself; it holds no state but the latest map and what it has learnt of the drives' speed.
+/// </summary>
 public sealed class ExtentStore : IExtentStore
 {
-    private readonly StorageOptions _options;
-    private readonly Dictionary<Guid, DriveEngine> _engines;
-    private readonly DriveEngine[] _all;
-    private readonly AlignedBufferPool _blockBuffers;
-    private readonly AlignedBufferPool _smallBuffers;
-    private readonly ByteBudget _readBudget;
+    private const int MaxCleanups = 4096;
+    private static readonly TimeSpan ClosePatience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan ShortestLinger = TimeSpan.FromMilliseconds(5);
+
+    private readonly ConcurrentDictionary<Guid, DriveLane> _lanes = new();
+    private readonly ConcurrentDictionary<(string Class, Scheme Asked, int Width), bool> _narrowed = new();
+    private readonly Func<Guid, DriveLane> _lane;
+    private readonly Lock _mapLock = new();
+    private volatile ClusterRoute _route;
+    private LocalDrives? _owned;
+    private bool _stepped; // the owned drives' writers move by Step only
     private bool _disposed;
 
-    private ExtentStore(StorageOptions options, Guid clusterId, List<DriveEngine> engines, IClusterMap map, ExtentIdFactory ids)
+    /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
+    public ExtentStore(StorageOptions options, ExtentStoreServices services, IClusterMap map)
     {
-        _options = options;
-        ClusterId = clusterId;
-        _all = [.. engines];
-        _engines = engines.ToDictionary(engine => engine.DriveId);
-        ClusterMap = map;
-        Ids = ids;
-        _blockBuffers = new AlignedBufferPool(VolumeFormat.PageBytes + options.BlockSizeBytes, maxRetained: 64);
-        _readBudget = new ByteBudget(options.ReadBufferBytes, asynchronousContinuations: true);
-        _smallBuffers = new AlignedBufferPool(VolumeFormat.PageBytes + Math.Min(VolumeFormat.MaxPackedPayloadBytes, options.BlockSizeBytes), maxRetained: 128);
+        options.ValidateExtents();
+        Options = options;
+        Services = services;
+        _lane = id => _lanes.GetOrAdd(id, static (drive, store) => new DriveLane(drive, store.Services.Drives, store.Options, store.Time, store.Events), this);
+        _route = new ClusterRoute(map, _lane);
+        Ids = new ExtentIdFactory(services.Time, services.NextRandom);
+        Buffers = new ShardBuffers(options.ShardSizeBytes);
+        WriteBudget = new BufferBudget(options.WriteBufferBytes, services.Time);
+        ReadBudget = new BufferBudget(options.ReadBufferBytes, services.Time);
+        RepairBudget = new BufferBudget(options.RepairBufferBytes, services.Time);
+        Repairer = new FragmentRepairer(this);
     }
 
-    public Guid ClusterId { get; }
-
-    public IClusterMap ClusterMap { get; }
-
-    public ExtentIdFactory Ids { get; }
-
-    internal IReadOnlyList<DriveEngine> Engines => _all;
-
-    /// <summary>Opens every drive, recovers what a crash left behind, and starts the writers.</summary>
+    /// <summary>
+    /// Opens the drives that the options name, recovers what a crash left behind, and plans a map over them: a store of one process. Owns the drives. The map is made anew each
+    /// time and kept nowhere, so that it is the same only as long as the drives are: who has several drives and wants to lose one keeps a map, and opens the store over it.
+    /// </summary>
+    /// <param name="options">Settings.</param>
+    /// <param name="time">The clock.</param>
     /// <param name="nextRandom">64 random bits a call, thread-safe; ids and volume generations come from it.</param>
+    /// <param name="events">Who is told what happens.</param>
+    /// <param name="cancellationToken">Ends the opening.</param>
     /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
-    /// <exception cref="DriveInUseException">Another process has one of the drives.</exception>
-    /// <exception cref="DriveIdentityException">A folder is not a drive of this cluster.</exception>
-    public static Task<ExtentStore> OpenAsync(StorageOptions options, TimeProvider time, Func<ulong> nextRandom, IStorageEvents? events = null, CancellationToken cancellationToken = default)
+    /// <exception cref="DriveInUseException">No drive can be used; the first is in use by another process.</exception>
+    /// <exception cref="DriveIdentityException">No drive can be used, for another reason.</exception>
+    public static async Task<ExtentStore> OpenAsync(StorageOptions options, TimeProvider time, Func<ulong> nextRandom, IStorageEvents? events = null, CancellationToken cancellationToken = default)
     {
-        options.Validate();
-        return Task.Run(
-            () =>
-            {
-                var drives = new List<IDrive>();
-                try
-                {
-                    foreach (string path in options.DrivePaths)
-                    {
-                        cancellationToken.ThrowIfCancellationRequested();
-                        drives.Add(new FileDrive(path, options.DirectIo));
-                    }
-
-                    return Open(drives, new EngineServices(options, time, nextRandom, events ?? NoStorageEvents.Instance, Threaded: true));
-                }
-                catch
-                {
-                    foreach (IDrive drive in drives)
-                        drive.Dispose();
-                    throw;
-                }
-            },
-            cancellationToken);
+        events ??= NoStorageEvents.Instance;
+        LocalDrives drives = await LocalDrives.OpenAsync(options, time, nextRandom, events, cancellationToken).ConfigureAwait(false);
+        return Over(drives, new EngineServices(options, time, nextRandom, events, Threaded: true));
     }
 
     /// <summary>Opens over given drives. Owns them once it returns.</summary>
-    internal static ExtentStore Open(IReadOnlyList<IDrive> drives, EngineServices services)
-    {
-        List<DriveIdentity?> known = [.. drives.Select(drive => drive.ReadIdentity() is { } content ? DriveIdentity.Decode(content, drive.Path) : null)];
-        Guid clusterId = services.Options.ClusterId ?? known.FirstOrDefault(identity => identity is not null)?.ClusterId ?? NewGuid(services.NextRandom);
-        var engines = new List<DriveEngine>();
-        try
-        {
-            for (int i = 0; i < drives.Count; i++)
-            {
-                DriveIdentity identity = known[i] ?? Format(drives[i], clusterId, services);
-                if (identity.ClusterId != clusterId)
-                    throw new DriveIdentityException(drives[i].Path, $"it belongs to cluster {identity.ClusterId}, this is {clusterId}.");
-                if (engines.Any(engine => engine.DriveId == identity.DriveId))
-                    throw new DriveIdentityException(drives[i].Path, $"drive {identity.DriveId} is here twice: one folder is a copy of another.");
-                engines.Add(DriveEngine.Open(drives[i], identity, services));
-            }
-        }
-        catch
-        {
-            foreach (DriveEngine engine in engines)
-                engine.Dispose();
-            throw;
-        }
+    internal static ExtentStore Open(IReadOnlyList<IDrive> drives, EngineServices services) => Over(LocalDrives.Open(drives, services), services);
 
-        var domain = new FailureDomain("region", "zone", "rack", "host");
-        ClusterMap map = MapPlanner.Plan(null, [.. engines.Select(engine => new MappedDrive(engine.DriveId, Math.Max(1, engine.CapacityBytes >> 30), domain))], services.Options.PlacementGroups, [Scheme.SingleCopy]);
-        return new ExtentStore(services.Options, clusterId, engines, map, new ExtentIdFactory(services.Time, services.NextRandom));
+    public IClusterMap ClusterMap => _route.Map;
+
+    public ExtentIdFactory Ids { get; }
+
+    /// <summary>Rebuilds fragments by this store's map. Thread-safe.</summary>
+    public IFragmentRepairer Repairer { get; }
+
+    internal StorageOptions Options { get; }
+
+    internal ExtentStoreServices Services { get; }
+
+    internal TimeProvider Time => Services.Time;
+
+    internal IStorageEvents Events => Services.Events;
+
+    internal IRepairSink Repairs => Services.Repairs;
+
+    internal ClusterRoute Route => _route;
+
+    internal ShardBuffers Buffers { get; }
+
+    internal BufferBudget WriteBudget { get; }
+
+    internal BufferBudget ReadBudget { get; }
+
+    internal BufferBudget RepairBudget { get; }
+
+    internal BackgroundWork Background { get; } = new(MaxCleanups);
+
+    /// <summary>How long fragments take to be stored, over all drives.</summary>
+    internal LatencyWindow WriteLatency { get; } = new();
+
+    /// <summary>How long a write that has its quorum waits for the rest.</summary>
+    internal TimeSpan WriteLinger
+    {
+        get
+        {
+            TimeSpan usual = WriteLatency.P95 * 2;
+            usual = usual > ShortestLinger ? usual : ShortestLinger;
+            return usual < Options.WriteLinger ? usual : Options.WriteLinger;
+        }
     }
 
-    public int PlacementGroupFor(ExtentId id) => ClusterMap.GroupOf(id, 1).Value;
+    /// <summary>Takes a map with a higher epoch than the one in use; ignores others. Operations under way end with the map they began with, or with the new one.</summary>
+    public void UpdateMap(IClusterMap map)
+    {
+        lock (_mapLock)
+        {
+            if (map.Epoch > _route.Map.Epoch)
+                _route = new ClusterRoute(map, _lane);
+        }
+    }
 
     public IExtentWriter CreateExtent(ExtentDescriptor descriptor, long? expectedLengthBytes = null)
     {
         Require(descriptor);
-        return new ExtentWriter(EngineOf(descriptor.PlacementGroup), descriptor, expectedLengthBytes, _options, _blockBuffers, _smallBuffers);
+        return new ExtentWriter(this, descriptor, expectedLengthBytes);
     }
 
     public ValueTask<ExtentLayout> WriteAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken = default)
     {
         Require(descriptor);
-        return bytes.Length <= Math.Min(VolumeFormat.MaxPackedPayloadBytes, _options.BlockSizeBytes)
-            ? WriteSmallAsync(descriptor, bytes, cancellationToken)
-            : WriteLargeAsync(descriptor, bytes, cancellationToken);
+        if (bytes.Length <= Math.Min(VolumeFormat.MaxPackedPayloadBytes, Options.BlockSizeBytes))
+        {
+            (Scheme small, Scheme large, int smallBelow) = SchemesOf(descriptor);
+            Scheme scheme = bytes.Length < smallBelow ? small : large;
+            if (scheme.IsReplicated)
+                return WriteCopiesAsync(descriptor, scheme, bytes, cancellationToken);
+        }
+
+        return WriteLargeAsync(descriptor, bytes, cancellationToken);
     }
 
     public IExtentReader OpenRead(ExtentLayout layout, long offsetBytes, long lengthBytes)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        Require(layout);
+        Scheme scheme = Require(layout);
         ArgumentOutOfRangeException.ThrowIfNegative(offsetBytes);
         ArgumentOutOfRangeException.ThrowIfNegative(lengthBytes);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(lengthBytes, layout.LengthBytes - offsetBytes);
-        return new ExtentReader(this, layout, offsetBytes, lengthBytes, _blockBuffers, _readBudget);
+        return new ExtentReader(this, layout, scheme, offsetBytes, lengthBytes);
     }
 
     public bool TryReadSmall(ExtentLayout layout, Span<byte> destination)
@@ -132,122 +160,158 @@ public sealed class ExtentStore : IExtentStore
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (layout.LengthBytes > VolumeFormat.ChunkBytes)
             return false;
-        Require(layout);
+        Scheme scheme = Require(layout);
+        if (!scheme.IsReplicated)
+            return false;
         destination = destination[..(int)layout.LengthBytes];
-        var key = new FragmentKey(layout.Id, 0, 0);
-        if (!TryLocate(layout.PlacementGroup, key, out DriveEngine engine, out FragmentLocation location, out Volume volume))
-            throw new FragmentMissingException(layout.Id, 0, 0);
-        if (location.PayloadBytes != destination.Length)
-            throw engine.Corrupt(key, location, "its length is not that of the layout");
-        RequirePlausible(engine, key, location);
-        Span<byte> header = stackalloc byte[location.PayloadOffset];
-        try
+        RoutedSlot[] slots = _route.SlotsOf(layout.PlacementGroup);
+        for (int shard = 0; shard < scheme.Width; shard++)
         {
-            int read = volume.File.Read(location.Offset, header, destination, onlyIfCached: true);
-            if (read < 0)
-                return false;
-            if (read < header.Length + destination.Length)
-                throw engine.Corrupt(key, location, "the volume ends within it");
-        }
-        catch (IOException e)
-        {
-            throw engine.Corrupt(key, location, "the drive cannot read it", e);
-        }
-        catch (ObjectDisposedException)
-        {
-            throw new FragmentMissingException(layout.Id, 0, 0);
-        }
-
-        if (!RecordHeader.TryDecode(header, new RecordPlace(volume.Header.Generation, volume.Id, location.Offset), out RecordHeader record))
-        {
-            destination.Clear();
-            throw engine.Corrupt(key, location, "its header is damaged");
-        }
-
-        RequireRecordOf(engine, key, location, record, destination.Length);
-        if (destination.Length > 0 && Crc64Nvme.Compute(destination) != record.ChunkChecksum(header, 0))
-        {
-            destination.Clear();
-            throw engine.Corrupt(key, location, "the checksum of its chunk does not match");
-        }
-
-        StorageMetrics.BytesRead.Add(destination.Length);
-        return true;
-    }
-
-    public async ValueTask DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken = default)
-    {
-        ObjectDisposedException.ThrowIf(_disposed, this);
-
-        // Wherever it is: a drive that joined may have taken over the group since the extent was written.
-        foreach (DriveEngine engine in _all)
-            await engine.DeleteAsync(layout, cancellationToken).ConfigureAwait(false);
-    }
-
-    public IReadOnlyList<DriveStatistics> GetStatistics() => [.. _all.Select(engine => engine.GetStatistics())];
-
-    /// <summary>Finishes what waits, brings the indexes up to date and releases the drives. Writers and readers of extents are disposed before.</summary>
-    public async ValueTask DisposeAsync()
-    {
-        if (_disposed)
-            return;
-        _disposed = true;
-        await Task.Run(() =>
-        {
-            foreach (DriveEngine engine in _all)
-                engine.Dispose();
-        }).ConfigureAwait(false);
-        _blockBuffers.Dispose();
-        _smallBuffers.Dispose();
-    }
-
-    internal bool TryLocate(int placementGroup, FragmentKey key, out DriveEngine engine, out FragmentLocation location, out Volume volume)
-    {
-        engine = EngineOf(placementGroup);
-        if (engine.TryLocate(key, out location, out volume))
-            return true;
-        foreach (DriveEngine other in _all)
-        {
-            if (other == engine || !other.TryLocate(key, out location, out volume))
+            if (ClusterRoute.SlotOf(slots, shard).Drive is not { } lane || lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
                 continue;
-            engine = other;
-            return true;
+            try
+            {
+                if (!store.TryRead(new FragmentAddress(new FragmentKey(layout.Id, 0, (ushort)shard), layout.PlacementGroup, scheme, destination.Length), 0, destination))
+                    return false;
+                lane.Observe(null);
+                return true;
+            }
+            catch (StorageException)
+            {
+                // The reader finds the same, looks elsewhere, and tells repair.
+                destination.Clear();
+                return false;
+            }
         }
 
         return false;
     }
 
-    /// <summary>One step of every volume writer; false where none had work.</summary>
-    internal bool Step()
+    public async ValueTask DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken = default)
     {
-        bool worked = false;
-        foreach (DriveEngine engine in _all)
-            worked |= engine.Step();
-        return worked;
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        Scheme scheme = Require(layout);
+        RoutedSlot[] slots = _route.SlotsOf(layout.PlacementGroup);
+        List<Task>? tasks = null;
+        for (int shard = 0; shard < scheme.Width; shard++)
+        {
+            foreach (DriveLane lane in ClusterRoute.SlotOf(slots, shard).Candidates)
+            {
+                Task task = DeleteAsync(lane, layout, shard, cancellationToken);
+                if (!task.IsCompletedSuccessfully)
+                    (tasks ??= []).Add(task);
+            }
+        }
+
+        if (tasks is not null)
+            await Task.WhenAll(tasks).ConfigureAwait(false);
     }
 
-    /// <summary>The numbers come from the index's database, which nothing but SQLite guards: they are checked before they size a buffer.</summary>
-    internal static void RequirePlausible(DriveEngine engine, FragmentKey key, FragmentLocation location)
+    public IReadOnlyList<DriveStatistics> GetStatistics() => [.. Services.Drives.All.OfType<LocalFragmentStore>().OrderBy(drive => drive.Path, StringComparer.Ordinal).Select(drive => drive.Engine.GetStatistics())];
+
+    /// <summary>Waits a little for what goes on in the background, then lets go of the drives it owns. Writers and readers of extents are disposed before.</summary>
+    public async ValueTask DisposeAsync()
     {
-        if (location.PayloadOffset is < RecordHeader.MinBytes or > RecordHeader.MaxBytes || location.Offset < VolumeFormat.LogStart)
-            throw engine.Corrupt(key, location, $"the index places its payload {location.PayloadOffset} bytes behind {location.Offset}, which cannot be");
+        if (_disposed)
+            return;
+        _disposed = true;
+        while (_stepped && Step())
+        {
+        }
+
+        try
+        {
+            await Background.WhenIdleAsync().WaitAsync(ClosePatience, Time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            // A drive hangs. Its buffers are freed when it lets go of them.
+        }
+
+        if (_owned is not null)
+            await _owned.DisposeAsync().ConfigureAwait(false);
+        Buffers.Close();
     }
 
-    internal static void RequireRecordOf(DriveEngine engine, FragmentKey key, FragmentLocation location, in RecordHeader record, int lengthBytes)
+    /// <summary>The schemes of a new extent: as configured, narrowed to the drives of its group, which is said once for each class and width.</summary>
+    internal (Scheme Small, Scheme Large, int SmallBelowBytes) SchemesOf(ExtentDescriptor descriptor)
     {
-        if (record.Kind != RecordKind.Fragment || record.Extent != key.Extent || record.Block != key.Block || record.Shard != key.Shard)
-            throw engine.Corrupt(key, location, "another record is in its place");
-        if (record.PayloadBytes != lengthBytes)
-            throw engine.Corrupt(key, location, "its length is not that of the layout");
+        ClassSchemes configured = Options.Schemes.For(descriptor.StorageClass);
+        IClusterMap map = _route.Map;
+        int width = map.WritableDrives;
+        return (Narrow(configured.Small), Narrow(configured.Large), configured.SmallBelowBytes);
+
+        Scheme Narrow(Scheme asked)
+        {
+            Scheme used = asked.Narrow(Math.Max(1, width));
+            if (!map.Widths.Contains(used.Width))
+                used = NarrowToGroups(used, map);
+            if (used == asked)
+                return asked;
+
+            // An unknown class is stored as STANDARD, so the names are those of the policy and few.
+            string storageClass = Options.Schemes.Classes.ContainsKey(descriptor.StorageClass) ? descriptor.StorageClass : SchemePolicy.Standard;
+            if (!_narrowed.ContainsKey((storageClass, asked, width)) && _narrowed.TryAdd((storageClass, asked, width), true))
+                Events.SchemeNarrowed(storageClass, asked, used, width);
+            return used;
+        }
     }
 
-    private async ValueTask<ExtentLayout> WriteSmallAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    /// <summary>A map that was made before the scheme was configured has no groups of its width: the widest below serve until the next map.</summary>
+    private static Scheme NarrowToGroups(Scheme scheme, IClusterMap map)
     {
-        DriveEngine engine = EngineOf(descriptor.PlacementGroup);
-        WriteRequest request = engine.NewFragment(
-            new FragmentWrite(descriptor, Scheme.SingleCopy, _options.BlockSizeBytes, 0, bytes.Length, 0, bytes, ExtentWriter.Checksums(bytes.Span)), needsSync: true);
-        await engine.SubmitAsync(engine.PickWriter(), request, cancellationToken).ConfigureAwait(false);
-        return new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, 0, _options.BlockSizeBytes, bytes.Length);
+        for (int i = map.Widths.Count - 1; i >= 0; i--)
+        {
+            if (map.Widths[i] < scheme.Width)
+                return scheme.Narrow(map.Widths[i]);
+        }
+
+        // Copies on more drives than were asked for: never fewer.
+        return Scheme.Copies(map.Widths[0]);
+    }
+
+    /// <summary>The owned drives' engines, in the order of their paths.</summary>
+    internal IReadOnlyList<DriveEngine> Engines => [.. _owned!.Drives.Select(drive => drive.Engine)];
+
+    /// <summary>One step of every volume writer of the owned drives; false where none had work.</summary>
+    internal bool Step() => _owned!.Step();
+
+    internal int BlockSizeOf(Scheme scheme) => scheme.IsReplicated ? Options.BlockSizeBytes : scheme.DataShards * Options.ShardSizeBytes;
+
+    private static ExtentStore Over(LocalDrives drives, EngineServices services)
+    {
+        var domain = new FailureDomain("region", "zone", "rack", "host");
+        ClusterMap map = MapPlanner.Plan(
+            null, [.. drives.Drives.Select(drive => new MappedDrive(drive.DriveId, Math.Max(1, drive.Engine.CapacityBytes >> 30), domain))], services.Options.PlacementGroups, services.Options.Schemes.Schemes);
+        var directory = new FragmentStoreDirectory(drives.Drives);
+        return new ExtentStore(services.Options, new ExtentStoreServices(directory, services.Time, services.NextRandom, services.Events, NoRepairSink.Instance), map)
+        {
+            _owned = drives,
+            _stepped = !services.Threaded,
+        };
+    }
+
+    /// <summary>The copies are made from a buffer of the store's own: a copy that lags may still be on its way when the caller has its memory back.</summary>
+    private async ValueTask<ExtentLayout> WriteCopiesAsync(ExtentDescriptor descriptor, Scheme scheme, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        ShardBufferPool pool = Buffers.For(bytes.Length);
+        await WriteBudget.TakeAsync(pool.BufferBytes, null, Options.BufferPatience, cancellationToken).ConfigureAwait(false);
+        ShardBuffer buffer = pool.Rent(WriteBudget);
+        bytes.Span.CopyTo(buffer.Span);
+        var commit = new ExtentCommit(this, descriptor, scheme, Options.BlockSizeBytes);
+        ulong[] checksums = ChunkChecksums.Compute(buffer.Span[..bytes.Length]);
+        commit.Submit(bytes.Length, new ReadOnlySpan<ShardBuffer>(in buffer), new ReadOnlySpan<ulong[]>(in checksums), sync: true);
+        try
+        {
+            await commit.CompleteAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch
+        {
+            commit.Abandon();
+            throw;
+        }
+
+        return new ExtentLayout(descriptor.Id, commit.PlacementGroup, scheme.Id, Options.BlockSizeBytes, bytes.Length);
     }
 
     private async ValueTask<ExtentLayout> WriteLargeAsync(ExtentDescriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
@@ -266,7 +330,34 @@ public sealed class ExtentStore : IExtentStore
         return await writer.CompleteAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    private DriveEngine EngineOf(int placementGroup) => _engines[ClusterMap.SlotsOf(new PlacementGroupId(placementGroup))[0].Drive!.Value];
+    private async Task DeleteAsync(DriveLane lane, ExtentLayout layout, int shard, CancellationToken cancellationToken)
+    {
+        const int BatchKeys = 1024;
+        IFragmentStore store = lane.Store ?? throw new DriveUnavailableException(lane.DriveId, "it cannot be reached from here");
+        for (int first = 0; first < layout.BlockCount; first += BatchKeys)
+        {
+            var keys = new FragmentKey[Math.Min(BatchKeys, layout.BlockCount - first)];
+            for (int i = 0; i < keys.Length; i++)
+                keys[i] = new FragmentKey(layout.Id, first + i, (ushort)shard);
+            try
+            {
+                ValueTask deleting = store.DeleteAsync(keys, cancellationToken);
+                if (!deleting.IsCompletedSuccessfully)
+                    await deleting.AsTask().WaitAsync(Options.WriteTimeout, Time, cancellationToken).ConfigureAwait(false);
+            }
+            catch (TimeoutException e)
+            {
+                var unavailable = new DriveUnavailableException(lane.DriveId, $"a delete took longer than {Options.WriteTimeout.TotalSeconds} s", e);
+                lane.Observe(unavailable);
+                throw unavailable;
+            }
+            catch (StorageException e)
+            {
+                lane.Observe(e);
+                throw;
+            }
+        }
+    }
 
     private void Require(ExtentDescriptor descriptor)
     {
@@ -277,32 +368,19 @@ public sealed class ExtentStore : IExtentStore
             throw new ArgumentException("A part number is 0 to 65535.", nameof(descriptor));
     }
 
-    private static void Require(ExtentLayout layout)
+    private static Scheme Require(ExtentLayout layout)
     {
-        if (layout.SchemeId != 0)
+        if (!Scheme.TryFromId(layout.SchemeId, out Scheme scheme))
             throw new NotSupportedException($"Scheme {layout.SchemeId} is not known to this build.");
-        if (layout.BlockSizeBytes < VolumeFormat.ChunkBytes || layout.BlockSizeBytes % VolumeFormat.ChunkBytes != 0 || layout.BlockSizeBytes > VolumeFormat.MaxBlockBytes)
-            throw new ArgumentException($"A block of {layout.BlockSizeBytes} bytes cannot be.", nameof(layout));
+        int shardBytes = layout.BlockSizeBytes / scheme.DataShards;
+        if (layout.BlockSizeBytes % scheme.DataShards != 0 || shardBytes < VolumeFormat.ChunkBytes || shardBytes % VolumeFormat.ChunkBytes != 0 || shardBytes > VolumeFormat.MaxBlockBytes)
+            throw new ArgumentException($"A block of {layout.BlockSizeBytes} bytes in {scheme} cannot be.", nameof(layout));
+        if (new PlacementGroupId(layout.PlacementGroup).Width != scheme.Width)
+            throw new ArgumentException($"Group {new PlacementGroupId(layout.PlacementGroup)} is not one of {scheme}.", nameof(layout));
+        return scheme;
     }
 
-    private static DriveIdentity Format(IDrive drive, Guid clusterId, EngineServices services)
-    {
-        if (!services.Options.FormatNewDrives)
-            throw new DriveIdentityException(drive.Path, "it has no drive.json, and new drives are not to be formatted (FormatNewDrives). Is the drive mounted?");
-        if (drive.ListVolumes().Count > 0)
-            throw new DriveIdentityException(drive.Path, "it has volumes but no drive.json.");
-        var identity = new DriveIdentity(clusterId, NewGuid(services.NextRandom));
-        drive.WriteIdentity(identity.Encode());
-        return identity;
-    }
-
-    private static Guid NewGuid(Func<ulong> nextRandom)
-    {
-        Span<byte> bytes = stackalloc byte[16];
-        BitConverter.TryWriteBytes(bytes, nextRandom());
-        BitConverter.TryWriteBytes(bytes[8..], nextRandom());
-        bytes[6] = (byte)((bytes[6] & 0x0F) | 0x40);
-        bytes[8] = (byte)((bytes[8] & 0x3F) | 0x80);
-        return new Guid(bytes, bigEndian: true);
-    }
+    /// <summary>The group of an extent is known once its scheme is.</summary>
+    internal static ExtentDescriptor Place(ExtentDescriptor descriptor, Scheme scheme, ClusterRoute route)
+        => descriptor with { PlacementGroup = route.Map.GroupOf(descriptor.Id, scheme.Width).Value };
 }

@@ -1,67 +1,79 @@
 using System.Diagnostics;
 using ObjectStore.Storage.Buffers;
-using ObjectStore.Storage.Drives;
-using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.ErasureCoding;
 using ObjectStore.Storage.Integrity;
 using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Extents;
 
 /// <summary>
-/// Cuts a stream into blocks. All blocks go through one volume writer, so the sync that the last one asks for covers those written before it; one more is asked for
-/// where a block came behind it. A volume that was poisoned between them shows in its durable end.
+/// Cuts a stream into blocks and shards. Bytes are received straight into the buffers of the data shards, which are taken one by one as they are needed; when a block is full its parity is
+/// computed and all of it goes to <see cref="ExtentCommit"/>, and the next block is received.
+///
+/// The last block has shorter shards. Where the length was announced they are laid out so from the start; where it was not, or was wrong, bytes are moved once.
 /// </summary>
 internal sealed class ExtentWriter : IExtentWriter
 {
-    private readonly DriveEngine _engine;
-    private readonly VolumeWriter _writer;
+    private readonly ExtentStore _store;
     private readonly ExtentDescriptor _descriptor;
-    private readonly StorageOptions _options;
-    private readonly AlignedBufferPool _blockBuffers;
-    private readonly AlignedBufferPool _smallBuffers;
-    private readonly Queue<(Task<WriteTicket> Write, AlignedBuffer Buffer, AlignedBufferPool Pool)> _inFlight = new();
-    private readonly List<(int Block, WriteTicket Ticket)> _written = [];
-    private AlignedBufferPool _pool;
-    private AlignedBuffer? _buffer;
-    private int _position;
-    private int _nextBlock;
-    private int _settledBlocks;
+    private readonly Scheme _small;
+    private readonly Scheme _large;
+    private readonly int _smallBelowBytes;
+    private long? _expectedBytes;
+    private Scheme _scheme;
+    private int _shardBytes; // of each shard of the current block
+    private int _blockLimit; // bytes that the current block takes
+    private ShardBuffer?[] _buffers;
+    private ulong[]?[] _checksums;
+    private int _position; // in the current block
+    private int _submitted; // blocks
+    private ExtentCommit? _commit;
+    private Activity? _activity;
     private bool _completed;
     private bool _failed;
     private bool _disposed;
-    private Activity? _activity;
 
-    public ExtentWriter(DriveEngine engine, ExtentDescriptor descriptor, long? expectedLengthBytes, StorageOptions options, AlignedBufferPool blockBuffers, AlignedBufferPool smallBuffers)
+    public ExtentWriter(ExtentStore store, ExtentDescriptor descriptor, long? expectedLengthBytes)
     {
-        _engine = engine;
-        _writer = engine.PickWriter();
+        _store = store;
         _descriptor = descriptor;
-        _options = options;
-        _blockBuffers = blockBuffers;
-        _smallBuffers = smallBuffers;
-        _pool = expectedLengthBytes is { } expected && expected <= PayloadRoom(smallBuffers) ? smallBuffers : blockBuffers;
-        _buffer = _pool.Rent();
-        if (_pool == blockBuffers)
+        _expectedBytes = expectedLengthBytes is >= 0 ? expectedLengthBytes : null;
+        (_small, _large, _smallBelowBytes) = store.SchemesOf(descriptor);
+        _scheme = _expectedBytes < _smallBelowBytes ? _small : _large;
+        _buffers = new ShardBuffer?[_scheme.Width];
+        _checksums = new ulong[]?[_scheme.Width];
+        BeginBlock();
+        if (_expectedBytes is not <= VolumeFormat.MaxPackedPayloadBytes)
             _activity = StorageActivities.StartWrite(descriptor.Id);
     }
 
     public long LengthBytes { get; private set; }
 
-    private int Room => Math.Min(_options.BlockSizeBytes, PayloadRoom(_pool)) - _position;
+    private int BlockSizeBytes => _store.BlockSizeOf(_scheme);
+
+    private bool IsFull => _position == BlockSizeBytes;
 
     public Memory<byte> GetMemory()
     {
         Usable();
-        return Room > 0
-            ? _buffer!.Memory.Slice(VolumeFormat.PageBytes + _position, Room)
-            : throw new InvalidOperationException("The block is full: call FlushIfFullAsync after Advance.");
+        if (_position == _blockLimit)
+        {
+            if (IsFull)
+                throw new InvalidOperationException("The block is full: call FlushIfFullAsync after Advance.");
+            MakeRoomForMore();
+        }
+
+        int shard = _position / _shardBytes;
+        int inShard = _position % _shardBytes;
+        return Buffer(shard).Memory[inShard..Math.Min(_shardBytes, _blockLimit - (shard * _shardBytes))];
     }
 
     public void Advance(int bytes)
     {
         Usable();
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(bytes, Room);
+        int inShard = _position % _shardBytes;
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(bytes, Math.Min(_shardBytes - inShard, _blockLimit - _position));
         _position += bytes;
         LengthBytes += bytes;
     }
@@ -69,7 +81,9 @@ internal sealed class ExtentWriter : IExtentWriter
     public ValueTask FlushIfFullAsync(CancellationToken cancellationToken = default)
     {
         Usable();
-        return Room > 0 ? default : FlushFullAsync(cancellationToken);
+        if (_position == 0 || (_position < _blockLimit && _position % _shardBytes > 0))
+            return default;
+        return ShardFullAsync(cancellationToken);
     }
 
     public async ValueTask<ExtentLayout> CompleteAsync(CancellationToken cancellationToken = default)
@@ -77,22 +91,17 @@ internal sealed class ExtentWriter : IExtentWriter
         Usable();
         try
         {
-            if (_position > 0 || _nextBlock == 0)
-                await SubmitBlockAsync(last: true, cancellationToken).ConfigureAwait(false);
-            else
-                await SubmitSyncAsync(cancellationToken).ConfigureAwait(false);
-            while (_inFlight.Count > 0)
-                await SettleOldestAsync().ConfigureAwait(false);
-
-            // Where the queue was full, a block may have been admitted before the last one and yet have been enqueued after it, so that the sync did not cover it.
-            // All of them are in the volume now: one more sync does.
-            if (_written.Any(item => !item.Ticket.IsDurable && item.Ticket.Volume!.State != Index.VolumeState.Poisoned))
-                await SubmitSyncAsync(cancellationToken).ConfigureAwait(false);
-            foreach ((_, WriteTicket ticket) in _written)
+            if (_position > 0 || _submitted == 0)
             {
-                if (!ticket.IsDurable)
-                    throw new VolumePoisonedException(_engine.DriveId, ticket.Volume!.Id, null);
+                if (!IsFull)
+                    await FitToLengthAsync(cancellationToken).ConfigureAwait(false);
+                await SubmitBlockAsync(cancellationToken).ConfigureAwait(false);
             }
+
+            // A buffer for the block that did not come is not held while the drives finish.
+            ReleaseBuffers();
+            _store.WriteBudget.EndExcess(this);
+            await _commit!.CompleteAsync(cancellationToken).ConfigureAwait(false);
         }
         catch
         {
@@ -101,85 +110,73 @@ internal sealed class ExtentWriter : IExtentWriter
         }
 
         _completed = true;
-        return new ExtentLayout(_descriptor.Id, _descriptor.PlacementGroup, 0, _options.BlockSizeBytes, LengthBytes);
+        return new ExtentLayout(_descriptor.Id, _commit.PlacementGroup, _scheme.Id, BlockSizeBytes, LengthBytes);
     }
 
-    public async ValueTask DisposeAsync()
+    public ValueTask DisposeAsync()
     {
         if (_disposed)
-            return;
+            return default;
         _disposed = true;
-        if (_buffer is { } buffer)
-            _pool.Return(buffer);
-        _buffer = null;
-        while (_inFlight.Count > 0)
-        {
-            try
-            {
-                await SettleOldestAsync().ConfigureAwait(false);
-            }
-            catch (Exception e) when (e is StorageException or IOException or ObjectDisposedException)
-            {
-                // The block was not stored; there is nothing of it to mark.
-            }
-        }
-
-        _activity?.SetTag("objectstore.bytes", LengthBytes).SetStatus(_completed ? ActivityStatusCode.Ok : ActivityStatusCode.Error).Dispose();
+        ReleaseBuffers();
+        _store.WriteBudget.EndExcess(this);
+        _activity?.SetTag("objectstore.bytes", LengthBytes).SetTag("objectstore.scheme", _scheme.ToString()).SetStatus(_completed ? ActivityStatusCode.Ok : ActivityStatusCode.Error).Dispose();
         _activity = null;
         if (!_completed)
-            Abandon();
+            _commit?.Abandon();
+        return default;
     }
 
-    /// <summary>
-    /// Marks what was written as garbage. Through the same writer, so that each tombstone follows its fragment; nobody waits for it, since without it the
-    /// fragments are orphans that no metadata names.
-    /// </summary>
-    private void Abandon()
+    /// <summary>Lays out the block that begins here: with full shards, or, where its length was announced, with shards of just that.</summary>
+    private void BeginBlock()
+    {
+        int blockSize = BlockSizeBytes;
+        _position = 0;
+        _blockLimit = _expectedBytes - LengthBytes is { } left && left > 0 && left < blockSize ? (int)left : blockSize;
+        _shardBytes = _scheme.ShardBytes(_blockLimit);
+    }
+
+    /// <summary>More comes than was announced.</summary>
+    private void MakeRoomForMore()
+    {
+        _expectedBytes = null;
+        if (_submitted == 0 && _scheme != _large)
+            Relayout(_large);
+        else
+            Relayout(_scheme);
+    }
+
+    private ShardBuffer Buffer(int shard)
+    {
+        if (_buffers[shard] is { } buffer)
+            return buffer;
+        ShardBufferPool pool = _store.Buffers.For(_shardBytes);
+        _store.WriteBudget.Force(pool.BufferBytes);
+        return _buffers[shard] = pool.Rent(_store.WriteBudget);
+    }
+
+    private async ValueTask ShardFullAsync(CancellationToken cancellationToken)
     {
         try
         {
-            foreach ((int Block, WriteTicket Ticket)[] blocks in _written.Where(item => item.Ticket.Volume is not null).Chunk(TombstoneEntry.MaxPerRecord))
+            int full = ((_position - 1) / _shardBytes);
+            int end = Math.Min(_shardBytes, _position - (full * _shardBytes));
+            if (end == _shardBytes)
+                _checksums[full] ??= ChunkChecksums.Compute(_buffers[full]!.Span[.._shardBytes]);
+            if (IsFull)
             {
-                TombstoneEntry[] entries = [.. blocks.Select(item => new TombstoneEntry(new FragmentKey(_descriptor.Id, item.Block, 0), item.Ticket.Volume!.Id, item.Ticket.Offset))];
-                _ = Observe(_engine.SubmitAsync(_writer, _engine.NewTombstone(entries, needsSync: false), CancellationToken.None));
+                await SubmitBlockAsync(cancellationToken).ConfigureAwait(false);
+                await _commit!.WaitForRoomAsync(_store.Options.MaxBlocksInFlightPerExtent, cancellationToken).ConfigureAwait(false);
+                BeginBlock();
+                if (_expectedBytes == LengthBytes)
+                    return; // that was all, as announced
             }
-        }
-        catch (ObjectDisposedException)
-        {
-        }
-
-        static async Task Observe(ValueTask<WriteTicket> submitted)
-        {
-            try
+            else if (_position == _blockLimit)
             {
-                await submitted.ConfigureAwait(false);
-            }
-            catch (Exception e) when (e is StorageException or IOException or ObjectDisposedException)
-            {
-            }
-        }
-    }
-
-    private async ValueTask FlushFullAsync(CancellationToken cancellationToken)
-    {
-        try
-        {
-            if (_pool == _smallBuffers && PayloadRoom(_smallBuffers) < _options.BlockSizeBytes)
-            {
-                // More came than was announced: go on in a whole block.
-                AlignedBuffer larger = _blockBuffers.Rent();
-                _buffer!.GetSpan().Slice(VolumeFormat.PageBytes, _position).CopyTo(larger.GetSpan()[VolumeFormat.PageBytes..]);
-                _pool.Return(_buffer);
-                (_pool, _buffer) = (_blockBuffers, larger);
-                return;
+                return; // likewise
             }
 
-            await SubmitBlockAsync(last: false, cancellationToken).ConfigureAwait(false);
-            while (_inFlight.Count > 0 && (_inFlight.Count >= _options.MaxBlocksInFlightPerExtent || _inFlight.Peek().Write.IsCompleted))
-                await SettleOldestAsync().ConfigureAwait(false);
-            _pool = _blockBuffers;
-            _buffer = _pool.Rent();
-            _position = 0;
+            await RentAsync(_position / _shardBytes, cancellationToken).ConfigureAwait(false);
         }
         catch
         {
@@ -188,42 +185,125 @@ internal sealed class ExtentWriter : IExtentWriter
         }
     }
 
-    private async ValueTask SubmitBlockAsync(bool last, CancellationToken cancellationToken)
+    private async ValueTask RentAsync(int shard, CancellationToken cancellationToken)
     {
-        AlignedBuffer buffer = _buffer!;
-        int length = _position;
-        ulong[] checksums = Checksums(buffer.GetSpan().Slice(VolumeFormat.PageBytes, length));
-        WriteRequest request = _engine.NewFragment(
-            new FragmentWrite(_descriptor, Scheme.SingleCopy, _options.BlockSizeBytes, _nextBlock, length, 0, buffer.Memory.Slice(VolumeFormat.PageBytes, length), checksums), needsSync: last);
-        cancellationToken.ThrowIfCancellationRequested();
-
-        // From here the buffer belongs to the request. Admission is not cancelled: the caller must know when the buffer is free again.
-        Task<WriteTicket> write = _engine.SubmitAsync(_writer, request, CancellationToken.None).AsTask();
-        _buffer = null;
-        _inFlight.Enqueue((write, buffer, _pool));
-        _nextBlock++;
-        if (last)
-            await write.ConfigureAwait(false);
+        if (_buffers[shard] is not null)
+            return;
+        ShardBufferPool pool = _store.Buffers.For(_shardBytes);
+        await _store.WriteBudget.TakeAsync(pool.BufferBytes, this, _store.Options.BufferPatience, cancellationToken).ConfigureAwait(false);
+        _buffers[shard] = pool.Rent(_store.WriteBudget);
     }
 
-    private async ValueTask SubmitSyncAsync(CancellationToken cancellationToken)
+    /// <summary>The stream has ended in this block: gives its shards the length that the scheme asks for, and the extent the scheme of its length where no block is on its way yet.</summary>
+    private async ValueTask FitToLengthAsync(CancellationToken cancellationToken)
     {
-        cancellationToken.ThrowIfCancellationRequested();
-        WriteRequest request = _engine.NewSync();
-        await _engine.SubmitAsync(_writer, request, CancellationToken.None).ConfigureAwait(false);
-    }
-
-    private async ValueTask SettleOldestAsync()
-    {
-        (Task<WriteTicket> write, AlignedBuffer buffer, AlignedBufferPool pool) = _inFlight.Dequeue();
-        int block = _settledBlocks++;
-        try
+        if (_submitted == 0 && _scheme != _small && LengthBytes < _smallBelowBytes && LengthBytes <= _store.BlockSizeOf(_small))
         {
-            _written.Add((block, await write.ConfigureAwait(false)));
+            Relayout(_small, _position);
+            return;
         }
-        finally
+
+        int shardBytes = _scheme.ShardBytes(_position);
+        if (shardBytes == _shardBytes)
+            return;
+
+        // Shards become shorter, in place, from the last one to the first: what a move overwrites has been moved already.
+        for (int shard = _scheme.IsReplicated ? -1 : (_position - 1) / shardBytes; shard >= 0; shard--)
         {
-            pool.Return(buffer);
+            await RentAsync(shard, cancellationToken).ConfigureAwait(false);
+            int from = shard * shardBytes;
+            for (int at = Math.Min(from + shardBytes, _position); at > from;)
+            {
+                int source = (at - 1) / _shardBytes;
+                int start = Math.Max(from, source * _shardBytes);
+                _buffers[source]!.Span[(start - (source * _shardBytes))..(at - (source * _shardBytes))].CopyTo(_buffers[shard]!.Span[(start - from)..]);
+                at = start;
+            }
+        }
+
+        _shardBytes = shardBytes;
+        _blockLimit = _position;
+        Array.Clear(_checksums);
+    }
+
+    /// <summary>Copies the block's bytes into the layout of a scheme: full shards, or those of a block of a given length.</summary>
+    private void Relayout(Scheme scheme, int? blockLengthBytes = null)
+    {
+        ShardBuffer?[] old = _buffers;
+        int oldShardBytes = _shardBytes;
+        _scheme = scheme;
+        _buffers = new ShardBuffer?[scheme.Width];
+        _checksums = new ulong[]?[scheme.Width];
+        _blockLimit = blockLengthBytes ?? BlockSizeBytes;
+        _shardBytes = scheme.ShardBytes(_blockLimit);
+        for (int done = 0; done < _position;)
+        {
+            Span<byte> source = old[done / oldShardBytes]!.Span[(done % oldShardBytes)..oldShardBytes];
+            Span<byte> target = Buffer(done / _shardBytes).Span[(done % _shardBytes).._shardBytes];
+            int count = Math.Min(Math.Min(source.Length, target.Length), _position - done);
+            source[..count].CopyTo(target);
+            done += count;
+        }
+
+        foreach (ShardBuffer? buffer in old)
+            buffer?.Release();
+    }
+
+    /// <summary>Sends the current block on its way, with its parity.</summary>
+    private async ValueTask SubmitBlockAsync(CancellationToken cancellationToken)
+    {
+        int shards = _scheme.IsReplicated ? 1 : _scheme.Width;
+        for (int shard = 0; shard < shards; shard++)
+        {
+            if (_buffers[shard] is null)
+                await RentAsync(shard, cancellationToken).ConfigureAwait(false);
+        }
+
+        cancellationToken.ThrowIfCancellationRequested();
+        _commit ??= new ExtentCommit(_store, _descriptor, _scheme, BlockSizeBytes);
+        FinishShards(shards);
+        bool whole = _submitted == 0 && (!IsFull || _expectedBytes == LengthBytes);
+        _submitted++;
+
+        // From here the buffers belong to the commit.
+        _commit.Submit(_position, _buffers.AsSpan(0, shards)!, _checksums.AsSpan(0, shards)!, sync: whole);
+        Array.Clear(_buffers);
+        Array.Clear(_checksums);
+        _store.WriteBudget.EndExcess(this);
+        _position = 0;
+    }
+
+    /// <summary>Pads the data, computes parity and the checksums that are not there yet.</summary>
+    private void FinishShards(int shards)
+    {
+        int k = _scheme.DataShards;
+        for (int shard = 0; shard < k; shard++)
+        {
+            // Up to the end of the page, so that nothing of an earlier extent is written behind the payload.
+            int used = Math.Clamp(_position - (shard * _shardBytes), 0, _shardBytes);
+            _buffers[shard]!.Span[used..VolumeFormat.AlignToPage(_shardBytes)].Clear();
+            _checksums[shard] ??= ChunkChecksums.Compute(_buffers[shard]!.Span[.._shardBytes]);
+        }
+
+        if (shards == 1)
+            return;
+        Span<nint> addresses = stackalloc nint[Scheme.MaxShards];
+        for (int shard = 0; shard < shards; shard++)
+            addresses[shard] = _buffers[shard]!.Address;
+        ReedSolomon.For(_scheme).Encode(addresses[..k], addresses[k..shards], _shardBytes);
+        for (int shard = k; shard < shards; shard++)
+        {
+            _buffers[shard]!.Span[_shardBytes..VolumeFormat.AlignToPage(_shardBytes)].Clear();
+            _checksums[shard] = ChunkChecksums.Compute(_buffers[shard]!.Span[.._shardBytes]);
+        }
+    }
+
+    private void ReleaseBuffers()
+    {
+        for (int shard = 0; shard < _buffers.Length; shard++)
+        {
+            _buffers[shard]?.Release();
+            _buffers[shard] = null;
         }
     }
 
@@ -232,19 +312,5 @@ internal sealed class ExtentWriter : IExtentWriter
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (_failed || _completed)
             throw new InvalidOperationException("The extent is complete or has failed; it can only be disposed.");
-    }
-
-    private static int PayloadRoom(AlignedBufferPool pool) => pool.BufferBytes - VolumeFormat.PageBytes;
-
-    internal static ulong[] Checksums(ReadOnlySpan<byte> payload)
-    {
-        var checksums = new ulong[VolumeFormat.ChunkCount(payload.Length)];
-        for (int chunk = 0; chunk < checksums.Length; chunk++)
-        {
-            int at = chunk * VolumeFormat.ChunkBytes;
-            checksums[chunk] = Crc64Nvme.Compute(payload.Slice(at, Math.Min(VolumeFormat.ChunkBytes, payload.Length - at)));
-        }
-
-        return checksums;
     }
 }

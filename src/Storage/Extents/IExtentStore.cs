@@ -7,7 +7,7 @@ namespace ObjectStore.Storage.Extents;
 /// What makes fragments self-describing: written into every fragment's record, so that indexes and metadata can be recovered
 /// from volumes. The memory of <paramref name="KeyUtf8"/> must stay unchanged until the write completes.
 /// </summary>
-/// <param name="PlacementGroup">From <see cref="IExtentStore.PlacementGroupFor"/>.</param>
+/// <param name="PlacementGroup">Chosen by the store when the scheme is known; callers leave it 0.</param>
 /// <param name="KeyUtf8">At most 1,024 bytes.</param>
 /// <param name="PartNumber">0 to 65,535; 0 where the object has no parts.</param>
 public sealed record ExtentDescriptor(ExtentId Id, int PlacementGroup, long BucketId, ReadOnlyMemory<byte> KeyUtf8, UInt128 Version, int PartNumber)
@@ -35,9 +35,6 @@ public interface IExtentStore : IAsyncDisposable
     IClusterMap ClusterMap { get; }
 
     ExtentIdFactory Ids { get; }
-
-    /// <summary>The group a new extent goes to.</summary>
-    int PlacementGroupFor(ExtentId id);
 
     /// <summary>Begins an extent whose bytes arrive as a stream.</summary>
     /// <param name="expectedLengthBytes">A hint that sizes the buffer; the extent may end up longer or shorter.</param>

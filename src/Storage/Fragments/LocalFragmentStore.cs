@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Index;
@@ -24,10 +25,15 @@ public sealed class LocalFragmentStore : IFragmentStore
     private const int MaxLocateTries = 8;
 
     private readonly DriveEngine _engine;
+    private readonly VolumeCompactor _compactor;
     private readonly int[] _blockingReadsLeft = new int[MissSlots]; // by hash of the extent; races only cost an attempt
     private volatile bool _disposed;
 
-    internal LocalFragmentStore(DriveEngine engine) => _engine = engine;
+    internal LocalFragmentStore(DriveEngine engine)
+    {
+        _engine = engine;
+        _compactor = new VolumeCompactor(engine);
+    }
 
     public Guid DriveId => _engine.DriveId;
 
@@ -150,6 +156,48 @@ public sealed class LocalFragmentStore : IFragmentStore
         return new ValueTask<DriveStatistics>(_engine.Threads.RunAsync(_engine.GetStatistics));
     }
 
+    /// <summary>The drive's volumes, by id, at one moment.</summary>
+    public IReadOnlyList<VolumeInfo> ListVolumes() => _engine.ListVolumes();
+
+    /// <summary>
+    /// Moves what lives out of volumes with too much garbage and deletes them. One at a time per drive: a second call waits for the first. May be cancelled, and the machine may crash, at any
+    /// moment: what has been moved stays moved. Nothing that is acknowledged is ever in danger, nothing deleted comes back.
+    /// </summary>
+    /// <exception cref="DriveFullException">There is no room even for one more volume within half of the headroom.</exception>
+    /// <exception cref="VolumePoisonedException">A volume it wrote to failed; the next call goes on.</exception>
+    /// <exception cref="DriveUnavailableException">The drive or its index does not answer.</exception>
+    public async ValueTask<CompactionReport> CompactAsync(CompactionOptions options, CancellationToken cancellationToken = default)
+    {
+        RequireOpen();
+        try
+        {
+            return await _compactor.RunAsync(options, cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
+        {
+            throw _engine.Translate(e);
+        }
+    }
+
+    /// <summary>
+    /// Reads a whole volume: a sealed one is compared with the checksum in its footer, and in any case each record with its own checksums. Damaged fragments that are valid are listed and reported by
+    /// <see cref="IStorageEvents.FragmentCorrupt"/>.
+    /// </summary>
+    /// <param name="bytesPerSecond">Reads no faster than this; 0 has no limit.</param>
+    /// <returns>Null where there is no such volume.</returns>
+    public async ValueTask<VolumeVerification?> VerifyVolumeAsync(long volumeId, long bytesPerSecond = 0, CancellationToken cancellationToken = default)
+    {
+        RequireOpen();
+        try
+        {
+            return await new VolumeVerifier(_engine).VerifyAsync(volumeId, bytesPerSecond, cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
+        {
+            throw _engine.Translate(e);
+        }
+    }
+
     public ValueTask DisposeAsync() => DisposeAsync(Timeout.InfiniteTimeSpan);
 
     /// <summary>As <see cref="DisposeAsync()"/>, but gives the drive up where it has not closed within the limit.</summary>
@@ -159,16 +207,22 @@ public sealed class LocalFragmentStore : IFragmentStore
             return;
         _disposed = true;
 
-        // On a thread of its own: a drive that hangs keeps it.
-        Task closed = Task.Factory.StartNew(_engine.Dispose, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         try
         {
-            await closed.WaitAsync(limit, _engine.Time).ConfigureAwait(false);
+            await CloseAsync().WaitAsync(limit, _engine.Time).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {
             _engine.Fail($"it did not close within {limit.TotalSeconds:0.###} s");
         }
+    }
+
+    private async Task CloseAsync()
+    {
+        await _compactor.StopAsync().ConfigureAwait(false);
+
+        // On a thread of its own: a drive that hangs keeps it.
+        await Task.Factory.StartNew(_engine.Dispose, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
     }
 
     private void RequireOpen()
@@ -397,7 +451,7 @@ public sealed class LocalFragmentStore : IFragmentStore
     {
         if (!RecordHeader.TryDecode(header, new RecordPlace(volume.Header.Generation, volume.Id, location.Offset), out RecordHeader record))
             throw _engine.Corrupt(key, location, "its header is damaged");
-        if (record.Kind != RecordKind.Fragment || record.FragmentKey != key || record.PayloadBytes != location.PayloadBytes || record.PayloadOffset != location.PayloadOffset)
+        if (!record.IsFragment || record.FragmentKey != key || record.PayloadBytes != location.PayloadBytes || record.PayloadOffset != location.PayloadOffset)
             throw _engine.Corrupt(key, location, "another record is in its place");
         return record;
     }

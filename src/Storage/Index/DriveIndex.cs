@@ -13,6 +13,7 @@ namespace ObjectStore.Storage.Index;
 internal sealed class DriveIndex : IDisposable
 {
     private const int MaxRowsPerPage = 64 * 1024;
+    private const int TombstoneBytes = 26; // an entry, about
 
     private readonly IDrive _drive;
     private readonly Guid _driveId;
@@ -27,7 +28,8 @@ internal sealed class DriveIndex : IDisposable
     private readonly Dictionary<(long Volume, long Target), long> _tombstoneTargets;
     private readonly HashSet<(long Volume, long Target)> _dirtyTargets = [];
     private readonly Dictionary<long, long> _supersededCounts; // by volume; guarded by _state, as are the next ones
-    private List<SupersededChange> _superseded = []; // since the last flush, in order
+    private readonly HashSet<TombstoneEntry> _dead = []; // copies of fragments that were deleted before the copy was synced
+    private Dictionary<FragmentKey, List<SupersededChange>> _superseded = []; // since the last flush, in order
     private readonly ConcurrentDictionary<(long VolumeId, ulong Generation), long> _poisoned = new();
     private FragmentKey? _lastStoredKey; // no key above it is in the database
     private RecoveryState? _recovery = new();
@@ -63,6 +65,9 @@ internal sealed class DriveIndex : IDisposable
     public ConcurrentDictionary<long, string> Unreadable { get; } = new();
 
     public DriveErrors Errors { get; } = new();
+
+    /// <summary>Whether the volume's file is there, so that a tombstone for what is in it is still needed.</summary>
+    public bool Holds(long volumeId) => Volumes.ContainsKey(volumeId) || Unreadable.ContainsKey(volumeId);
 
     /// <summary>Whether the database is damaged or has missed changes, so that only another start of the drive helps.</summary>
     public bool NeedsRebuild => _rebuildDue;
@@ -223,7 +228,8 @@ internal sealed class DriveIndex : IDisposable
         lock (_state)
         {
             volume.RecordBytes += record.RecordBytes;
-            if (TryGetExact(record.Key, out FragmentLocation known) && !known.IsSamePlaceAs(record.Location))
+            bool found = TryGetExact(record.Key, out FragmentLocation known);
+            if (found ? !known.IsSamePlaceAs(record.Location) : record.Source is { } source && Volumes.ContainsKey(source.VolumeId))
             {
                 _recovery!.Copies.Add((volume, record, intact));
             }
@@ -253,9 +259,12 @@ internal sealed class DriveIndex : IDisposable
                 ApplyTombstones(volume, record);
                 foreach (TombstoneEntry entry in record.Tombstones!)
                 {
-                    if (copies.TryGetValue(entry.Key, out List<(Volume Volume, PendingRecord Record, bool Intact)>? of)
-                        && of.RemoveAll(copy => copy.Record.Location.VolumeId == entry.VolumeId && copy.Record.Location.Offset == entry.Offset) > 0)
-                        CountTarget(volume, entry);
+                    if (!copies.TryGetValue(entry.Key, out List<(Volume Volume, PendingRecord Record, bool Intact)>? of))
+                        continue;
+                    of.RemoveAll(copy => copy.Record.Location.VolumeId == entry.VolumeId && copy.Record.Location.Offset == entry.Offset);
+                    foreach ((_, PendingRecord copy, _) in of.Where(copy => copy.Record.Source == (entry.VolumeId, entry.Offset)))
+                        Supersede(copy.Key, copy.Location);
+                    of.RemoveAll(copy => copy.Record.Source == (entry.VolumeId, entry.Offset));
                 }
             }
 
@@ -266,6 +275,13 @@ internal sealed class DriveIndex : IDisposable
                 {
                     if (!TryGetExact(key, out FragmentLocation known))
                     {
+                        // The index was complete where this one was copied from, and does not have it: it had been deleted.
+                        if (record.Source is { } source && Volumes.TryGetValue(source.VolumeId, out Volume? from) && source.Offset < from.CompleteBelow)
+                        {
+                            Supersede(key, record.Location);
+                            continue;
+                        }
+
                         Count(volume, record.Location, 1);
                         Put(key, record.Location);
                     }
@@ -291,6 +307,55 @@ internal sealed class DriveIndex : IDisposable
         }
 
         Flush(durable: false);
+        lock (_state)
+        {
+            if (_supersededCounts.Count > 0)
+                _dead.UnionWith(_database.ReadAllSuperseded().Where(copy => !TryGetExact(copy.Key, out _)));
+        }
+    }
+
+    /// <summary>Copies that no tombstone names yet although their fragments have been deleted.</summary>
+    public TombstoneEntry[] DeadCopies()
+    {
+        lock (_state)
+            return [.. _dead];
+    }
+
+    /// <summary>Whether a place is the valid one of its fragment now.</summary>
+    public bool IsLive(FragmentKey key, long volumeId, long offset)
+    {
+        lock (_state)
+            return TryGetExact(key, out FragmentLocation location) && location.VolumeId == volumeId && location.Offset == offset;
+    }
+
+    /// <summary>Bytes of a volume that are worth keeping: live records, and tombstones that still keep down fragments of other volumes.</summary>
+    public (long LiveBytes, long LiveFragments, long UsefulBytes) Useful(Volume volume)
+    {
+        lock (_state)
+        {
+            long tombstones = volume.TombstonesCarried ? 0 : _tombstoneTargets.Where(pair => pair.Key.Volume == volume.Id && Holds(pair.Key.Target)).Sum(pair => pair.Value);
+            return (volume.LiveBytes, volume.LiveFragments, volume.LiveBytes + (tombstones * TombstoneBytes));
+        }
+    }
+
+    /// <summary>Every fragment whose place is in the volume. Slow: reads the whole index.</summary>
+    public List<(FragmentKey Key, FragmentLocation Location)> ListVolume(long volumeId)
+    {
+        var found = new List<(FragmentKey, FragmentLocation)>();
+        FragmentKey? after = null;
+        do
+        {
+            FragmentPage page = List(null, after, MaxRowsPerPage / 4);
+            foreach (FragmentEntry entry in page.Entries)
+            {
+                if (TryGet(entry.Key, out FragmentLocation location) && location.VolumeId == volumeId)
+                    found.Add((entry.Key, location));
+            }
+
+            after = page.Next;
+        }
+        while (after is not null);
+        return found;
     }
 
     /// <summary>Strikes out a volume whose file is gone and that held nothing alive. For recovery.</summary>
@@ -310,13 +375,33 @@ internal sealed class DriveIndex : IDisposable
         }
     }
 
-    /// <summary>The volume failed a write or a sync: it takes nothing more, and what was not synced is lost, also when the volume itself is gone.</summary>
-    public void Poison(Volume volume)
+    /// <summary>
+    /// The volume failed a write or a sync: it takes nothing more, and what was not synced is lost, also when the volume itself is gone. Lost to its writer, that is; it may be on the
+    /// medium, and an index rebuilt later would find it there. So it is remembered like an older copy.
+    /// </summary>
+    public void Poison(Volume volume, List<PendingRecord> unsynced)
     {
         Errors.CountPoisonedVolume();
         _poisoned[(volume.Id, volume.Header.Generation)] = volume.DurableEnd;
         lock (_state)
         {
+            foreach (PendingRecord record in unsynced)
+            {
+                if (record.Tombstones is not null)
+                    continue;
+                Supersede(record.Key, record.Location);
+                try
+                {
+                    if (record.Source is not null && !TryGetExact(record.Key, out _))
+                        _dead.Add(new TombstoneEntry(record.Key, record.Location.VolumeId, record.Location.Offset));
+                }
+                catch (Exception e) when (e is IOException or IndexDamagedException)
+                {
+                    _lookupFailure = e; // reported with the next sync; the next start looks again
+                    _rebuildDue = true;
+                }
+            }
+
             volume.State = VolumeState.Poisoned;
             volume.Dirty = true;
         }
@@ -506,6 +591,28 @@ internal sealed class DriveIndex : IDisposable
         }
     }
 
+    /// <summary>
+    /// Keeps a volume from being reclaimed while compaction has copies of its fragments on their way: until those are settled, what is known of the volume's own records
+    /// decides whether they count. False where it is gone already.
+    /// </summary>
+    public bool TryPin(Volume volume)
+    {
+        lock (_flush)
+        {
+            lock (_state)
+            {
+                volume.IsPinned = Volumes.ContainsKey(volume.Id);
+                return volume.IsPinned;
+            }
+        }
+    }
+
+    public void Unpin(Volume volume)
+    {
+        lock (_state)
+            volume.IsPinned = false;
+    }
+
     public (long LiveBytes, long GarbageBytes, long LiveFragments) Totals()
     {
         lock (_state)
@@ -536,8 +643,8 @@ internal sealed class DriveIndex : IDisposable
         {
             foreach (Volume volume in Volumes.Values)
             {
-                if (volume.State is VolumeState.Sealed or VolumeState.Poisoned && volume.LiveFragments == 0
-                    && !_tombstoneTargets.Keys.Any(key => key.Volume == volume.Id && key.Target != volume.Id && (Volumes.ContainsKey(key.Target) || Unreadable.ContainsKey(key.Target))))
+                if (_dead.Count == 0 && !volume.IsPinned && volume.State is VolumeState.Sealed or VolumeState.Poisoned && volume.LiveFragments == 0
+                    && (volume.TombstonesCarried || !_tombstoneTargets.Keys.Any(key => key.Volume == volume.Id && key.Target != volume.Id && Holds(key.Target))))
                     return volume;
             }
 
@@ -550,7 +657,17 @@ internal sealed class DriveIndex : IDisposable
         volume.RecordBytes += record.RecordBytes;
         try
         {
-            if (TryGetExact(record.Key, out FragmentLocation known))
+            bool found = TryGetExact(record.Key, out FragmentLocation known);
+            if (record.Source is { } source && (!found || known.VolumeId != source.VolumeId || known.Offset != source.Offset))
+            {
+                // Deleted or written again since compaction looked: the copy is not wanted.
+                Supersede(record.Key, record.Location);
+                if (!found)
+                    _dead.Add(new TombstoneEntry(record.Key, record.Location.VolumeId, record.Location.Offset));
+                return false;
+            }
+
+            if (found)
                 return Replace(volume, record.Key, known, record.Location);
         }
         catch (Exception e) when (e is IOException or IndexDamagedException)
@@ -558,6 +675,8 @@ internal sealed class DriveIndex : IDisposable
             // The record is synced: it counts. Whether it replaces another one, the next start finds out.
             _lookupFailure = e;
             _rebuildDue = true;
+            if (record.Source is not null)
+                return false;
         }
 
         Count(volume, record.Location, 1);
@@ -584,7 +703,7 @@ internal sealed class DriveIndex : IDisposable
     /// <summary>Remembers an older copy for as long as its volume exists: a tombstone must name it too, or an index rebuilt later would bring it back.</summary>
     private void Supersede(FragmentKey key, in FragmentLocation location)
     {
-        _superseded.Add(new SupersededChange(key, location.VolumeId, location.Offset, Added: true));
+        Note(new SupersededChange(key, location.VolumeId, location.Offset, Added: true));
         _supersededCounts[location.VolumeId] = _supersededCounts.GetValueOrDefault(location.VolumeId) + 1;
         _entries++;
     }
@@ -592,11 +711,11 @@ internal sealed class DriveIndex : IDisposable
     private HashSet<long> SupersededIn(long volumeId, FragmentKey key)
     {
         HashSet<long> offsets = [.. _database.ReadSuperseded(volumeId, key)];
-        foreach (List<SupersededChange>? changes in (ReadOnlySpan<List<SupersededChange>?>)[_flushing?.Superseded, _superseded])
+        foreach (Dictionary<FragmentKey, List<SupersededChange>>? changes in (ReadOnlySpan<Dictionary<FragmentKey, List<SupersededChange>>?>)[_flushing?.Superseded, _superseded])
         {
-            foreach (SupersededChange change in changes ?? [])
+            foreach (SupersededChange change in changes?.GetValueOrDefault(key) ?? [])
             {
-                if (change.VolumeId == volumeId && change.Key == key)
+                if (change.VolumeId == volumeId)
                     _ = change.Added ? offsets.Add(change.Offset) : offsets.Remove(change.Offset);
             }
         }
@@ -608,7 +727,7 @@ internal sealed class DriveIndex : IDisposable
     {
         if (!_supersededCounts.TryGetValue(entry.VolumeId, out long count) || !SupersededIn(entry.VolumeId, entry.Key).Contains(entry.Offset))
             return false;
-        _superseded.Add(new SupersededChange(entry.Key, entry.VolumeId, entry.Offset, Added: false));
+        Note(new SupersededChange(entry.Key, entry.VolumeId, entry.Offset, Added: false));
         _entries++;
         if (count == 1)
             _supersededCounts.Remove(entry.VolumeId);
@@ -620,7 +739,15 @@ internal sealed class DriveIndex : IDisposable
     private void ForgetSuperseded(long volumeId)
     {
         _supersededCounts.Remove(volumeId);
-        _superseded.RemoveAll(change => change.VolumeId == volumeId);
+        foreach (List<SupersededChange> changes in _superseded.Values)
+            changes.RemoveAll(change => change.VolumeId == volumeId);
+    }
+
+    private void Note(SupersededChange change)
+    {
+        if (!_superseded.TryGetValue(change.Key, out List<SupersededChange>? changes))
+            _superseded.Add(change.Key, changes = []);
+        changes.Add(change);
     }
 
     private bool CountAt(in FragmentLocation location, int change)
@@ -646,13 +773,14 @@ internal sealed class DriveIndex : IDisposable
         volume.RecordBytes += record.RecordBytes;
         foreach (TombstoneEntry entry in record.Tombstones!)
         {
+            _dead.Remove(entry);
+            CountTarget(volume, entry);
             try
             {
                 // Deleted before, or never acknowledged: nothing to take away, and nothing to count twice.
                 if (!TryGetExact(entry.Key, out FragmentLocation location) || location.VolumeId != entry.VolumeId || location.Offset != entry.Offset)
                 {
-                    if (TryDropSuperseded(entry) || Unreadable.ContainsKey(entry.VolumeId))
-                        CountTarget(volume, entry);
+                    TryDropSuperseded(entry);
                     continue;
                 }
 
@@ -667,8 +795,6 @@ internal sealed class DriveIndex : IDisposable
                 _lookupFailure = e;
                 _rebuildDue = true;
             }
-
-            CountTarget(volume, entry);
         }
 
         return emptied;
@@ -676,7 +802,7 @@ internal sealed class DriveIndex : IDisposable
 
     private void CountTarget(Volume volume, TombstoneEntry entry)
     {
-        if (entry.VolumeId == volume.Id)
+        if (entry.VolumeId == volume.Id || !Volumes.ContainsKey(entry.VolumeId))
             return;
         (long, long) pair = (volume.Id, entry.VolumeId);
         _tombstoneTargets[pair] = _tombstoneTargets.GetValueOrDefault(pair) + 1;
@@ -686,7 +812,7 @@ internal sealed class DriveIndex : IDisposable
     private void Write(FlushBatch batch, bool durable)
     {
         // In key order: neighbours go to the same page of the database, and pages fill up.
-        _database.Apply(batch.Changes.OrderBy(change => change.Key), batch.Rows, batch.TombstoneTargets, [], durable, batch.Superseded);
+        _database.Apply(batch.Changes.OrderBy(change => change.Key), batch.Rows, batch.TombstoneTargets, [], durable, batch.Superseded.Values.SelectMany(changes => changes));
         foreach ((FragmentKey key, FragmentLocation? location) in batch.Changes)
         {
             if (location is { } place)
@@ -728,7 +854,7 @@ internal sealed class DriveIndex : IDisposable
     }
 
     private sealed record FlushBatch(
-        ConcurrentDictionary<FragmentKey, FragmentLocation?> Changes, List<VolumeRow> Rows, List<SupersededChange> Superseded, List<KeyValuePair<(long, long), long>> TombstoneTargets);
+        ConcurrentDictionary<FragmentKey, FragmentLocation?> Changes, List<VolumeRow> Rows, Dictionary<FragmentKey, List<SupersededChange>> Superseded, List<KeyValuePair<(long, long), long>> TombstoneTargets);
 }
 
 /// <summary>

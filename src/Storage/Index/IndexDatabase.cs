@@ -5,7 +5,7 @@ using SQLitePCL;
 
 namespace ObjectStore.Storage.Index;
 
-internal enum VolumeState
+public enum VolumeState
 {
     Active = 0,
     Sealed = 1,
@@ -108,12 +108,7 @@ internal sealed class IndexDatabase : IDisposable
                 Execute(connection, "COMMIT");
             }
 
-            using (sqlite3_stmt meta = Prepare(connection, "SELECT (SELECT value FROM meta WHERE name = 'schema'), (SELECT value FROM meta WHERE name = 'drive')"))
-            {
-                if (Step(connection, meta) != raw.SQLITE_ROW || raw.sqlite3_column_int(meta, 0) != SchemaVersion || raw.sqlite3_column_text(meta, 1).utf8_to_string() != driveId.ToString("D"))
-                    throw new IndexDamagedException($"The index '{path}' is of another format or another drive.");
-            }
-
+            CheckOwner(connection, path, driveId);
             return new IndexDatabase(path, driveId, connection);
         }
         catch
@@ -135,6 +130,26 @@ internal sealed class IndexDatabase : IDisposable
         catch (FileNotFoundException)
         {
             return false;
+        }
+    }
+
+    /// <summary>
+    /// What the index says of its volumes, read without making or changing a file. Where no process has the database open, and it has no log, it can be read as <paramref name="immutable"/>,
+    /// for which SQLite takes no lock and makes no file beside it.
+    /// </summary>
+    /// <exception cref="IndexDamagedException">It is not an index of this drive, or is damaged.</exception>
+    /// <exception cref="IOException">It cannot be read.</exception>
+    public static List<VolumeRow> PeekVolumes(string path, Guid driveId, bool immutable)
+    {
+        string uri = new Uri(Path.GetFullPath(path)).AbsoluteUri + (immutable ? "?mode=ro&immutable=1" : "?mode=ro");
+        int result = raw.sqlite3_open_v2(uri, out sqlite3 connection, raw.SQLITE_OPEN_READONLY | raw.SQLITE_OPEN_URI | raw.SQLITE_OPEN_NOMUTEX, null);
+        using (connection)
+        {
+            if (result != raw.SQLITE_OK)
+                throw new IndexDamagedException($"The index '{path}' cannot be opened (SQLite {result}).");
+            raw.sqlite3_busy_timeout(connection, 2000);
+            CheckOwner(connection, path, driveId);
+            return ReadVolumes(connection);
         }
     }
 
@@ -192,6 +207,21 @@ internal sealed class IndexDatabase : IDisposable
         return Step(_writer, select) == raw.SQLITE_ROW && raw.sqlite3_column_type(select, 0) != raw.SQLITE_NULL ? IndexCodec.DecodeKey(raw.sqlite3_column_blob(select, 0)) : null;
     }
 
+    /// <summary>The highest id of a volume that has been dropped, which is not used again; 0 where none has.</summary>
+    public long ReadLastDroppedVolume()
+    {
+        using sqlite3_stmt select = Prepare(_writer, "SELECT value FROM meta WHERE name = 'last_dropped_volume'");
+        return Step(_writer, select) == raw.SQLITE_ROW ? raw.sqlite3_column_int64(select, 0) : 0;
+    }
+
+    /// <summary>Every older copy. For recovery.</summary>
+    public IEnumerable<TombstoneEntry> ReadAllSuperseded()
+    {
+        using sqlite3_stmt select = Prepare(_writer, "SELECT volume, key, offset FROM superseded");
+        while (Step(_writer, select) == raw.SQLITE_ROW)
+            yield return new TombstoneEntry(IndexCodec.DecodeKey(raw.sqlite3_column_blob(select, 1)), raw.sqlite3_column_int64(select, 0), raw.sqlite3_column_int64(select, 2));
+    }
+
     /// <summary>How many older copies each volume has.</summary>
     public Dictionary<long, long> CountSuperseded()
     {
@@ -202,11 +232,13 @@ internal sealed class IndexDatabase : IDisposable
         return counts;
     }
 
-    public List<VolumeRow> ReadVolumes()
+    public List<VolumeRow> ReadVolumes() => ReadVolumes(_writer);
+
+    private static List<VolumeRow> ReadVolumes(sqlite3 connection)
     {
         var rows = new List<VolumeRow>();
-        using sqlite3_stmt select = Prepare(_writer, "SELECT id, generation, state, complete_below, checksum, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id");
-        while (Step(_writer, select) == raw.SQLITE_ROW)
+        using sqlite3_stmt select = Prepare(connection, "SELECT id, generation, state, complete_below, checksum, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id");
+        while (Step(connection, select) == raw.SQLITE_ROW)
         {
             rows.Add(new VolumeRow(
                 raw.sqlite3_column_int64(select, 0), (ulong)raw.sqlite3_column_int64(select, 1), (VolumeState)raw.sqlite3_column_int(select, 2),
@@ -234,7 +266,7 @@ internal sealed class IndexDatabase : IDisposable
         IEnumerable<KeyValuePair<(long Volume, long Target), long>> tombstoneTargets,
         IEnumerable<long> droppedVolumes,
         bool durable,
-        IReadOnlyList<SupersededChange>? superseded = null)
+        IEnumerable<SupersededChange>? superseded = null)
     {
         using Lock.Scope scope = _path is null ? _memoryLock.EnterScope() : new Lock().EnterScope();
         if (durable)
@@ -278,6 +310,7 @@ internal sealed class IndexDatabase : IDisposable
             foreach (long volume in droppedVolumes)
             {
                 Execute(_writer, $"DELETE FROM volume WHERE id = {volume}");
+                Execute(_writer, $"INSERT INTO meta VALUES ('last_dropped_volume', {volume}) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)");
                 Execute(_writer, $"DELETE FROM superseded WHERE volume = {volume}");
                 Execute(_writer, $"DELETE FROM tombstone_target WHERE volume = {volume} OR target = {volume}");
             }
@@ -343,7 +376,7 @@ internal sealed class IndexDatabase : IDisposable
             Execute(connection, "PRAGMA mmap_size=0"); // a bad sector under a mapping is a SIGBUS, which ends the process; a failed read is an error code
 
             // The path may show another drive by now, where two have been exchanged under way.
-            if (ReadDriveId(connection) != _driveId.ToString("D"))
+            if (!IsOf(connection, _driveId))
                 throw new IOException($"'{_path}' is the index of another drive.");
             return new Reader(connection, owned: true);
         }
@@ -354,18 +387,24 @@ internal sealed class IndexDatabase : IDisposable
         }
     }
 
-    private static string ReadDriveId(sqlite3 connection)
-    {
-        using sqlite3_stmt select = Prepare(connection, "SELECT value FROM meta WHERE name = 'drive'");
-        return Step(connection, select) == raw.SQLITE_ROW ? raw.sqlite3_column_text(select, 0).utf8_to_string() : "";
-    }
-
     private void Run(sqlite3_stmt statement)
     {
         int result = raw.sqlite3_step(statement);
         raw.sqlite3_reset(statement);
         if (result != raw.SQLITE_DONE)
             throw Failure(_writer, result);
+    }
+
+    private static void CheckOwner(sqlite3 connection, string? path, Guid driveId)
+    {
+        if (!IsOf(connection, driveId))
+            throw new IndexDamagedException($"The index '{path}' is of another format or another drive.");
+    }
+
+    private static bool IsOf(sqlite3 connection, Guid driveId)
+    {
+        using sqlite3_stmt meta = Prepare(connection, "SELECT (SELECT value FROM meta WHERE name = 'schema'), (SELECT value FROM meta WHERE name = 'drive')");
+        return Step(connection, meta) == raw.SQLITE_ROW && raw.sqlite3_column_int(meta, 0) == SchemaVersion && raw.sqlite3_column_text(meta, 1).utf8_to_string() == driveId.ToString("D");
     }
 
     private static sqlite3_stmt Prepare(sqlite3 connection, string sql)

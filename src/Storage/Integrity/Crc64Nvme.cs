@@ -3,6 +3,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Aes = System.Runtime.Intrinsics.Arm.Aes;
 
 namespace ObjectStore.Storage.Integrity;
 
@@ -30,6 +31,9 @@ internal static class Crc64Nvme
     private static readonly Vector128<ulong> Fold128 = FoldConstants(128);
     private static readonly Vector128<ulong> Fold256 = FoldConstants(256);
 
+    /// <summary>Whether this processor multiplies without carries: PCLMULQDQ on x64, PMULL on Arm64 (part of its AES extension).</summary>
+    internal static bool HasVectorMultiply => Pclmulqdq.IsSupported || Aes.IsSupported;
+
     /// <summary>The checksum of <paramref name="data"/>.</summary>
     public static ulong Compute(ReadOnlySpan<byte> data) => Append(0, data);
 
@@ -39,9 +43,9 @@ internal static class Crc64Nvme
         ulong state = ~checksum;
         if (data.Length >= 512 && Pclmulqdq.V512.IsSupported)
             state = Update512(state, ref data);
-        else if (data.Length >= 128 && Pclmulqdq.IsSupported)
+        else if (data.Length >= 128 && HasVectorMultiply)
             state = Update128(state, ref data);
-        if (data.Length >= 32 && Pclmulqdq.IsSupported)
+        if (data.Length >= 32 && HasVectorMultiply)
             state = UpdateShort(state, ref data);
         return ~UpdateScalar(state, data);
     }
@@ -158,7 +162,15 @@ internal static class Crc64Nvme
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<ulong> FoldOnto(Vector128<ulong> value, Vector128<ulong> constants, Vector128<ulong> next)
-        => Pclmulqdq.CarrylessMultiply(value, constants, 0x00) ^ Pclmulqdq.CarrylessMultiply(value, constants, 0x11) ^ next;
+        => MultiplyLower(value, constants) ^ MultiplyUpper(value, constants) ^ next;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<ulong> MultiplyLower(Vector128<ulong> a, Vector128<ulong> b)
+        => Aes.IsSupported ? Aes.PolynomialMultiplyWideningLower(a.GetLower(), b.GetLower()) : Pclmulqdq.CarrylessMultiply(a, b, 0x00);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<ulong> MultiplyUpper(Vector128<ulong> a, Vector128<ulong> b)
+        => Aes.IsSupported ? Aes.PolynomialMultiplyWideningUpper(a, b) : Pclmulqdq.CarrylessMultiply(a, b, 0x11);
 
     /// <summary>The state after the 16 bytes that the folded value stands for.</summary>
     private static ulong Reduce(Vector128<ulong> folded)

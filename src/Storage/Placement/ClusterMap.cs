@@ -40,7 +40,26 @@ public sealed record MappedDrive(Guid Id, double Weight, FailureDomain Domain, b
 /// <param name="Drive">Where the shard is written and first looked for; null where no drive can take it.</param>
 /// <param name="Sources">Drives that held the slot before, newest first, and are still readable; empty once all has been moved.</param>
 /// <param name="IsComplete">Whether <paramref name="Drive"/> is known to have everything; false while repair or rebalance fills it.</param>
-public sealed record GroupSlot(Guid? Drive, ImmutableArray<Guid> Sources, bool IsComplete);
+public sealed record GroupSlot(Guid? Drive, ImmutableArray<Guid> Sources, bool IsComplete)
+{
+    /// <summary>
+    /// The epoch of the map that gave an incomplete slot its drive; 0 once it is complete. Who fills the slot says which map it worked from, so that a slot that has moved away and
+    /// back meanwhile is not taken for filled.
+    /// </summary>
+    public long Since { get; init; }
+
+    /// <summary>
+    /// Drives that held the slot before and are out, newest first. They are sources again when they come back: a drive that was given up too soon, with all of a rack, may have the only
+    /// fragments there are.
+    /// </summary>
+    public ImmutableArray<Guid> Absent { get; init; } = [];
+
+    public bool Equals(GroupSlot? other)
+        => other is not null && Drive == other.Drive && IsComplete == other.IsComplete && Since == other.Since
+            && Sources.AsSpan().SequenceEqual(other.Sources.AsSpan()) && Absent.AsSpan().SequenceEqual(other.Absent.AsSpan());
+
+    public override int GetHashCode() => HashCode.Combine(Drive, Sources.Length, IsComplete, Since);
+}
 
 /// <summary>Which drives hold the shards of a placement group. Immutable: a change is a new map with a higher epoch.</summary>
 public interface IClusterMap
@@ -81,7 +100,7 @@ public sealed class ClusterMap : IClusterMap
     {
         Epoch = epoch;
         Drives = [.. drives.OrderBy(drive => drive.Id)];
-        WritableDrives = Drives.Count(drive => drive.Weight > 0);
+        WritableDrives = Drives.Count(MapRules.IsUsable);
         Widths = [.. tables.Keys.Order()];
         if (Widths.Count == 0 || Widths[0] < 1 || Widths[^1] > Scheme.MaxShards)
             throw new ArgumentException("A map has groups of a width of 1 to 64.", nameof(tables));

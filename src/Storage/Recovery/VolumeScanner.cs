@@ -125,6 +125,48 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         return new ScanResult(end, records, tornBytes, sealedByFooter, corrupt, voids);
     }
 
+    /// <summary>
+    /// The next record at or behind <paramref name="position"/>, whether its payload is intact or not; false at <paramref name="end"/>. Steps over what is no record. The bytes are valid until
+    /// the next call.
+    /// </summary>
+    public bool TryNext(ref long position, long end, out RecordHeader record, out ReadOnlySpan<byte> bytes, out bool intact)
+    {
+        long ignored = 0;
+        while (position < end)
+        {
+            if (TryReadRecord(position, end, out record, out bytes))
+            {
+                intact = PayloadIsIntact(record, bytes);
+                return true;
+            }
+
+            long page = VolumeFormat.AlignToPage(position);
+            if (page > position && IsZero(position, Math.Min(page, end)))
+            {
+                position = page;
+                continue;
+            }
+
+            long next = FindRecord(position + (position % VolumeFormat.PageBytes == 0 ? VolumeFormat.RecordAlignmentBytes : 0), end, end, ref ignored);
+            position = next < 0 ? end : next;
+        }
+
+        record = default;
+        bytes = default;
+        intact = false;
+        return false;
+    }
+
+    /// <summary>Where to look next after a record that <see cref="TryNext"/> gave.</summary>
+    public static long After(in RecordHeader record, bool intact) => record.Offset + (intact ? record.RecordBytes : VolumeFormat.AlignToRecord(record.HeaderBytes));
+
+    /// <summary>Whether an intact record of the fragment stands there now.</summary>
+    public bool IsIntact(FragmentKey key, long offset, long end)
+    {
+        _windowBytes = 0;
+        return TryReadRecord(offset, end, out RecordHeader record, out ReadOnlySpan<byte> bytes) && record.IsFragment && record.FragmentKey == key && PayloadIsIntact(record, bytes);
+    }
+
     /// <summary>CRC-64 of the file from <paramref name="start"/> to <paramref name="end"/>, appended to <paramref name="checksum"/>.</summary>
     public ulong Checksum(ulong checksum, long start, long end)
     {
@@ -179,7 +221,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         }
 
         var location = new FragmentLocation(record.Place.VolumeId, record.Offset, record.PayloadOffset, record.PayloadBytes, record.PlacementGroup, record.SchemeId);
-        return new PendingRecord(record.FragmentKey, location, null, record.RecordBytes);
+        return new PendingRecord(record.FragmentKey, location, null, record.RecordBytes, record.Source);
     }
 
     /// <summary>The next offset below <paramref name="limit"/> that holds a record of this volume, or −1.</summary>

@@ -5,7 +5,8 @@ using ObjectStore.Storage.Index;
 namespace ObjectStore.Storage.Volumes;
 
 /// <summary>A record written but not yet synced, to be applied to the index once it is.</summary>
-internal readonly record struct PendingRecord(FragmentKey Key, FragmentLocation Location, TombstoneEntry[]? Tombstones, int RecordBytes);
+/// <param name="Source">Of a copy: the place that the index must still name, or the copy is dead.</param>
+internal readonly record struct PendingRecord(FragmentKey Key, FragmentLocation Location, TombstoneEntry[]? Tombstones, int RecordBytes, (long VolumeId, long Offset)? Source = null);
 
 /// <summary>
 /// One volume file and what is known of it. The append fields belong to its writer's thread; the accounting fields are guarded by the
@@ -55,6 +56,15 @@ internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposabl
     public long CompleteBelow = VolumeFormat.LogStart;
     public ulong CompleteChecksum;
     public bool Dirty;
+
+    /// <summary>Compaction reads it.</summary>
+    public bool IsPinned;
+
+    /// <summary>Its tombstones that are still needed stand in other volumes too.</summary>
+    public bool TombstonesCarried;
+
+    /// <summary>Live fragments that compaction could not move, because they are damaged; it does not try again until their number has changed.</summary>
+    public long UnmovableFragments;
 
     public void Dispose() => File.Dispose();
 }

@@ -92,6 +92,9 @@ internal enum RecordKind : byte
 
     /// <summary>Written by recovery: ranges of the log that are torn writes, never acknowledged.</summary>
     Void = 5,
+
+    /// <summary>A fragment that compaction has copied from another place of the drive, which it names: a tombstone for that place takes the copy away too.</summary>
+    Copy = 6,
 }
 
 /// <summary>Where a record stands. Not stored in it, but mixed into its checksum: anywhere else the record is not one.</summary>
@@ -134,12 +137,21 @@ internal struct RecordHeader
     public int BlockLengthBytes;
     public int KeyBytes;
 
+    // Of copies only.
+    public long SourceVolumeId;
+    public long SourceOffset;
+
     /// <summary>From <see cref="Measure"/>, or decoded.</summary>
     public int HeaderBytes;
 
     public static ReadOnlySpan<byte> Magic => [0xD5, 0x52];
 
     public readonly long Offset => Place.Offset;
+
+    public readonly bool IsFragment => Kind is RecordKind.Fragment or RecordKind.Copy;
+
+    /// <summary>Where a copy was copied from; null for any other record.</summary>
+    public readonly (long VolumeId, long Offset)? Source => Kind == RecordKind.Copy ? (SourceVolumeId, SourceOffset) : null;
 
     public readonly int ChunkCount => VolumeFormat.ChunkCount(PayloadBytes);
 
@@ -156,16 +168,18 @@ internal struct RecordHeader
     private readonly ulong EncodedBlockSize => BlockSizeBytes % 65536 == 0 ? (ulong)(BlockSizeBytes / 65536) << 1 : ((ulong)BlockSizeBytes << 1) | 1;
 
     /// <summary>What the header of a fragment of this shape takes at most.</summary>
-    public static int MaxHeaderBytes(int keyBytes, int chunkCount) => BodyOffset + 16 + 16 + 2 + (10 * Varint.MaxBytes) + keyBytes + (chunkCount * 8);
+    public static int MaxHeaderBytes(int keyBytes, int chunkCount) => BodyOffset + 16 + 16 + 2 + (12 * Varint.MaxBytes) + keyBytes + (chunkCount * 8);
 
     /// <summary>Sets <see cref="HeaderBytes"/>; all other fields must be final.</summary>
     public void Measure()
     {
         int bytes = BodyOffset + Varint.Measure(DurablePages);
-        bytes += Kind == RecordKind.Fragment
+        bytes += IsFragment
             ? 2 + 16 + 16 + Varint.Measure(Shard) + Varint.Measure((uint)Block) + Varint.Measure(PartNumber) + Varint.Measure((uint)PlacementGroup) + Varint.Measure((ulong)BucketId)
                 + Varint.Measure(CreatedDelta) + Varint.Measure(EncodedBlockSize) + Varint.Measure((uint)BlockLengthBytes) + Varint.Measure((uint)KeyBytes) + KeyBytes
             : Varint.Measure((ulong)CreatedUnixMilliseconds) + Varint.Measure((uint)PayloadBytes);
+        if (Kind == RecordKind.Copy)
+            bytes += Varint.Measure((ulong)SourceVolumeId) + Varint.Measure((ulong)SourceOffset);
         HeaderBytes = bytes + (ChunkCount * 8);
     }
 
@@ -177,7 +191,13 @@ internal struct RecordHeader
         destination[2] = (byte)((FormatVersion << 4) | (IsPaged ? PagedFlag : 0) | (int)Kind);
         int at = BodyOffset;
         at += Varint.Write(destination[at..], DurablePages);
-        if (Kind == RecordKind.Fragment)
+        if (Kind == RecordKind.Copy)
+        {
+            at += Varint.Write(destination[at..], (ulong)SourceVolumeId);
+            at += Varint.Write(destination[at..], (ulong)SourceOffset);
+        }
+
+        if (IsFragment)
         {
             BinaryPrimitives.WriteUInt16BigEndian(destination[at..], SchemeId);
             Extent.WriteTo(destination[(at + 2)..]);
@@ -219,7 +239,14 @@ internal struct RecordHeader
         if (!Varint.TryRead(source, ref at, out ulong durablePages) || durablePages > (ulong)(place.Offset / VolumeFormat.PageBytes))
             return false;
         header.DurableBelow = ((place.Offset / VolumeFormat.PageBytes) - (long)durablePages) * VolumeFormat.PageBytes;
-        if (header.Kind == RecordKind.Fragment ? !header.TryDecodeFragment(source, ref at) : !header.TryDecodeOther(source, ref at))
+        if (header.Kind == RecordKind.Copy)
+        {
+            if (!Varint.TryRead(source, ref at, out ulong sourceVolume) || !Varint.TryRead(source, ref at, out ulong sourceOffset))
+                return false;
+            (header.SourceVolumeId, header.SourceOffset) = ((long)sourceVolume, (long)sourceOffset);
+        }
+
+        if (header.IsFragment ? !header.TryDecodeFragment(source, ref at) : !header.TryDecodeOther(source, ref at))
             return false;
 
         // Nothing of this is believed before the checksum has matched; the bounds only keep the look at it within the bytes.

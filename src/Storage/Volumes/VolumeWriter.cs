@@ -15,9 +15,22 @@ internal interface IVolumeSource
 
     /// <summary>A volume to append to: one that an earlier run left open, or a new one.</summary>
     /// <param name="minimumBytes">What has to fit beside the header, a close record and a footer.</param>
-    /// <param name="forDeletes">Deletes may use the headroom, or a full drive could never be emptied.</param>
     /// <exception cref="DriveFullException">Less than the headroom would stay free.</exception>
-    Volume TakeVolume(int minimumBytes, bool forDeletes);
+    Volume TakeVolume(int minimumBytes, SpaceUse use);
+
+    /// <summary>Takes one certain volume of those that an earlier run left open; false where a writer has it.</summary>
+    bool TryTakeOpen(Volume volume);
+}
+
+internal enum SpaceUse
+{
+    Write,
+
+    /// <summary>May use half of the headroom.</summary>
+    Compaction,
+
+    /// <summary>May use the headroom, or a full drive could never be emptied.</summary>
+    Delete,
 }
 
 /// <summary>
@@ -337,6 +350,14 @@ internal sealed unsafe class VolumeWriter : IDisposable
         for (; next < requests.Count; next++)
         {
             WriteRequest request = requests[next];
+            if (request.Kind == RequestKind.Seal)
+            {
+                if (next > first)
+                    break; // alone, with what came before it written
+                SealOnRequest(request);
+                return next + 1;
+            }
+
             if (request.Kind != RequestKind.SyncOnly)
             {
                 if (volume is null)
@@ -449,15 +470,8 @@ internal sealed unsafe class VolumeWriter : IDisposable
         bool cached = onlyPacked && end - start <= MaxCachedBatchBytes;
         if (cached && end > volume.ZeroedTo)
             ZeroAhead(volume, start, end);
-        volume.File.Write(start, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_segments), cached);
 
-        ulong checksum;
-        lock (_layout)
-        {
-            ThrowIfFailed();
-            checksum = ChecksumRuns(volume.AppendChecksum);
-        }
-
+        // Before the write: if that fails they may be on the medium all the same.
         foreach (WriteRequest request in _batch)
         {
             if (request.Kind == RequestKind.SyncOnly)
@@ -466,6 +480,15 @@ internal sealed unsafe class VolumeWriter : IDisposable
                 volume.Pending.Add(new PendingRecord(default, default, tombstones, (int)(request.Ticket.EndOffset - request.Ticket.Offset)));
             else
                 volume.Pending.Add(PendingOf(request));
+        }
+
+        volume.File.Write(start, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_segments), cached);
+
+        ulong checksum;
+        lock (_layout)
+        {
+            ThrowIfFailed();
+            checksum = ChecksumRuns(volume.AppendChecksum);
         }
 
         volume.AppendChecksum = checksum;
@@ -500,7 +523,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
     {
         var location = new FragmentLocation(
             request.Ticket.Volume!.Id, request.Ticket.Offset, request.PayloadOffset, request.PayloadBytes, request.Descriptor!.PlacementGroup, request.SchemeId);
-        return new PendingRecord(new FragmentKey(request.Extent, request.Block, request.Shard), location, null, location.RecordBytes);
+        return new PendingRecord(new FragmentKey(request.Extent, request.Block, request.Shard), location, null, location.RecordBytes, request.Source);
     }
 
     private void ZeroAhead(Volume volume, long start, long end)
@@ -528,7 +551,9 @@ internal sealed unsafe class VolumeWriter : IDisposable
     {
         var header = new RecordHeader
         {
-            Kind = request.Kind == RequestKind.Tombstone ? RecordKind.Tombstone : RecordKind.Fragment,
+            Kind = request.Kind == RequestKind.Tombstone ? RecordKind.Tombstone : request.Source is null ? RecordKind.Fragment : RecordKind.Copy,
+            SourceVolumeId = request.Source?.VolumeId ?? 0,
+            SourceOffset = request.Source?.Offset ?? 0,
             Place = new RecordPlace(volume.Header.Generation, volume.Id, offset),
             IsPaged = request.Kind == RequestKind.BlockFragment,
             DurableBelow = volume.DurableEnd,
@@ -580,7 +605,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         try
         {
             // The new one first: on a full drive the old one stays open and takes what still fits.
-            volume = _source.TakeVolume(bytes, forDeletes: request.Kind == RequestKind.Tombstone);
+            volume = _source.TakeVolume(bytes, request.Kind == RequestKind.Tombstone ? SpaceUse.Delete : request.MayUseHeadroom ? SpaceUse.Compaction : SpaceUse.Write);
         }
         catch (Exception e) when (e is StorageException or IOException or UnauthorizedAccessException)
         {
@@ -594,6 +619,21 @@ internal sealed unsafe class VolumeWriter : IDisposable
         volume.Writer = this;
         _volume = volume;
         return true;
+    }
+
+    /// <summary>Ends a volume before it is full, if it is this writer's or nobody's; one that another writer has taken meanwhile stays open.</summary>
+    private void SealOnRequest(WriteRequest request)
+    {
+        Volume volume = request.ToSeal!;
+        if (volume == _volume || (volume.Writer is null && _source.TryTakeOpen(volume)))
+        {
+            if (volume == _volume)
+                _volume = null;
+            volume.Writer = this;
+            Seal(volume);
+        }
+
+        Finish(request, null);
     }
 
     private void Seal(Volume volume)
@@ -633,8 +673,8 @@ internal sealed unsafe class VolumeWriter : IDisposable
 
     private VolumePoisonedException Poison(Volume volume, Exception cause)
     {
+        _index.Poison(volume, volume.Pending);
         volume.Pending.Clear();
-        _index.Poison(volume);
         if (_volume == volume)
             _volume = null;
         StorageMetrics.VolumesPoisoned.Add(1);

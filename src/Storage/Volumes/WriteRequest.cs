@@ -23,6 +23,9 @@ internal enum RequestKind
 
     /// <summary>No record; syncs what the writer has written.</summary>
     SyncOnly,
+
+    /// <summary>No record; ends a volume that is still open.</summary>
+    Seal,
 }
 
 /// <summary>One record to append, and the task of whoever waits for it. The memory it points at stays untouched until the task completes.</summary>
@@ -49,6 +52,14 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
     /// <summary>The created time of the record, for a copy of an older one; null is now.</summary>
     public long? CreatedUnixMilliseconds { get; init; }
 
+    /// <summary>Where compaction copied the fragment from.</summary>
+    public (long VolumeId, long Offset)? Source { get; init; }
+
+    public Volume? ToSeal { get; init; }
+
+    /// <summary>For compaction: it frees more than it takes, so it may go below the headroom.</summary>
+    public bool MayUseHeadroom { get; init; }
+
     /// <summary>Whether the task completes only after a sync; otherwise after the write.</summary>
     public bool NeedsSync { get; init; }
 
@@ -70,7 +81,7 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
     /// <summary>The most that the record takes in the file, without the padding of a batch.</summary>
     public int MaxAppendBytes => Kind switch
     {
-        RequestKind.SyncOnly => 0,
+        RequestKind.SyncOnly or RequestKind.Seal => 0,
         RequestKind.BlockFragment => VolumeFormat.AlignToPage(VolumeFormat.PageBytes + PayloadBytes),
         _ => VolumeFormat.AlignToRecord(RecordHeader.MaxHeaderBytes(KeyBytes, Checksums.Length) + PayloadBytes),
     };
@@ -79,10 +90,12 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
 
     public static WriteRequest Sync(bool asynchronousContinuations) => new(asynchronousContinuations) { Kind = RequestKind.SyncOnly, NeedsSync = true };
 
+    public static WriteRequest Seal(bool asynchronousContinuations, Volume volume) => new(asynchronousContinuations) { Kind = RequestKind.Seal, ToSeal = volume };
+
     public static WriteRequest Tombstone(bool asynchronousContinuations, TombstoneEntry[] entries, ReadOnlyMemory<byte> payload, ulong[] checksums, bool needsSync)
         => new(asynchronousContinuations) { Kind = RequestKind.Tombstone, Tombstones = entries, Payload = payload, Checksums = checksums, NeedsSync = needsSync };
 
-    public static unsafe WriteRequest Fragment(bool asynchronousContinuations, in FragmentWrite fragment, bool needsSync, long? createdUnixMilliseconds = null)
+    public static unsafe WriteRequest Fragment(bool asynchronousContinuations, in FragmentWrite fragment, bool needsSync, long? createdUnixMilliseconds = null, (long VolumeId, long Offset)? source = null)
     {
         var request = new WriteRequest(asynchronousContinuations)
         {
@@ -98,6 +111,8 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
             Checksums = fragment.ChunkChecksums,
             NeedsSync = needsSync,
             CreatedUnixMilliseconds = createdUnixMilliseconds,
+            Source = source,
+            MayUseHeadroom = source is not null,
         };
         if (fragment.Payload.Length <= VolumeFormat.MaxPackedPayloadBytes)
             return request;

@@ -31,7 +31,6 @@ internal sealed class FaultyExtentStore(IExtentStore inner) : IExtentStore
         Deleted.Clear();
     }
 
-    public int PlacementGroupFor(ExtentId id) => inner.PlacementGroupFor(id);
 
     public IExtentWriter CreateExtent(ExtentDescriptor descriptor, long? expectedLengthBytes = null) => new Writer(this, inner.CreateExtent(descriptor, expectedLengthBytes));
 

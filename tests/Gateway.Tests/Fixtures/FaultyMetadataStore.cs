@@ -78,5 +78,35 @@ internal sealed class FaultyMetadataStore(IMetadataStore inner) : IMetadataStore
 
     public ValueTask RemoveGarbageAsync(ImmutableArray<long> garbageIds, CancellationToken cancellationToken = default) => inner.RemoveGarbageAsync(garbageIds, cancellationToken);
 
+    public ValueTask RecordRepairsAsync(ImmutableArray<RepairRecord> repairs, CancellationToken cancellationToken = default) =>
+        inner.RecordRepairsAsync(repairs, cancellationToken);
+
+    public ValueTask<ImmutableArray<RepairEntry>> ListRepairsAsync(long nowUnixMs, int maxRepairs, CancellationToken cancellationToken = default) =>
+        inner.ListRepairsAsync(nowUnixMs, maxRepairs, cancellationToken);
+
+    public ValueTask FinishRepairsAsync(ImmutableArray<long> repairIds, CancellationToken cancellationToken = default) =>
+        inner.FinishRepairsAsync(repairIds, cancellationToken);
+
+    public ValueTask PostponeRepairsAsync(ImmutableArray<Postponement> repairs, CancellationToken cancellationToken = default) =>
+        inner.PostponeRepairsAsync(repairs, cancellationToken);
+
+    public ValueTask<long> CountRepairsAsync(CancellationToken cancellationToken = default) =>
+        inner.CountRepairsAsync(cancellationToken);
+
+    public ValueTask PostponeGarbageAsync(ImmutableArray<Postponement> garbage, CancellationToken cancellationToken = default) =>
+        inner.PostponeGarbageAsync(garbage, cancellationToken);
+
+    public ValueTask<ImmutableArray<MaintenanceCursor>> ListCursorsAsync(string prefix, CancellationToken cancellationToken = default) =>
+        inner.ListCursorsAsync(prefix, cancellationToken);
+
+    public ValueTask SetCursorAsync(string name, byte[]? value, CancellationToken cancellationToken = default) =>
+        inner.SetCursorAsync(name, value, cancellationToken);
+
+    public ValueTask<ImmutableArray<ExtentUse>> FindExtentsAsync(ImmutableArray<ExtentReference> extents, CancellationToken cancellationToken = default) =>
+        inner.FindExtentsAsync(extents, cancellationToken);
+
+    public ValueTask<ImmutableArray<ExtentUse>> CondemnExtentsAsync(ImmutableArray<CondemnedExtent> extents, long notBeforeUnixMs, CancellationToken cancellationToken = default) =>
+        inner.CondemnExtentsAsync(extents, notBeforeUnixMs, cancellationToken);
+
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 }

@@ -133,6 +133,12 @@ public class SharedCluster : IAsyncLifetime
     protected virtual Task<GrainCluster> StartAsync() => GrainCluster.StartAsync();
 }
 
+/// <summary>With maps that are quick to make.</summary>
+public sealed class SmallPoolCluster : SharedCluster
+{
+    protected override Task<GrainCluster> StartAsync() => GrainCluster.StartAsync(new GrainOptions { PlacementGroups = 32 });
+}
+
 #if GRAIN_RUNTIME_EMBEDDED
 /// <summary>The same over SQLite.</summary>
 public sealed class SqliteCluster : SharedCluster

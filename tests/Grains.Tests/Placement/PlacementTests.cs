@@ -1,60 +1,278 @@
+using ObjectStore.Storage.Placement;
+
 namespace ObjectStore.Grains.Tests;
 
-public sealed class PlacementTests(SharedCluster shared) : GrainTest(shared)
+/// <summary>The map of a pool, and what drives and nodes do to it.</summary>
+public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared), IClassFixture<SmallPoolCluster>
 {
     private readonly string _pool = $"pool{Make.Next()}";
 
     private IPlacementGrain Pool => Cluster.Grains.GetGrain<IPlacementGrain>(_pool);
 
     [Fact]
-    public async Task Map_OfANewPool_HasGroupsAndNoDrives()
+    public async Task Map_OfANewPool_IsNone()
     {
-        PlacementMap map = await Pool.GetMapAsync();
-        Assert.Equal(0, map.Epoch);
-        Assert.Equal(256, map.GroupCount);
-        Assert.Empty(map.Drives);
+        PlacementMap map = (await Pool.GetMapAsync())!;
+        Assert.Equal((0, 0), (map.Epoch, map.Encoded.Length));
+        Assert.Null(await Pool.GetMapAsync(0));
+        Assert.Empty(await Pool.GetDrivesAsync());
     }
 
     [Fact]
     public async Task RegisterDrives_RaisesTheEpochOnlyWhenSomethingChanges()
     {
-        Assert.Equal(1, (await Pool.RegisterDrivesAsync([Drive("d2"), Drive("d1")])).Epoch);
-        Assert.Equal(1, (await Pool.RegisterDrivesAsync([Drive("d1")])).Epoch);
-        PlacementMap grown = await Pool.RegisterDrivesAsync([Drive("d1") with { CapacityBytes = 2_000 }, Drive("d3")]);
+        ClusterMap first = Decode(await Pool.RegisterDrivesAsync(Registration("n", Drive(1), Drive(2), Drive(3))));
+        Assert.Equal((1, 32), (first.Epoch, first.GroupCount));
+        Assert.Equal([3], first.Widths);
+        Assert.Equal(1, (await Pool.RegisterDrivesAsync(Registration("n", Drive(1)))).Epoch);
+        Assert.Equal(1, (await Pool.RegisterDrivesAsync(Registration("n", Drive(1) with { CapacityBytes = 96L << 30 }))).Epoch);
+        Assert.Equal(1, (await Pool.RegisterDrivesAsync(Registration("n", Drive(1) with { CapacityBytes = 0 }))).Epoch);
+        Assert.Null(await Pool.GetMapAsync(1));
+
+        ClusterMap grown = Decode(await Pool.RegisterDrivesAsync(Registration("n", Drive(1) with { CapacityBytes = 200L << 30 }, Drive(4))));
         Assert.Equal(2, grown.Epoch);
-        Assert.Equal(["d1", "d2", "d3"], grown.Drives.Select(drive => drive.DriveId));
-        Assert.Equal(2_000, grown.Drives[0].CapacityBytes);
-        Assert.Equal(grown.Drives.AsEnumerable(), (await Pool.GetMapAsync()).Drives);
+        Assert.Equal([Id(1), Id(2), Id(3), Id(4)], grown.Drives.Select(drive => drive.Id));
+        Assert.Equal([200, 100, 100, 100], grown.Drives.Select(drive => drive.Weight));
+        Assert.Equal(2, (await Pool.GetMapAsync(1))!.Epoch);
+        Assert.Equal(3, Decode(await Pool.RegisterDrivesAsync(Registration("n", Drive(2) with { Weight = 7 }))).Epoch);
     }
 
     [Fact]
     public async Task RegisterDrives_FromManyNodesAtOnce_KeepsAll()
     {
-        await Task.WhenAll(Enumerable.Range(0, 20).Select(i =>
-            Cluster.Grains.GetGrain<IStorageNodeGrain>($"{_pool}/node{i}").RegisterAsync(new NodeRegistration(_pool, [Drive($"d{i}-0"), Drive($"d{i}-1")]))));
-        PlacementMap map = await Pool.GetMapAsync();
-        Assert.Equal(20, map.Epoch);
-        Assert.Equal(40, map.Drives.Length);
+        await Task.WhenAll(Enumerable.Range(0, 10).Select(i =>
+            Cluster.Grains.GetGrain<IStorageNodeGrain>($"{_pool}/node{i}").RegisterAsync(Registration("", Drive(10 * i + 1), Drive(10 * i + 2)))));
+        ClusterMap map = await MapAsync();
+        Assert.Equal(10, map.Epoch);
+        Assert.Equal(20, map.Drives.Count);
+        Assert.Empty(MapRules.Check(map));
     }
 
     [Fact]
-    public async Task Node_IsUpUntilItIsSilentForTheGrace()
+    public async Task RegisterDrives_OfWhatIsNoDrive_IsRefused()
     {
-        IStorageNodeGrain node = Cluster.Grains.GetGrain<IStorageNodeGrain>($"{_pool}/node");
-        Assert.Equal(NodeState.Unknown, (await node.GetStatusAsync()).State);
-        await node.RegisterAsync(new NodeRegistration(_pool, [Drive("d1")]));
-        NodeStatus registered = await node.GetStatusAsync();
-        Assert.Equal(NodeState.Up, registered.State);
-        Assert.Equal("d1", Assert.Single(registered.Drives).DriveId);
+        await Assert.ThrowsAnyAsync<ArgumentException>(() => Pool.RegisterDrivesAsync(Registration("n", Drive(1) with { DriveId = "one" })));
+        await Assert.ThrowsAnyAsync<ArgumentException>(() => Pool.RegisterDrivesAsync(Registration("n", Drive(1)) with { KnownMap = [1, 2, 3] }));
+        Assert.Equal(0, (await Pool.GetMapAsync())!.Epoch);
+    }
 
-        Cluster.Time.Advance(TimeSpan.FromSeconds(16));
-        Assert.Equal(NodeState.Down, (await node.GetStatusAsync()).State);
-        await node.HeartbeatAsync([new DriveReport("d1", 1_000, 400, 3)]);
+    [Fact]
+    public async Task RegisterDrives_AfterThePoolLostItsState_TakesTheNodesMap()
+    {
+        await RegisterAsync(6);
+        await Pool.SetDriveAsync(Name(2), DriveOrder.Drain);
+        PlacementMap known = (await Pool.GetMapAsync())!;
+        IPlacementGrain lost = Cluster.Grains.GetGrain<IPlacementGrain>(_pool + "-anew");
+        NodeRegistration registration = new(_pool + "-anew", "n", [.. Enumerable.Range(1, 6).Select(number => Drive(number))], known.Encoded);
+        PlacementMap adopted = await lost.RegisterDrivesAsync(registration);
+        Assert.Equal(known.Encoded, adopted.Encoded);
+        Assert.Equal(PoolDriveState.Draining, (await lost.GetDrivesAsync())[1].State);
+
+        // An older map is not taken for a newer one.
+        await lost.SetDriveAsync(Name(3), DriveOrder.Drain);
+        Assert.Equal(known.Epoch + 1, (await lost.RegisterDrivesAsync(registration)).Epoch);
+    }
+
+    [Fact]
+    public async Task Drain_EndsWithAnEmptyDrive_ThatCanBeRemoved()
+    {
+        await RegisterAsync(6);
+        Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(3), DriveOrder.Remove)).Status);
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(3), DriveOrder.Drain)).Status);
+        Assert.Equal(DriveChangeStatus.Unchanged, (await Pool.SetDriveAsync(Name(3), DriveOrder.Drain)).Status);
+        ClusterMap draining = await MapAsync();
+        Assert.DoesNotContain(draining.Groups.SelectMany(draining.SlotsOf), slot => slot.Drive == Id(3));
+        PoolDrive drive = (await Pool.GetDrivesAsync())[2];
+        Assert.True(drive is { State: PoolDriveState.Draining, Slots: 0, SourceOf: > 0 });
+        Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(3), DriveOrder.Remove)).Status);
+
+        // The tables of width 6 have a slot too many for five drives; as nothing takes it, nothing can complete it.
+        CompletedSlots completed = await Pool.CompleteSlotsAsync([.. Filled(draining)]);
+        Assert.Equal((draining.Epoch + 1, Filled(draining).Count()), (completed.Epoch, completed.Completed));
+        Assert.Equal(0, (await Pool.CompleteSlotsAsync([.. Filled(draining)])).Completed);
+        await RegisterAsync(8);
+        ClusterMap wide = await MapAsync();
+        await Pool.CompleteSlotsAsync([.. Filled(wide)]);
+        Assert.Equal(0, (await Pool.GetDrivesAsync())[2].SourceOf);
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(3), DriveOrder.Remove)).Status);
+        Assert.DoesNotContain(await MapAsync() is var map ? map.Drives : [], each => each.Id == Id(3));
+
+        // It does not come back by itself.
+        long epoch = (await Pool.GetMapAsync())!.Epoch;
+        Assert.Equal(epoch, (await Pool.RegisterDrivesAsync(Registration("n", Drive(3)))).Epoch);
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(3), DriveOrder.Use)).Status);
+        Assert.Contains((await MapAsync()).Drives, each => each.Id == Id(3) && each.Weight > 0);
+    }
+
+    [Fact]
+    public async Task CompleteSlots_ByAnOlderMap_ArePassedOver()
+    {
+        await RegisterAsync(9);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain);
+        ClusterMap one = await MapAsync();
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Use);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain);
+        ClusterMap three = await MapAsync();
+        int same = Filled(one).Count(slot => three.SlotsOf(new PlacementGroupId(slot.Group))[slot.Slot] is { } now && now.Drive == Guid.Parse(slot.DriveId) && now.Since <= one.Epoch);
+        CompletedSlots completed = await Pool.CompleteSlotsAsync([.. Filled(one)]);
+        Assert.Equal(same, completed.Completed);
+        Assert.True(completed.Completed < Filled(three).Count());
+    }
+
+    [Fact]
+    public async Task SetDrive_WhereItCannotBe_IsRefused()
+    {
+        Assert.Equal(DriveChangeStatus.NoSuchDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.Drain)).Status);
+        await RegisterAsync(1);
+        Assert.Equal(DriveChangeStatus.LastDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.TakeOut)).Status);
+        Assert.Equal(DriveChangeStatus.LastDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.Drain)).Status);
+        Assert.Equal(1, (await Pool.GetMapAsync())!.Epoch);
+    }
+
+    [Fact]
+    public async Task ReportDrives_ThatWouldGiveUpMost_IsRefused_AndAnOrderIsNot()
+    {
+        await RegisterAsync(4);
+        DriveVerdict[] verdicts = [.. Enumerable.Range(1, 3).Select(number => new DriveVerdict(Name(number), "n", true))];
+        Assert.Equal(
+            [DriveChangeStatus.Changed, DriveChangeStatus.Changed, DriveChangeStatus.TooMuchLost], (await Pool.ReportDrivesAsync([.. verdicts])).Select(change => change.Status));
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(3), DriveOrder.TakeOut)).Status);
+        ClusterMap map = await MapAsync();
+        Assert.Equal([false, false, false, true], map.Drives.Select(drive => drive.IsReadable));
+        Assert.Equal(DriveChangeStatus.NoSuchDrive, Assert.Single(await Pool.ReportDrivesAsync([verdicts[0] with { NodeId = "another", IsLost = false }])).Status);
+        Assert.Equal(DriveChangeStatus.Changed, Assert.Single(await Pool.ReportDrivesAsync([verdicts[0] with { IsLost = false }])).Status);
+
+        // What an operator took out stays out, whatever its node says.
+        await Pool.RegisterDrivesAsync(Registration("n", Drive(2), Drive(3)));
+        Assert.Equal(
+            [PoolDriveState.In, PoolDriveState.In, PoolDriveState.Out, PoolDriveState.In], (await Pool.GetDrivesAsync()).Select(drive => drive.State));
+    }
+
+    [Fact]
+    public async Task Node_IsSuspectWhenAHeartbeatIsOverdue_AndDownAfterTheGrace()
+    {
+        IStorageNodeGrain node = Node("node");
+        Assert.Equal(NodeState.Unknown, (await node.GetStatusAsync()).State);
+        await node.RegisterAsync(Registration("", Drive(1)));
+        NodeStatus registered = await node.GetStatusAsync();
+        Assert.Equal((NodeState.Up, NodeState.Up), (registered.State, Assert.Single(registered.Drives).State));
+        Assert.Equal(Name(1), registered.Drives[0].Report.DriveId);
+
+        Cluster.Time.Advance(TimeSpan.FromSeconds(9));
+        Assert.Equal(NodeState.Suspect, (await node.GetStatusAsync()).State);
+        Cluster.Time.Advance(TimeSpan.FromSeconds(7));
+        NodeStatus down = await node.GetStatusAsync();
+        Assert.Equal((NodeState.Down, NodeState.Down), (down.State, down.Drives[0].State));
+        Assert.True(down.Drives[0].DownForMs > 15_000);
+        Assert.Null(await node.HeartbeatAsync(new NodeHeartbeat(1, [Report(1) with { FreeBytes = 400 }])));
         NodeStatus back = await node.GetStatusAsync();
-        Assert.Equal(NodeState.Up, back.State);
-        Assert.Equal(400, Assert.Single(back.Drives).FreeBytes);
+        Assert.Equal((NodeState.Up, NodeState.Up, 400), (back.State, back.Drives[0].State, back.Drives[0].Report.FreeBytes));
         Assert.True(back.LastHeartbeatUnixMs > registered.LastHeartbeatUnixMs);
     }
 
-    private static PlacementDrive Drive(string id) => new(id, "node", "zone/rack/node", 1_000);
+    [Fact]
+    public async Task Heartbeat_AnswersWithANewerMap()
+    {
+        IStorageNodeGrain node = Node("node");
+        long epoch = (await node.RegisterAsync(Registration("", Drive(1), Drive(2)))).Epoch;
+        Assert.Null(await node.HeartbeatAsync(new NodeHeartbeat(epoch, [Report(1), Report(2)])));
+        await Node("other").RegisterAsync(Registration("", Drive(3)));
+        Assert.Equal(epoch + 1, (await node.HeartbeatAsync(new NodeHeartbeat(epoch, [Report(1), Report(2)])))!.Epoch);
+    }
+
+    [Fact]
+    public async Task Drive_ThatFails_IsDownAtOnce_OutAfterATime_AndTakenBackWhenItWorks()
+    {
+        IStorageNodeGrain node = Node("node");
+        await node.RegisterAsync(Registration("", Drive(1), Drive(2), Drive(3), Drive(4)));
+        NodeHeartbeat failed = new(1, [Report(1) with { Condition = DriveCondition.Failed, Reason = "hangs" }, Report(2), Report(3) with { ErrorCount = 2 }, Report(4) with { Condition = DriveCondition.Full }]);
+        await node.HeartbeatAsync(failed);
+        Assert.Equal([NodeState.Down, NodeState.Up, NodeState.Suspect, NodeState.Up], (await node.GetStatusAsync()).Drives.Select(drive => drive.State));
+        await node.CheckAsync();
+        Assert.Equal(1, (await MapAsync()).Epoch);
+
+        Cluster.Time.Advance(TimeSpan.FromMinutes(11));
+        await node.HeartbeatAsync(failed);
+        await node.CheckAsync();
+        ClusterMap without = await MapAsync();
+        Assert.Equal(2, without.Epoch);
+        Assert.Equal([false, true, true, true], without.Drives.Select(drive => drive.IsReadable));
+        NodeStatus status = await node.GetStatusAsync();
+        Assert.Equal([NodeState.Out, NodeState.Up, NodeState.Up, NodeState.Up], status.Drives.Select(drive => drive.State));
+        Assert.Equal("hangs", status.Drives[0].Report.Reason);
+
+        await node.HeartbeatAsync(failed with { Drives = [Report(1), .. failed.Drives[1..]] });
+        ClusterMap with = await MapAsync();
+        Assert.Equal(3, with.Epoch);
+        Assert.All(with.Drives, drive => Assert.True(drive.IsReadable && drive.Weight > 0));
+        Assert.Equal(NodeState.Up, (await node.GetStatusAsync()).Drives[0].State);
+    }
+
+    [Fact]
+    public async Task Node_SilentForLong_LosesItsDrives_AndGetsThemBackByRegistering()
+    {
+        IStorageNodeGrain dead = Node("dead"), live = Node("live");
+        await dead.RegisterAsync(Registration("", Drive(1)));
+        await live.RegisterAsync(Registration("", Drive(2), Drive(3)));
+        Cluster.Time.Advance(TimeSpan.FromMinutes(11));
+        await live.HeartbeatAsync(new NodeHeartbeat(2, [Report(2), Report(3)]));
+        await live.CheckAsync();
+        await dead.CheckAsync();
+        Assert.Equal([false, true, true], (await MapAsync()).Drives.Select(drive => drive.IsReadable));
+        Assert.Equal(NodeState.Out, (await dead.GetStatusAsync()).State);
+        await dead.RegisterAsync(Registration("", Drive(1)));
+        Assert.All((await MapAsync()).Drives, drive => Assert.True(drive.IsReadable));
+        Assert.Equal(NodeState.Up, (await dead.GetStatusAsync()).State);
+    }
+
+    [Fact]
+    public async Task Drive_ThatIsNotAnnouncedAfterARestart_IsMissed_AndOneThatMovedToAnotherNodeIsNot()
+    {
+        IStorageNodeGrain node = Node("node"), other = Node("other");
+        await node.RegisterAsync(Registration("", Drive(1), Drive(2), Drive(3), Drive(4)));
+        await other.RegisterAsync(Registration("", Drive(2)));
+        await node.RegisterAsync(Registration("", Drive(3), Drive(4)));
+        Assert.Equal([(Name(1), NodeState.Down), (Name(3), NodeState.Up), (Name(4), NodeState.Up)], (await node.GetStatusAsync()).Drives.Select(drive => (drive.Report.DriveId, drive.State)));
+        Cluster.Time.Advance(TimeSpan.FromMinutes(11));
+        await node.HeartbeatAsync(new NodeHeartbeat(1, [Report(3), Report(4)]));
+        await other.HeartbeatAsync(new NodeHeartbeat(1, [Report(2)]));
+        await node.CheckAsync();
+        Assert.Equal([false, true, true, true], (await MapAsync()).Drives.Select(drive => drive.IsReadable));
+    }
+
+    [Fact]
+    public async Task Drain_ShowsInTheNodesStatus()
+    {
+        IStorageNodeGrain node = Node("node");
+        await node.RegisterAsync(Registration("", Drive(1)));
+        await Node("other").RegisterAsync(Registration("", Drive(2)));
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain);
+        Assert.Equal(NodeState.Draining, (await node.GetStatusAsync()).State);
+        await node.HeartbeatAsync(new NodeHeartbeat(0, [Report(1), new DriveReport("", 0, 0, 0, DriveCondition.Failed, "/d9", "its identity is damaged")]));
+        NodeStatus status = await node.GetStatusAsync();
+        Assert.Equal([NodeState.Draining, NodeState.Down], status.Drives.Select(drive => drive.State));
+        Assert.Equal("/d9", status.Drives[1].Report.Path);
+    }
+
+    private static Guid Id(int number) => new(number, 0, 0, new byte[8]);
+
+    private static string Name(int number) => Id(number).ToString("N");
+
+    private static PlacementDrive Drive(int number) => new(Name(number), new DriveDomain("region", "zone", "rack", $"h{number}"), 100L << 30);
+
+    private static DriveReport Report(int number) => new(Name(number), 100L << 30, 50L << 30, 0);
+
+    private static ClusterMap Decode(PlacementMap map) => ClusterMapFormat.Decode(map.Encoded);
+
+    private static IEnumerable<FilledSlot> Filled(ClusterMap map) => map.Groups.SelectMany(group => map.SlotsOf(group)
+        .Select((slot, number) => (slot, number)).Where(each => each.slot is { IsComplete: false, Drive: not null })
+        .Select(each => new FilledSlot(group.Value, each.number, each.slot.Drive!.Value.ToString("N"), map.Epoch)));
+
+    private IStorageNodeGrain Node(string name) => Cluster.Grains.GetGrain<IStorageNodeGrain>($"{_pool}/{name}");
+
+    private async Task<ClusterMap> MapAsync() => Decode((await Pool.GetMapAsync())!);
+
+    private Task<PlacementMap> RegisterAsync(int drives) => Pool.RegisterDrivesAsync(Registration("n", [.. Enumerable.Range(1, drives).Select(Drive)]));
+
+    private NodeRegistration Registration(string node, params PlacementDrive[] drives) => new(_pool, node, [.. drives]);
 }

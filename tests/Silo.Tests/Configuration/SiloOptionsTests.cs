@@ -1,5 +1,6 @@
 using System.Net;
 using ObjectStore.Silo.Configuration;
+using ObjectStore.Storage.Extents;
 
 namespace ObjectStore.Silo.Tests.Configuration;
 
@@ -23,6 +24,39 @@ public sealed class SiloOptionsTests
         SiloOptions options = Parse("--region=eu-1", "--domain", "S3.Example.com", "--domain=other", "--headroom=8MiB", "--log-format=json", "--log-level=WARNING");
         Assert.Equal(("eu-1", 8L << 20, true, LogLevel.Warning), (options.Region, options.HeadroomBytes, options.JsonLogs, options.LogLevel));
         Assert.Equal(["s3.example.com", "other"], options.Domains);
+    }
+
+    [Fact]
+    public void RepairAndPlacement_HaveTheDocumentedDefaults_AndTakeValues()
+    {
+        SiloOptions options = Parse();
+        Assert.Equal((TimeSpan.FromMinutes(10), TimeSpan.FromDays(14), (long?)null, (string?)null), (options.DownOutAfter, options.ScrubPeriod, options.RepairBytesPerSecond, options.TopologyPath));
+        Assert.Same(SchemePolicy.Default, options.Schemes.Policy);
+        options = Parse("--down-out-after", "1.5", "--scrub-period=60", "--repair-rate", "200MiB", "--topology", "t.json");
+        Assert.Equal((TimeSpan.FromSeconds(1.5), TimeSpan.FromMinutes(1), 200L << 20, Path.GetFullPath("t.json")), (options.DownOutAfter, options.ScrubPeriod, options.RepairBytesPerSecond, options.TopologyPath));
+    }
+
+    [Fact]
+    public void Scheme_ReplacesThatOfItsClass()
+    {
+        SchemePolicy policy = Parse("--scheme", "STANDARD=2/8+4", "--scheme=ONEZONE_IA=1/2").Schemes.Policy;
+        Assert.Equal(new ClassSchemes(Scheme.Copies(2), new Scheme(8, 4)), policy.For("STANDARD"));
+        Assert.Equal(new ClassSchemes(Scheme.SingleCopy, Scheme.Copies(2)), policy.For("ONEZONE_IA"));
+        Assert.Equal(SchemePolicy.Default.For("GLACIER"), policy.For("GLACIER"));
+        Assert.Equal(policy.For("STANDARD"), policy.For("REDUCED_REDUNDANCY"));
+        Assert.Contains("once", Assert.Throws<StartException>(() => Parse("--scheme", "GLACIER=3/4+2", "--scheme", "GLACIER=3/6+3")).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Schemes_ThatWereAskedForAndNeedMoreDrives_AreRefused_AndDefaultsAreNarrowed()
+    {
+        SchemeOptions asked = Parse("--scheme", "STANDARD=3/6+3").Schemes;
+        Assert.Equal(["DEEP_ARCHIVE", "GLACIER", "STANDARD_IA"], asked.Place(9).Select(narrowed => narrowed.StorageClass));
+        StartException refused = Assert.Throws<StartException>(() => asked.Place(8));
+        Assert.Contains("6+3 for STANDARD, which needs 9 drives, and there are 8", refused.Message, StringComparison.Ordinal);
+        Assert.Empty(Parse().Schemes.Place(20));
+        Assert.Contains(new NarrowedScheme("STANDARD", new Scheme(6, 3), new Scheme(5, 3)), Parse().Schemes.Place(8));
+        Assert.Contains(new NarrowedScheme("STANDARD", Scheme.Copies(3), Scheme.SingleCopy), Parse().Schemes.Place(1));
     }
 
     [Theory]
@@ -72,6 +106,43 @@ public sealed class SiloOptionsTests
     [InlineData("--drives", "d{1...99999}")]
     [InlineData("--data", "")]
     [InlineData("--region", "")]
+    [InlineData("--down-out-after", "0")]
+    [InlineData("--down-out-after", "10m")]
+    [InlineData("--scrub-period", "0")]
+    [InlineData("--repair-rate", "0")]
+    [InlineData("--repair-rate", "fast")]
+    [InlineData("--topology", "")]
+    [InlineData("--scheme", "STANDARD")]
+    [InlineData("--scheme", "STANDARD=3")]
+    [InlineData("--scheme", "=3/6+3")]
+    [InlineData("--scheme", "3/STANDARD=6+3")]
+    [InlineData("--scheme", "standard=3/6+3")]
+    [InlineData("--scheme", "COLD=3/6+3")]
+    [InlineData("--scheme", "STANDARD=2+1/6+3")]
+    [InlineData("--scheme", "STANDARD=0/6+3")]
+    [InlineData("--scheme", "STANDARD=3/6+0")]
+    [InlineData("--scheme", "STANDARD=3/0+3")]
+    [InlineData("--scheme", "STANDARD=3/60+5")]
+    [InlineData("--scheme", "STANDARD=3/2147483647+2147483647")]
+    [InlineData("--scheme", "STANDARD=3/6+3+1")]
+    [InlineData("--scheme", "STANDARD=3/6 + 3")]
+    [InlineData("--scheme", "STANDARD=3/-6+3")]
+    [InlineData("--roles", "gateway")]
+    [InlineData("--roles", "silo,storage")]
+    [InlineData("--roles", "storage,console")]
+    [InlineData("--roles", "")]
+    [InlineData("--data-listen", "http://example.com:9100")]
+    [InlineData("--data-listen", "http://127.0.0.1:9100")]
+    [InlineData("--storage-nodes", "http://127.0.0.1:9100")]
+    [InlineData("--storage-nodes", "127.0.0.1:9100")]
+    [InlineData("--storage-nodes", "https://127.0.0.1:9100")]
+    [InlineData("--storage-nodes", "http://a:1,http://a:1")]
+    [InlineData("--storage-nodes", "http://a:1,,http://b:1")]
+    [InlineData("--storage-nodes", "http://a:1/path")]
+    [InlineData("--storage-nodes", "http://user@a:1")]
+    [InlineData("--cluster-id", "one")]
+    [InlineData("--cluster-id", "00000000-0000-0000-0000-000000000000")]
+    [InlineData("--cluster-secret-file", "")]
     public void ValueThatCannotBeUsed_IsRefusedByItsOptionsName(string option, string value)
     {
         StartException refused = Assert.Throws<StartException>(() => Parse(option, value));
@@ -103,9 +174,46 @@ public sealed class SiloOptionsTests
     public void KeysOfTheEnvironment_EmptyAreNone() => Assert.Null(SiloOptions.Parse([], _ => "").AccessKey);
 
     [Fact]
+    public void Roles_AreAllUnlessSaid() => Assert.Equal((SiloRoles.All, null), (Parse().Roles, Parse("--roles", "storage,gateway, silo").DataListen));
+
+    [Fact]
+    public void RoleStorage_TakesADataListener()
+    {
+        SiloOptions options = Parse("--roles", "storage", "--data-listen", "http://0.0.0.0:9100", "--cluster-secret-file", "secret", "--cluster-id", "5a0d8f3e-9f5e-4a4c-8a45-0f7a4a6b2c11");
+        Assert.Equal((SiloRoles.Storage, new IPEndPoint(IPAddress.Any, 9100), Path.GetFullPath("secret")), (options.Roles, options.DataListen, options.ClusterSecretFile));
+        Assert.Equal(new Guid("5a0d8f3e-9f5e-4a4c-8a45-0f7a4a6b2c11"), options.ClusterId);
+    }
+
+    [Fact]
+    public void StorageNodes_AreListed()
+    {
+        SiloOptions options = SiloOptions.Parse(["--storage-nodes", "http://a:9100, http://10.0.0.2:9100/"], name => name == "OBJECTSTORE_CLUSTER_SECRET" ? "a secret of sixteen" : null);
+        Assert.Equal([new Uri("http://a:9100"), new Uri("http://10.0.0.2:9100")], options.StorageNodes);
+        Assert.Equal("a secret of sixteen", options.ClusterSecretText);
+    }
+
+    [Theory]
+    [InlineData("--data-listen", "--roles", "storage", "--cluster-secret-file", "f")]
+    [InlineData("secret", "--roles", "storage", "--data-listen", "http://0.0.0.0:1")]
+    [InlineData("--listen", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--listen", "http://0.0.0.0:2")]
+    [InlineData("--region", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--region=x")]
+    [InlineData("--storage-nodes", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--storage-nodes", "http://a:1")]
+    public void OptionsThatDoNotFitTheRole_AreRefused(string named, params string[] words) =>
+        Assert.Contains(named, Assert.Throws<StartException>(() => Parse(words)).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void ClusterSecret_GivenTwice_IsRefused_WithoutTheSecret()
+    {
+        StartException refused = Assert.Throws<StartException>(
+            () => SiloOptions.Parse(["--cluster-secret-file", "f"], name => name == "OBJECTSTORE_CLUSTER_SECRET" ? "a secret of sixteen" : null));
+        Assert.DoesNotContain("sixteen", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Help_NamesEveryOptionThatIsParsed()
     {
-        foreach (string option in new[] { "data", "drives", "listen", "domain", "region", "volume-size", "headroom", "garbage-grace", "drain-timeout", "log-level", "log-format" })
+        foreach (string option in new[] { "data", "drives", "listen", "domain", "region", "volume-size", "headroom", "garbage-grace", "drain-timeout", "log-level", "log-format",
+            "topology", "scheme", "down-out-after", "scrub-period", "repair-rate", "roles", "data-listen", "storage-nodes", "cluster-secret-file", "cluster-id" })
         {
             Assert.Contains($"  --{option} ", SiloOptions.Help, StringComparison.Ordinal);
         }

@@ -61,25 +61,25 @@ internal sealed partial class HostProcess : IAsyncDisposable
         foreach (string argument in arguments) start.ArgumentList.Add(argument);
         start.Environment.Remove("OBJECTSTORE_ACCESS_KEY");
         start.Environment.Remove("OBJECTSTORE_SECRET_KEY");
+        start.Environment.Remove("OBJECTSTORE_CLUSTER_SECRET");
         if (keys is { } pair) (start.Environment["OBJECTSTORE_ACCESS_KEY"], start.Environment["OBJECTSTORE_SECRET_KEY"]) = pair;
         return new HostProcess(Process.Start(start)!);
     }
 
     /// <summary>Starts a server over a data folder on a free port with small volumes, and waits until it says that it serves.</summary>
-    public static async Task<HostProcess> StartAsync(string data, (string AccessKey, string Secret)? keys = null, params string[] more)
+    public static Task<HostProcess> StartAsync(string data, (string AccessKey, string Secret)? keys = null, params string[] more) =>
+        StartAsync(Launch(["run", "--data", data, "--listen", "http://127.0.0.1:0", "--volume-size", "16MiB", "--headroom", "8MiB", .. more], keys));
+
+    /// <summary>The same with the role storage, on the given port.</summary>
+    public static Task<HostProcess> StartStorageAsync(string data, string secretFile, int port = 0, params string[] more) =>
+        StartAsync(Launch(
+            ["run", "--roles", "storage", "--data", data, "--data-listen", $"http://127.0.0.1:{port}", "--cluster-secret-file", secretFile, "--volume-size", "16MiB", "--headroom", "8MiB", .. more], null));
+
+    /// <summary>Ends it as a power cut does, but for the page cache.</summary>
+    public async Task KillAsync()
     {
-        HostProcess host = Launch(["run", "--data", data, "--listen", "http://127.0.0.1:0", "--volume-size", "16MiB", "--headroom", "8MiB", .. more], keys);
-        try
-        {
-            host.Endpoint = await host._serving.Task.WaitAsync(Deadline);
-            await host._bannerEnd.Task.WaitAsync(Deadline);
-            return host;
-        }
-        catch (Exception e)
-        {
-            await host.DisposeAsync();
-            throw new InvalidOperationException($"The host did not start.\n{host.Output}\n{host.Errors}", e);
-        }
+        _process.Kill();
+        await _process.WaitForExitAsync();
     }
 
     /// <summary>Waits for its end and the end of its output; the exit code.</summary>
@@ -109,6 +109,21 @@ internal sealed partial class HostProcess : IAsyncDisposable
         _process.Dispose();
     }
 
+    private static async Task<HostProcess> StartAsync(HostProcess host)
+    {
+        try
+        {
+            host.Endpoint = await host._serving.Task.WaitAsync(Deadline);
+            await host._bannerEnd.Task.WaitAsync(Deadline);
+            return host;
+        }
+        catch (Exception e)
+        {
+            await host.DisposeAsync();
+            throw new InvalidOperationException($"The host did not start.\n{host.Output}\n{host.Errors}", e);
+        }
+    }
+
     private static string FindExecutable()
     {
         // artifacts/<runtime>/bin/ObjectStore.Silo.Tests/<configuration>/; the project builds the host into the same configuration.
@@ -132,7 +147,7 @@ internal sealed partial class HostProcess : IAsyncDisposable
     [LibraryImport("libc", EntryPoint = "kill")]
     private static partial int Kill(int pid, int signal);
 
-    [GeneratedRegex("^ObjectStore serves S3 at (http://[^ ]+) ")]
+    [GeneratedRegex("^ObjectStore serves (?:S3|drives) at (http://[^ ]+) ")]
     private static partial Regex ServesLine();
 
     [GeneratedRegex("started in ([0-9]+) ms")]

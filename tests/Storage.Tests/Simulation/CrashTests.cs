@@ -169,7 +169,7 @@ public sealed class CrashTests(ITestOutputHelper output)
             {
                 byte[] bytes = Bytes(_random.Next(4) == 0 ? _random.Next(60_000) : _random.Next(3_000));
                 ExtentDescriptor descriptor = Descriptor();
-                var layout = new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, 0, 64 << 10, bytes.Length);
+                var layout = new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, Scheme.SingleCopy.Id, 64 << 10, bytes.Length);
                 _unknown.Add(layout, bytes);
                 writes.Add((layout, bytes, simulation.Store.WriteAsync(descriptor, bytes).AsTask()));
             }
@@ -182,7 +182,7 @@ public sealed class CrashTests(ITestOutputHelper output)
         {
             byte[] bytes = Bytes(_random.Next(1, 300_000));
             ExtentDescriptor descriptor = Descriptor();
-            var layout = new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, 0, 64 << 10, bytes.Length);
+            var layout = new ExtentLayout(descriptor.Id, descriptor.PlacementGroup, Scheme.SingleCopy.Id, 64 << 10, bytes.Length);
             _unknown.Add(layout, bytes);
             Task<ExtentLayout> task = Stream(descriptor, bytes, complete);
             await Settle(layout, bytes, task);
@@ -245,7 +245,7 @@ public sealed class CrashTests(ITestOutputHelper output)
         private ExtentDescriptor Descriptor()
         {
             ExtentId id = simulation.Store.Ids.Next();
-            return new ExtentDescriptor(id, simulation.Store.PlacementGroupFor(id), 5, Bytes(_random.Next(1, 40)), (UInt128)_random.NextInt64(), _random.Next(3));
+            return new ExtentDescriptor(id, simulation.Store.ClusterMap.GroupOf(id, 1).Value, 5, Bytes(_random.Next(1, 40)), (UInt128)_random.NextInt64(), _random.Next(3));
         }
 
         private byte[] Bytes(int length)

@@ -92,7 +92,9 @@ public sealed class FaultTests
         byte[] before = Bytes(new Random(4), 1000);
         ExtentLayout kept = await simulation.Write(before);
         simulation.Drive.Faults = new FaultPlan { SyncErrorProbability = 1 };
-        await Assert.ThrowsAsync<VolumePoisonedException>(() => simulation.Write(before));
+
+        // Tried once more, on another volume, which cannot even be made.
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => simulation.Write(before));
         simulation.Drive.Faults = new FaultPlan();
         ExtentLayout after = await simulation.Write(before);
         Assert.Equal(before, await simulation.Read(kept));
@@ -108,7 +110,7 @@ public sealed class FaultTests
         ExtentLayout layout = await simulation.Write(Bytes(new Random(5), 1000));
         simulation.Drive.Faults = new FaultPlan { ReadErrorProbability = 1 };
         await Assert.ThrowsAsync<FragmentCorruptException>(() => simulation.Read(layout));
-        Assert.Equal(1, simulation.Events.Corrupt);
+        Assert.True(simulation.Events.Corrupt > 0);
     }
 
     [Fact]
@@ -137,7 +139,7 @@ public sealed class FaultTests
     internal static ExtentDescriptor Descriptor(IExtentStore store)
     {
         ExtentId id = store.Ids.Next();
-        return new ExtentDescriptor(id, store.PlacementGroupFor(id), 7, "a/key"u8.ToArray(), 9, 1);
+        return new ExtentDescriptor(id, store.ClusterMap.GroupOf(id, store.ClusterMap.Widths[0]).Value, 7, "a/key"u8.ToArray(), 9, 1);
     }
 
     internal static byte[] Bytes(Random random, int length)

@@ -71,7 +71,7 @@ public sealed class RecoveryTests
         using var simulation = new SimulatedStore(33);
         byte[] bytes = FaultTests.Bytes(new Random(33), 1000);
         simulation.Drive.Faults = new FaultPlan { CreateErrorProbability = 1 };
-        await Assert.ThrowsAsync<IOException>(() => simulation.Write(bytes));
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => simulation.Write(bytes));
         simulation.Drive.Faults = new FaultPlan();
         ExtentLayout layout = await simulation.Write(bytes);
         Assert.Equal(bytes, await simulation.Read(layout));
@@ -82,7 +82,7 @@ public sealed class RecoveryTests
     {
         using var simulation = new SimulatedStore(34);
         simulation.Drive.Faults = new FaultPlan { WriteErrorProbability = 1 };
-        await Assert.ThrowsAsync<IOException>(() => simulation.Write(new byte[1000]));
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => simulation.Write(new byte[1000]));
         Assert.Empty(simulation.Drive.ListVolumes());
         simulation.Drive.Faults = new FaultPlan();
         await simulation.Write(new byte[1000]);

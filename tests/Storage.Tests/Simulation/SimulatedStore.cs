@@ -1,5 +1,7 @@
+using System.Runtime.ExceptionServices;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Simulation;
 
 namespace ObjectStore.Storage.Tests.Simulation;
@@ -61,7 +63,8 @@ internal sealed class SimulatedStore : IDisposable
     {
         while (!task.IsCompleted)
         {
-            if (!Store.Step() && !task.IsCompleted)
+            // What the writers have done may go on elsewhere for a moment.
+            if (!Store.Step() && !((IAsyncResult)task).AsyncWaitHandle.WaitOne(TimeSpan.FromSeconds(20)))
                 throw new InvalidOperationException("The operation waits for something that no writer will do.");
         }
     }
@@ -71,6 +74,7 @@ internal sealed class SimulatedStore : IDisposable
     {
         foreach (DriveEngine engine in Store.Engines)
             engine.Abandon();
+        Store.Buffers.Close();
         Drive.PowerCut();
         if (loseIndex || olderIndex is not null)
         {
@@ -99,19 +103,45 @@ internal sealed class SimulatedStore : IDisposable
         Store = Open();
     }
 
-    public Task<ExtentLayout> Write(byte[] bytes) => Finish(Store.WriteAsync(FaultTests.Descriptor(Store), bytes));
+    /// <summary>Throws what the one drive said.</summary>
+    public async Task<ExtentLayout> Write(byte[] bytes)
+    {
+        try
+        {
+            return await Finish(Store.WriteAsync(FaultTests.Descriptor(Store), bytes));
+        }
+        catch (WriteQuorumException e) when (e.InnerException is not null)
+        {
+            ExceptionDispatchInfo.Throw(e.InnerException);
+            throw;
+        }
+    }
 
     public Task Delete(ExtentLayout layout) => Finish(Store.DeleteAsync(layout));
 
+    /// <summary>Throws what the one drive said.</summary>
     public async Task<byte[]> Read(ExtentLayout layout)
     {
         var bytes = new byte[layout.LengthBytes];
         await using IExtentReader reader = Store.OpenRead(layout, 0, layout.LengthBytes);
         int done = 0;
-        while (done < bytes.Length)
-            done += await reader.ReadAsync(bytes.AsMemory(done));
+        try
+        {
+            while (done < bytes.Length)
+                done += await reader.ReadAsync(bytes.AsMemory(done));
+        }
+        catch (Exception e) when (e is ExtentLostException or ExtentUnavailableException && e.InnerException is not null)
+        {
+            ExceptionDispatchInfo.Throw(e.InnerException);
+        }
+
         if (bytes.Length == 0 && !Store.TryReadSmall(layout, bytes))
-            Store.TryReadSmall(layout, bytes);
+        {
+            // Nothing is read of an empty extent; that its record is there shows here only.
+            var drive = Store.Services.Drives.All.Single();
+            await drive.ReadAsync(new FragmentAddress(new FragmentKey(layout.Id, 0, 0), layout.PlacementGroup, Scheme.SingleCopy, 0), 0, Memory<byte>.Empty);
+        }
+
         return bytes;
     }
 

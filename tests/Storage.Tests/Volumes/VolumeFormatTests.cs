@@ -76,13 +76,15 @@ public sealed class VolumeFormatTests
             Scheme scheme = (Scheme[])[Scheme.SingleCopy, Scheme.Copies(3), new Scheme(6, 3), new Scheme(17, 3)] is var schemes ? schemes[random.Next(4)] : default;
             var header = new RecordHeader
             {
-                Kind = i % 3 == 0 ? RecordKind.Tombstone : RecordKind.Fragment,
+                Kind = (RecordKind[])[RecordKind.Tombstone, RecordKind.Fragment, RecordKind.Copy] is var kinds ? kinds[i % 3] : default,
                 Place = new RecordPlace((ulong)random.NextInt64(), random.NextInt64(1L << random.Next(40)), random.NextInt64(1L << random.Next(14, 40)) & ~7L),
                 CreatedUnixMilliseconds = random.NextInt64(1L << random.Next(45)),
                 PayloadBytes = random.Next(1 << random.Next(19)),
             };
             header.DurableBelow = random.NextInt64(header.Offset + 1) & ~4095L;
-            if (header.Kind == RecordKind.Fragment)
+            if (header.Kind == RecordKind.Copy)
+                (header.SourceVolumeId, header.SourceOffset) = (random.NextInt64(1L << 40), random.NextInt64(1L << 40));
+            if (header.IsFragment)
             {
                 header.IsPaged = random.Next(2) == 0;
                 header.Extent = new ExtentId(new UInt128((ulong)random.NextInt64(long.MinValue, long.MaxValue), (ulong)random.NextInt64()));

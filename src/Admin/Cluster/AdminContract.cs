@@ -1,0 +1,82 @@
+// The JSON of a node's admin interface, /admin/v1. docs/admin-api.md is its page; the two change together. This file stands by itself, so that the server can
+// compile the same records.
+
+using System.Text.Json.Serialization;
+
+namespace ObjectStore.Admin.Cluster;
+
+/// <summary>Paths, header and states of the admin interface.</summary>
+internal static class AdminApi
+{
+    public const string TokenHeader = "x-objectstore-admin-token";
+
+    /// <summary>The file in a node's data folder that holds the token; readable by its owner only.</summary>
+    public const string TokenFileName = "admin.token";
+
+    public const string Status = "/admin/v1/status";
+    public const string Drives = "/admin/v1/drives";
+    public const string Repair = "/admin/v1/repair";
+    public const string Scrub = "/admin/v1/scrub";
+
+    public static string StateOf(Guid driveId) => $"{Drives}/{driveId:D}/state";
+
+    public const string Up = "up";
+    public const string Draining = "draining";
+    public const string Out = "out";
+}
+
+/// <summary>GET /admin/v1/status: all there is to know, from one moment.</summary>
+internal sealed record ClusterStatus(
+    Guid ClusterId, string Version, long MapEpoch, DriveStatus[] Drives, ClassStatus[] Classes, RepairStatus Repair, ScrubStatus Scrub, CompactionStatus Compaction);
+
+/// <summary>GET /admin/v1/drives.</summary>
+internal sealed record DriveList(DriveStatus[] Drives);
+
+/// <param name="State">up, suspect, down, out or draining.</param>
+/// <param name="Reason">Why it is not up; null where it is.</param>
+/// <param name="Slots">Shards of placement groups that the map gives it.</param>
+/// <param name="IncompleteSlots">Those that are being filled.</param>
+/// <param name="UsedBytes">Live and garbage.</param>
+/// <param name="Errors">Failed reads and writes since the node started.</param>
+internal sealed record DriveStatus(
+    Guid DriveId, string NodeId, string Path, string Domain, string State, string? Reason, long CapacityBytes, long FreeBytes, long UsedBytes, long GarbageBytes, long LiveFragments, int Slots,
+    int IncompleteSlots, long Errors);
+
+/// <param name="Small">The scheme asked for small parts, and <paramref name="SmallUsed"/> the one that new parts get.</param>
+/// <param name="Narrowed">Whether either is narrower than asked for, since there are too few drives.</param>
+internal sealed record ClassStatus(string StorageClass, long SmallBelowBytes, string Small, string SmallUsed, string Large, string LargeUsed, bool Narrowed);
+
+/// <param name="State">idle, running, throttled or paused.</param>
+/// <param name="QueuedExtents">Extents known to lack fragments.</param>
+/// <param name="QueuedGroups">Placement groups to be gone through.</param>
+/// <param name="FewestSpare">Fragments that the extent in most danger can still lose; null where none is queued.</param>
+/// <param name="LostExtents">Those of which too few fragments are left.</param>
+/// <param name="EstimatedSecondsLeft">Null where nothing is queued, or the rate is not known yet.</param>
+internal sealed record RepairStatus(
+    string State, long QueuedExtents, int QueuedGroups, int? FewestSpare, long RebuiltBytes, double BytesPerSecond, double? EstimatedSecondsLeft, long LostExtents);
+
+/// <param name="State">idle, running, throttled or paused.</param>
+/// <param name="Fraction">Of the pass under way, 0 to 1.</param>
+/// <param name="LastCompleted">When the last whole pass ended.</param>
+internal sealed record ScrubStatus(string State, double PeriodSeconds, double Fraction, long VerifiedBytes, long CorruptFragments, DateTimeOffset? LastCompleted);
+
+/// <param name="State">idle, running, throttled or paused.</param>
+internal sealed record CompactionStatus(string State, long GarbageBytes, long ReclaimedBytes, int VolumesQueued);
+
+/// <summary>POST …/state.</summary>
+/// <param name="Force">Do it although the map then has too few drives for the schemes in use.</param>
+internal sealed record DriveStateRequest(string State, bool Force);
+
+/// <summary>POST /admin/v1/repair and /scrub: pause, resume; scrub: start as well.</summary>
+internal sealed record ActionRequest(string Action);
+
+/// <summary>The body of every answer that is not 2xx. One line each.</summary>
+internal sealed record AdminError(string Error, string? Remedy);
+
+[JsonSerializable(typeof(ClusterStatus))]
+[JsonSerializable(typeof(DriveList))]
+[JsonSerializable(typeof(DriveStateRequest))]
+[JsonSerializable(typeof(ActionRequest))]
+[JsonSerializable(typeof(AdminError))]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, RespectNullableAnnotations = true)]
+internal sealed partial class AdminApiJson : JsonSerializerContext;

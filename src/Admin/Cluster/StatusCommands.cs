@@ -1,0 +1,214 @@
+using System.Globalization;
+using System.Text.Json;
+using ObjectStore.Admin.CommandLine;
+
+namespace ObjectStore.Admin.Cluster;
+
+/// <summary><c>s3-admin status</c>: everything at one glance. Finds damage where extents are lost.</summary>
+internal sealed class StatusCommand : ICommand
+{
+    public string Name => "status";
+
+    public string Summary => "Drives, schemes, repair, scrub and compaction of a running cluster";
+
+    public string Help => $"""
+        Usage: s3-admin status [options]
+
+        Prints the state of a running cluster. The exit code is 1 where extents are lost.
+
+        {AdminClient.OptionsHelp}
+        """;
+
+    public async Task<int> RunAsync(IReadOnlyList<string> words, CommandContext context, CancellationToken cancellationToken)
+    {
+        Arguments arguments = Arguments.Parse(words, AdminClient.Options, AdminClient.Flags);
+        arguments.RefuseWords();
+        bool json = arguments.WantsJson();
+        using AdminClient client = AdminClient.Open(arguments, context);
+        ClusterStatus status = await client.GetAsync(AdminApi.Status, AdminApiJson.Default.ClusterStatus, cancellationToken);
+        if (json) context.Output.WriteLine(JsonSerializer.Serialize(status, AdminApiJson.Default.ClusterStatus));
+        else Print(status, context.Output);
+        return status.Repair.LostExtents > 0 ? ExitCode.DamageFound : ExitCode.Success;
+    }
+
+    private static void Print(ClusterStatus status, TextWriter output)
+    {
+        output.WriteLine($"Cluster {status.ClusterId} (version {status.Version}, map epoch {status.MapEpoch})");
+        output.WriteLine();
+        ClusterText.Drives(status.Drives, output);
+        output.WriteLine();
+        TextTable classes = new("class", "below", "small parts", "large parts");
+        foreach (ClassStatus row in status.Classes)
+        {
+            classes.Add(
+                row.StorageClass, Quantities.Show(row.SmallBelowBytes), row.SmallUsed == row.Small ? row.Small : $"{row.SmallUsed} (asked for {row.Small})",
+                row.LargeUsed == row.Large ? row.Large : $"{row.LargeUsed} (asked for {row.Large})");
+        }
+
+        classes.Print(output);
+        if (status.Classes.Any(row => row.Narrowed)) output.WriteLine("NARROWED: there are too few drives for some schemes; new objects get less than was asked for.");
+        output.WriteLine();
+        ClusterText.Repair(status.Repair, output);
+        ClusterText.Scrub(status.Scrub, output);
+        output.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"Compaction: {status.Compaction.State}, {Quantities.Show(status.Compaction.GarbageBytes)} garbage, {status.Compaction.VolumesQueued} volumes queued, {Quantities.Show(status.Compaction.ReclaimedBytes)} given back"));
+    }
+}
+
+/// <summary><c>s3-admin drives</c>.</summary>
+internal sealed class DrivesCommand : ICommand
+{
+    public string Name => "drives";
+
+    public string Summary => "The drives of a running cluster with their states";
+
+    public string Help => $"""
+        Usage: s3-admin drives [options]
+
+        Lists the drives of a running cluster: state, space, and slots of placement groups ("filling": those whose data is still on its way).
+
+        {AdminClient.OptionsHelp}
+        """;
+
+    public async Task<int> RunAsync(IReadOnlyList<string> words, CommandContext context, CancellationToken cancellationToken)
+    {
+        Arguments arguments = Arguments.Parse(words, AdminClient.Options, AdminClient.Flags);
+        arguments.RefuseWords();
+        bool json = arguments.WantsJson();
+        using AdminClient client = AdminClient.Open(arguments, context);
+        DriveList list = await client.GetAsync(AdminApi.Drives, AdminApiJson.Default.DriveList, cancellationToken);
+        if (json) context.Output.WriteLine(JsonSerializer.Serialize(list, AdminApiJson.Default.DriveList));
+        else ClusterText.Drives(list.Drives, context.Output);
+        return ExitCode.Success;
+    }
+}
+
+/// <summary><c>s3-admin drive drain | undrain | out DRIVE</c>: asks for another state of a drive.</summary>
+internal sealed class DriveStateCommand(string verb, string state, string summary, string explanation) : ICommand
+{
+    public static IReadOnlyList<ICommand> All { get; } =
+    [
+        new DriveStateCommand(
+            "drain", AdminApi.Draining, "Move a drive's data away, so that it can be taken out",
+            "Gives the drive's slots to others and moves its data there; it is read from until then, and takes nothing new. It can go when 's3-admin drives' shows no slots."),
+        new DriveStateCommand("undrain", AdminApi.Up, "Take back a drain, or an out", "Puts the drive back to work: it takes its share again."),
+        new DriveStateCommand(
+            "out", AdminApi.Out, "Give a drive up as lost, and repair what it held at once",
+            "Takes the drive for lost without waiting for it: what it held is rebuilt from other drives. Use drain where it can still be read."),
+    ];
+
+    public string Name => $"drive {verb}";
+
+    public string Summary => summary;
+
+    public string Help => $"""
+        Usage: s3-admin drive {verb} DRIVE [options]
+
+        {explanation}
+
+          DRIVE               The drive's id, or the beginning of it if no other begins so, or its path
+          --force             Also where too few drives are left for the schemes in use
+        {AdminClient.OptionsHelp}
+        """;
+
+    public async Task<int> RunAsync(IReadOnlyList<string> words, CommandContext context, CancellationToken cancellationToken)
+    {
+        Arguments arguments = Arguments.Parse(words, AdminClient.Options, [.. AdminClient.Flags, "--force"]);
+        string wanted = arguments.Single("DRIVE");
+        bool json = arguments.WantsJson();
+        using AdminClient client = AdminClient.Open(arguments, context);
+        DriveList list = await client.GetAsync(AdminApi.Drives, AdminApiJson.Default.DriveList, cancellationToken);
+        DriveStatus[] found =
+            [.. list.Drives.Where(drive => drive.Path == wanted || (wanted.Length >= 4 && drive.DriveId.ToString("D").StartsWith(wanted, StringComparison.OrdinalIgnoreCase)))];
+        if (found.Length != 1)
+        {
+            throw new UsageException(found.Length == 0
+                ? $"DRIVE is '{wanted}', which is no drive of this cluster; 's3-admin drives' lists them"
+                : $"DRIVE is '{wanted}', which {found.Length} drives are called: {string.Join(", ", found.Select(drive => drive.DriveId))}; give more of the id");
+        }
+
+        DriveStateRequest request = new(state, arguments.Has("--force"));
+        list = await client.PostAsync(AdminApi.StateOf(found[0].DriveId), request, AdminApiJson.Default.DriveStateRequest, AdminApiJson.Default.DriveList, cancellationToken);
+        if (json) context.Output.WriteLine(JsonSerializer.Serialize(list, AdminApiJson.Default.DriveList));
+        else ClusterText.Drives(list.Drives, context.Output);
+        return ExitCode.Success;
+    }
+}
+
+/// <summary><c>s3-admin repair</c> and <c>s3-admin scrub</c>: how far it is, and pause and resume.</summary>
+internal sealed class BackgroundCommand(string name, string path, string summary, string[] actions, string actionsHelp) : ICommand
+{
+    public static IReadOnlyList<ICommand> All { get; } =
+    [
+        new BackgroundCommand("repair", AdminApi.Repair, "How far repair is; pause or resume it", ["pause", "resume"], "pause, resume     Stop and go on. A pause outlasts a restart, and what is missing stays missing meanwhile"),
+        new BackgroundCommand("scrub", AdminApi.Scrub, "How far the scrub is; start, pause or resume it", ["start", "pause", "resume"], "start             Begin a pass now. pause, resume: stop and go on; a pause outlasts a restart"),
+    ];
+
+    public string Name => name;
+
+    public string Summary => summary;
+
+    public string Help => $"""
+        Usage: s3-admin {name} [{string.Join(" | ", actions)}] [options]
+
+        Prints the state of the {name}, after doing what is asked for. The exit code is 1 where it has found loss or corruption.
+
+          {actionsHelp}
+        {AdminClient.OptionsHelp}
+        """;
+
+    public async Task<int> RunAsync(IReadOnlyList<string> words, CommandContext context, CancellationToken cancellationToken)
+    {
+        Arguments arguments = Arguments.Parse(words, AdminClient.Options, AdminClient.Flags);
+        string? action = arguments.Words.Count == 0 ? null : arguments.Single("the action");
+        if (action is not null && !actions.Contains(action)) throw new UsageException($"'{action}' is nothing that {name} does; use {string.Join(", ", actions)}, or nothing to see its state");
+        bool json = arguments.WantsJson();
+        using AdminClient client = AdminClient.Open(arguments, context);
+        ClusterStatus status = action is null
+            ? await client.GetAsync(AdminApi.Status, AdminApiJson.Default.ClusterStatus, cancellationToken)
+            : await client.PostAsync(path, new ActionRequest(action), AdminApiJson.Default.ActionRequest, AdminApiJson.Default.ClusterStatus, cancellationToken);
+        if (json) context.Output.WriteLine(JsonSerializer.Serialize(status, AdminApiJson.Default.ClusterStatus));
+        else if (path == AdminApi.Repair) ClusterText.Repair(status.Repair, context.Output);
+        else ClusterText.Scrub(status.Scrub, context.Output);
+        return (path == AdminApi.Repair ? status.Repair.LostExtents : status.Scrub.CorruptFragments) > 0 ? ExitCode.DamageFound : ExitCode.Success;
+    }
+}
+
+/// <summary>Statuses as people read them.</summary>
+internal static class ClusterText
+{
+    public static void Drives(IReadOnlyList<DriveStatus> drives, TextWriter output)
+    {
+        TextTable table = new("drive", "node", "domain", "state", "used", "garbage", "free", "size", "slots", "filling", "errors", "path");
+        foreach (DriveStatus drive in drives)
+        {
+            table.Add(
+                drive.DriveId.ToString("D"), drive.NodeId, drive.Domain, drive.Reason is null ? drive.State : $"{drive.State}: {drive.Reason}", Quantities.Show(drive.UsedBytes),
+                Quantities.Show(drive.GarbageBytes), Quantities.Show(drive.FreeBytes), Quantities.Show(drive.CapacityBytes), Number(drive.Slots), Number(drive.IncompleteSlots), Number(drive.Errors), drive.Path);
+        }
+
+        table.Print(output);
+    }
+
+    public static void Repair(RepairStatus repair, TextWriter output)
+    {
+        string left = repair.EstimatedSecondsLeft is { } seconds ? $", about {Time(seconds)} left" : "";
+        output.WriteLine($"Repair: {repair.State}, {Number(repair.QueuedExtents)} extents and {Number(repair.QueuedGroups)} groups queued, "
+            + $"{Quantities.Show(repair.RebuiltBytes)} rebuilt, {Quantities.Show(repair.BytesPerSecond)}/s{left}");
+        if (repair.FewestSpare is { } spare) output.WriteLine($"  The extent in most danger can lose {Number(spare)} more fragments.");
+        if (repair.LostExtents > 0) output.WriteLine($"  LOST: {Number(repair.LostExtents)} extents have too few fragments left.");
+    }
+
+    public static void Scrub(ScrubStatus scrub, TextWriter output)
+    {
+        string last = scrub.LastCompleted?.UtcDateTime.ToString("yyyy-MM-dd HH:mm'Z'", CultureInfo.InvariantCulture) ?? "never";
+        string percent = (Math.Clamp(scrub.Fraction, 0, 1) * 100).ToString("0.#", CultureInfo.InvariantCulture);
+        output.WriteLine($"Scrub: {scrub.State}, {percent} % of a pass, {Quantities.Show(scrub.VerifiedBytes)} verified, period {Time(scrub.PeriodSeconds)}, last whole pass {last}");
+        if (scrub.CorruptFragments > 0) output.WriteLine($"  CORRUPT: {Number(scrub.CorruptFragments)} fragments were found corrupt in this pass and handed to repair.");
+    }
+
+    private static string Time(double seconds) => Quantities.Show(TimeSpan.FromSeconds(Math.Clamp(seconds, 0, 1e10)));
+
+    private static string Number(long number) => number.ToString(CultureInfo.InvariantCulture);
+}

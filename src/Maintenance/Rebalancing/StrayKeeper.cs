@@ -1,0 +1,94 @@
+// A stray is a fragment on a drive that the map does not name for it: a former drive of the slot, one that was away while its slots were given to others, or the target of a writer
+// that had an older map. It is deleted only once the drive that should have the fragment has it: read back whole, not merely listed, since the stray may be the last intact copy. Where
+// that drive lacks it the stray is copied there first.
+
+using System.Buffers;
+using Microsoft.Extensions.Logging;
+using ObjectStore.Maintenance.Liveness;
+using ObjectStore.Storage;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Placement;
+
+namespace ObjectStore.Maintenance.Rebalancing;
+
+internal enum StrayVerdict
+{
+    /// <summary>The map names the drive for it.</summary>
+    Belongs,
+
+    /// <summary>It may be deleted.</summary>
+    Delete,
+
+    /// <summary>It does not belong here and has to stay for now.</summary>
+    Keep,
+}
+
+/// <summary>Decides about strays, and brings home what is missing there. Thread-safe.</summary>
+internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<IClusterMap> map, IExtentLiveness liveness, TimeProvider time, ILogger logger)
+{
+    /// <summary>Whether the map names the drive for the fragment, or does not know the fragment's group.</summary>
+    public bool Belongs(Guid drive, in FragmentEntry entry)
+        => !MapLookup.TrySlotsOf(map(), entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots) || entry.Key.Shard >= slots.Count
+            || slots[entry.Key.Shard].Drive == drive || slots[entry.Key.Shard].Sources.Contains(drive);
+
+    /// <summary>Looks at one fragment of a drive. The caller deletes it where it may be.</summary>
+    /// <param name="minimumAge">Extents younger than this are kept: their writer may still use the map it began with.</param>
+    public async ValueTask<StrayVerdict> JudgeAsync(IFragmentStore drive, FragmentEntry entry, TimeSpan minimumAge, CancellationToken cancellationToken)
+    {
+        if (!MapLookup.TrySlotsOf(map(), entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots) || entry.Key.Shard >= slots.Count || !Scheme.TryFromId(entry.SchemeId, out Scheme scheme))
+            return StrayVerdict.Belongs;
+        GroupSlot slot = slots[entry.Key.Shard];
+        if (slot.Drive == drive.DriveId || slot.Sources.Contains(drive.DriveId))
+            return StrayVerdict.Belongs;
+        if (!slot.IsComplete || slot.Drive is not { } homeId || drives.Find(homeId) is not { } home)
+            return StrayVerdict.Keep;
+        if (time.GetUtcNow().ToUnixTimeMilliseconds() - entry.Key.Extent.CreatedUnixMs < minimumAge.TotalMilliseconds)
+            return StrayVerdict.Keep;
+        var address = new FragmentAddress(entry.Key, entry.PlacementGroup, scheme, entry.PayloadBytes);
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(1, entry.PayloadBytes));
+        try
+        {
+            Memory<byte> payload = buffer.AsMemory(0, entry.PayloadBytes);
+            try
+            {
+                await home.ReadAsync(address, 0, payload, cancellationToken).ConfigureAwait(false);
+                return StrayVerdict.Delete;
+            }
+            catch (Exception e) when (e is FragmentMissingException or FragmentCorruptException)
+            {
+                return await BringHomeAsync(drive, home, address, payload, cancellationToken).ConfigureAwait(false);
+            }
+        }
+        catch (StorageException e)
+        {
+            LogKept(entry.Key, drive.DriveId, e);
+            return StrayVerdict.Keep;
+        }
+        finally
+        {
+            // No read is under way: every one was awaited to its end.
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    private async ValueTask<StrayVerdict> BringHomeAsync(IFragmentStore drive, IFragmentStore home, FragmentAddress address, Memory<byte> payload, CancellationToken cancellationToken)
+    {
+        if (await drive.StatAsync(address.Key, cancellationToken).ConfigureAwait(false) is not { } details)
+            return StrayVerdict.Keep;
+        Liveness.Liveness live = (await liveness.CheckAsync([details.Descriptor], cancellationToken).ConfigureAwait(false))[0];
+        if (live == Liveness.Liveness.Garbage || (live == Liveness.Liveness.Orphan && (await liveness.CondemnAsync([details], cancellationToken).ConfigureAwait(false))[0]))
+            return StrayVerdict.Delete;
+
+        // Verified as it is read; its checksums are made anew from what was.
+        await drive.ReadAsync(address, 0, payload, cancellationToken).ConfigureAwait(false);
+        var copy = new FragmentWrite(
+            details.Descriptor, details.Scheme, details.BlockSizeBytes, details.Key.Block, details.BlockLengthBytes, details.Key.Shard, payload, FragmentChecksums.Of(payload.Span));
+        await home.WriteAsync(copy, sync: true, cancellationToken).ConfigureAwait(false);
+        MaintenanceDiagnostics.StraysMovedHome.Add(1);
+        return StrayVerdict.Delete;
+    }
+
+    [LoggerMessage(20, LogLevel.Debug, "Fragment {Fragment} does not belong on drive {Drive} and stays there for now")]
+    private partial void LogKept(FragmentKey fragment, Guid drive, Exception exception);
+}

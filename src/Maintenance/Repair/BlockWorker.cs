@@ -1,0 +1,168 @@
+using Microsoft.Extensions.Logging;
+using ObjectStore.Maintenance.Liveness;
+using ObjectStore.Maintenance.Throttling;
+using ObjectStore.Storage;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
+
+namespace ObjectStore.Maintenance.Repair;
+
+/// <summary>What is known of an extent before fragments of it are rebuilt.</summary>
+/// <param name="Liveness">Null where nothing could be learned because drives do not answer.</param>
+/// <param name="Details">One of its fragments; null where there is none: every drive answered and has nothing.</param>
+internal readonly record struct Inspection(Liveness.Liveness? Liveness, FragmentDetails? Details)
+{
+    public bool IsGone => Liveness is null && Details is null && EveryDriveAnswered;
+
+    public bool EveryDriveAnswered { get; init; }
+}
+
+/// <summary>
+/// Repairs single blocks for the queue and the passes: within the limits on what runs at once and how much is written, paused when it is to be, counted. Thread-safe.
+/// </summary>
+internal sealed partial class BlockWorker(
+    IFragmentRepairer repairer, IExtentLiveness liveness, IFragmentStoreDirectory drives, WorkGate gate, ByteRate rate, PauseSwitch pause, LoadGovernor governor, ILogger logger)
+{
+    private long _examined;
+    private long _fragments;
+    private long _bytesWritten;
+    private long _bytesRead;
+    private long _failures;
+    private long _lost;
+    private volatile string? _lastFailure;
+
+    public long Examined => Interlocked.Read(ref _examined);
+    public long FragmentsRebuilt => Interlocked.Read(ref _fragments);
+    public long BytesRebuilt => Interlocked.Read(ref _bytesWritten);
+    public long BytesRead => Interlocked.Read(ref _bytesRead);
+    public long Failures => Interlocked.Read(ref _failures);
+    public long BlocksLost => Interlocked.Read(ref _lost);
+    public string? LastFailure => _lastFailure;
+
+    public void CountExamined()
+    {
+        Interlocked.Increment(ref _examined);
+        MaintenanceDiagnostics.BlocksExamined.Add(1);
+    }
+
+    /// <summary>Repairs a block. Null where the repairer failed unforeseen; that is logged.</summary>
+    public async Task<BlockRepairResult?> RepairAsync(BlockRepair work, IReadOnlyCollection<Guid> involved, CancellationToken cancellationToken)
+    {
+        await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
+        await gate.EnterAsync(involved, cancellationToken).ConfigureAwait(false);
+        try
+        {
+            using IDisposable busy = governor.Busy();
+            BlockRepairResult result = await repairer.RepairAsync(work, cancellationToken).ConfigureAwait(false);
+            Interlocked.Add(ref _fragments, result.Rebuilt.Count);
+            Interlocked.Add(ref _bytesWritten, result.BytesWritten);
+            Interlocked.Add(ref _bytesRead, result.BytesRead);
+            MaintenanceDiagnostics.FragmentsRebuilt.Add(result.Rebuilt.Count);
+            MaintenanceDiagnostics.BytesRebuilt.Add(result.BytesWritten);
+            MaintenanceDiagnostics.BytesRead.Add(result.BytesRead);
+            if (result.Status is BlockRepairStatus.SourcesUnavailable or BlockRepairStatus.TargetsUnavailable)
+                CountFailure($"{work.Extent}/{work.Block}: {result.Status}");
+
+            // Paid in its place, so that a rate holds back those who come after.
+            await rate.PayAsync(result.BytesWritten, cancellationToken).ConfigureAwait(false);
+            return result;
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            CountFailure($"{work.Extent}/{work.Block}: {e.Message}");
+            LogFailure(work.Extent, work.Block, work.Wanted, e);
+            return null;
+        }
+        finally
+        {
+            gate.Leave(involved);
+        }
+    }
+
+    /// <summary>A block of a named extent has too few fragments left.</summary>
+    public void CountLost(BlockRepair work)
+    {
+        Interlocked.Increment(ref _lost);
+        MaintenanceDiagnostics.BlocksLost.Add(1);
+        LogLost(work.Extent, work.Block, work.PlacementGroup, work.Scheme);
+    }
+
+    /// <summary>Looks at extents: a fragment of each, and what the metadata says. In the order asked.</summary>
+    /// <param name="extents">Of each, where a fragment of it may be.</param>
+    public async Task<IReadOnlyList<Inspection>> InspectAsync(IReadOnlyList<IReadOnlyList<(Guid Drive, FragmentKey Key)>> extents, CancellationToken cancellationToken)
+    {
+        var found = new Inspection[extents.Count];
+        await Parallel.ForAsync(0, extents.Count, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = 16 },
+            async (i, stopping) => found[i] = await StatAsync(extents[i], stopping).ConfigureAwait(false)).ConfigureAwait(false);
+        int[] known = [.. Enumerable.Range(0, found.Length).Where(i => found[i].Details is not null)];
+        IReadOnlyList<Liveness.Liveness> judged = await liveness.CheckAsync([.. known.Select(i => found[i].Details!.Descriptor)], cancellationToken).ConfigureAwait(false);
+        for (int i = 0; i < known.Length; i++)
+            found[known[i]] = found[known[i]] with { Liveness = judged[i] };
+        return found;
+    }
+
+    /// <summary>Queues the deletion of orphans.</summary>
+    public async Task CondemnAsync(IReadOnlyList<FragmentDetails> orphans, CancellationToken cancellationToken)
+    {
+        if (orphans.Count > 0)
+            await liveness.CondemnAsync(orphans, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>The drives that take part in a block's repair, and the places where its fragments may be.</summary>
+    public static (IReadOnlyCollection<Guid> Drives, IReadOnlyList<(Guid Drive, FragmentKey Key)> Places) PlacesOf(ExtentId extent, int block, Scheme scheme, IReadOnlyList<GroupSlot> slots)
+    {
+        var places = new List<(Guid, FragmentKey)>();
+        var involved = new HashSet<Guid>();
+        for (int shard = 0; shard < Math.Min(scheme.Width, slots.Count); shard++)
+        {
+            foreach (Guid drive in PassPlan.DrivesOf(slots[shard]))
+            {
+                places.Add((drive, new FragmentKey(extent, block, (ushort)shard)));
+                involved.Add(drive);
+            }
+        }
+
+        return (involved, places);
+    }
+
+    private async Task<Inspection> StatAsync(IReadOnlyList<(Guid Drive, FragmentKey Key)> places, CancellationToken cancellationToken)
+    {
+        bool everyDriveAnswered = true;
+        foreach ((Guid id, FragmentKey key) in places)
+        {
+            if (drives.Find(id) is not { } drive)
+            {
+                everyDriveAnswered = false;
+                continue;
+            }
+
+            try
+            {
+                if (await drive.StatAsync(key, cancellationToken).ConfigureAwait(false) is { } details)
+                    return new Inspection(null, details);
+            }
+            catch (StorageException)
+            {
+                // Damaged or out of reach; another of them may say as much. Never the same as "not there".
+                everyDriveAnswered = false;
+            }
+        }
+
+        return new Inspection(null, null) { EveryDriveAnswered = everyDriveAnswered };
+    }
+
+    private void CountFailure(string what)
+    {
+        Interlocked.Increment(ref _failures);
+        MaintenanceDiagnostics.RepairFailures.Add(1);
+        _lastFailure = what;
+    }
+
+    [LoggerMessage(1, LogLevel.Warning, "Shards {Shards} of block {Block} of extent {Extent} could not be repaired; it is tried again")]
+    private partial void LogFailure(ExtentId extent, int block, ShardSet shards, Exception exception);
+
+    [LoggerMessage(2, LogLevel.Error, "Block {Block} of extent {Extent} in placement group {Group} ({Scheme}) is lost: every drive answered and too few fragments are intact")]
+    private partial void LogLost(ExtentId extent, int block, int group, Scheme scheme);
+}

@@ -1,0 +1,485 @@
+// Makes whole what is not: what the queue says, and what the cluster map says.
+//
+// Two loops. "repair queue" takes what writes, reads and the scrub have recorded, the blocks with the fewest fragments to spare first. "repair passes" fills the slots of the map that are
+// not complete, the groups that miss the most first; that one mechanism is repair of a lost drive, rebalance onto a new one, drain of an old one and refill of a replaced one. When slots
+// are complete it empties the drives that had them before. Between these it compares listings: of the newest extents now and then and after a start, because a process that dies takes
+// with it what it had not yet recorded; of everything once a day.
+//
+// Everything here may be repeated and may run in two processes at once: a fragment has the same bytes whoever makes it, and is made durable before anything is said of it.
+
+using System.Collections.Immutable;
+using System.Diagnostics;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using ObjectStore.Maintenance.Liveness;
+using ObjectStore.Maintenance.Rebalancing;
+using ObjectStore.Maintenance.Throttling;
+using ObjectStore.Metadata;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
+
+namespace ObjectStore.Maintenance.Repair;
+
+/// <summary>Repair, rebalance and drain. One runs for a pool; a second one does no harm and no good. Thread-safe.</summary>
+public sealed partial class RepairService : BackgroundService
+{
+    private const string RunningCursor = "repair/running";
+    private const string RecentCursor = "repair/recent";
+    private const string AuditedCursor = "repair/audited";
+    private const string RecentPassCursor = "repair/pass-recent";
+    private const string AuditPassCursor = "repair/pass-audit";
+
+    private readonly IMaintenanceStore _metadata;
+    private readonly IFragmentStoreDirectory _drives;
+    private readonly Func<IClusterMap> _map;
+    private readonly ISlotCompletion _completion;
+    private readonly RepairQueue _queue;
+    private readonly TimeProvider _time;
+    private readonly RepairOptions _options;
+    private readonly LoadGovernor _governor;
+    private readonly ILogger<RepairService> _logger;
+    private readonly PauseSwitch _pause = new();
+    private readonly BlockWorker _worker;
+    private readonly SweepList _sweeps;
+    private readonly IExtentLiveness _liveness;
+    private readonly Wakeup _queueWakeup;
+    private readonly Wakeup _passWakeup;
+    private readonly Dictionary<string, DateTimeOffset> _retryAt = [];
+    private volatile GroupPass? _running;
+    private long _queued;
+    private DateTimeOffset _recentDue;
+    private bool _afterUncleanStop;
+
+    public RepairService(
+        IMaintenanceStore metadata, IFragmentStoreDirectory drives, Func<IClusterMap> map, IFragmentRepairer repairer, ISlotCompletion completion, IExtentLiveness liveness,
+        RepairQueue queue, LoadGovernor governor, TimeProvider time, RepairOptions options, ILogger<RepairService> logger)
+    {
+        options.Validate();
+        (_metadata, _drives, _map, _completion, _queue, _governor, _time, _options, _logger) = (metadata, drives, map, completion, queue, governor, time, options, logger);
+        _liveness = liveness;
+        var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive);
+        var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
+        _worker = new BlockWorker(repairer, liveness, drives, gate, rate, _pause, governor, logger);
+        _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, time, logger), _pause, time, options, logger);
+        _queueWakeup = new Wakeup(time);
+        _passWakeup = new Wakeup(time);
+        queue.Recorded += _queueWakeup.Signal;
+        MaintenanceDiagnostics.ObserveGauge("objectstore.repair.queued", "{entry}", "Entries of the repair queue when it was last looked at.", () => Interlocked.Read(ref _queued));
+        MaintenanceDiagnostics.ObserveGauge("objectstore.repair.groups.left", "{group}", "Placement groups with slots that are not complete.", () => CountIncomplete().Groups);
+    }
+
+    /// <summary>What goes on.</summary>
+    public RepairStatus Status
+    {
+        get
+        {
+            (int slots, int groups) = CountIncomplete();
+            return new RepairStatus(
+                _pause.IsPaused, Interlocked.Read(ref _queued), slots, groups, _running?.Status, _governor.Workers(_options.MaxParallelBlocks), _sweeps.Count,
+                _worker.Examined, _worker.FragmentsRebuilt, _worker.BytesRebuilt, _worker.BytesRead, _worker.Failures, _worker.BlocksLost, _worker.LastFailure);
+        }
+    }
+
+    /// <summary>Begins no more work until <see cref="Resume"/>; the blocks in the making are finished. Does not outlive the process.</summary>
+    public void Pause() => _pause.Pause();
+
+    public void Resume() => _pause.Resume();
+
+    /// <summary>Says that the map has changed; without it the change is seen within the poll interval.</summary>
+    public void Wake() => _passWakeup.Signal();
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        _queue.Recorded -= _queueWakeup.Signal;
+        base.Dispose();
+    }
+
+    /// <inheritdoc/>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        await BeginAsync(stoppingToken).ConfigureAwait(false);
+        await Task.WhenAll(LoopAsync("repair queue", WorkOffQueueAsync, _queueWakeup, stoppingToken), LoopAsync("repair passes", RunNextPassAsync, _passWakeup, stoppingToken)).ConfigureAwait(false);
+        try
+        {
+            // From here on nothing of this process is lost by its end.
+            await _metadata.SetCursorAsync(RunningCursor, null, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            LogLoopFailure("repair passes", e);
+        }
+    }
+
+    private async Task BeginAsync(CancellationToken cancellationToken)
+    {
+        while (!cancellationToken.IsCancellationRequested)
+        {
+            try
+            {
+                _afterUncleanStop = await ReadCursorAsync(RunningCursor, cancellationToken).ConfigureAwait(false) is not null;
+                _recentDue = _time.GetUtcNow();
+                await _sweeps.LoadAsync(cancellationToken).ConfigureAwait(false);
+                await _metadata.SetCursorAsync(RunningCursor, [1], cancellationToken).ConfigureAwait(false);
+                if (_afterUncleanStop)
+                    LogUncleanStop(_options.WriteMargin);
+                return;
+            }
+            catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+            {
+                LogLoopFailure("repair passes", e);
+                await Task.Delay(_options.PollInterval, _time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+            catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>Runs a step over and over; where it did nothing, or failed, after a wait.</summary>
+    private async Task LoopAsync(string name, Func<CancellationToken, Task<bool>> step, Wakeup wakeup, CancellationToken stoppingToken)
+    {
+        try
+        {
+            while (!stoppingToken.IsCancellationRequested)
+            {
+                bool didSomething = false;
+                try
+                {
+                    await _pause.WaitAsync(stoppingToken).ConfigureAwait(false);
+                    didSomething = await step(stoppingToken).ConfigureAwait(false);
+                }
+                catch (Exception e) when (!stoppingToken.IsCancellationRequested)
+                {
+                    MaintenanceDiagnostics.LoopFailures.Add(1, new KeyValuePair<string, object?>("loop", name));
+                    LogLoopFailure(name, e);
+                }
+
+                if (!didSomething)
+                    await wakeup.WaitAsync(_options.PollInterval, stoppingToken).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // Stopping: cursors are written, entries stay queued.
+        }
+    }
+
+    // ---- The queue -------------------------------------------------------------------------------------------------------------
+
+    private async Task<bool> WorkOffQueueAsync(CancellationToken cancellationToken)
+    {
+        Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync(cancellationToken).ConfigureAwait(false));
+        ImmutableArray<RepairEntry> due = await _metadata.ListRepairsAsync(_time.GetUtcNow().ToUnixTimeMilliseconds(), _options.QueueBatch, cancellationToken).ConfigureAwait(false);
+        if (due.IsEmpty)
+            return false;
+        using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.repair.queue")?.SetTag("objectstore.entries", due.Length);
+
+        // In their order: those that come first have the fewest to spare. The gate lets in as many as may run.
+        var work = new (RepairEntry Entry, Task<bool> Done)[due.Length];
+        IReadOnlyList<Inspection> inspections = await InspectAsync(due, cancellationToken).ConfigureAwait(false);
+        List<FragmentDetails> orphans = [.. inspections.Where(found => found.Liveness == Liveness.Liveness.Orphan).Select(found => found.Details!)];
+        await _worker.CondemnAsync(orphans, cancellationToken).ConfigureAwait(false);
+        for (int i = 0; i < due.Length; i++)
+            work[i] = (due[i], RepairEntryAsync(due[i], inspections[i], cancellationToken));
+        foreach ((_, Task<bool> done) in work)
+            await ((Task)done).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+
+        ImmutableArray<long> finished = [.. work.Where(entry => entry.Done.IsCompletedSuccessfully && entry.Done.Result).Select(entry => entry.Entry.RepairId)];
+        ImmutableArray<Postponement> postponed = [.. work.Where(entry => !entry.Done.IsCompletedSuccessfully || !entry.Done.Result)
+            .Where(_ => !cancellationToken.IsCancellationRequested)
+            .Select(entry => new Postponement(entry.Entry.RepairId, (_time.GetUtcNow() + Backoff(entry.Entry.Attempts)).ToUnixTimeMilliseconds()))];
+
+        // Also when it is stopped: what is done is not done again.
+        await _metadata.FinishRepairsAsync(finished, CancellationToken.None).ConfigureAwait(false);
+        await _metadata.PostponeRepairsAsync(postponed, CancellationToken.None).ConfigureAwait(false);
+        foreach ((_, Task<bool> done) in work)
+        {
+            if (done.Exception is { } fault && !cancellationToken.IsCancellationRequested)
+                LogLoopFailure("repair queue", fault.InnerException ?? fault);
+        }
+
+        cancellationToken.ThrowIfCancellationRequested();
+        return true;
+    }
+
+    private async Task<IReadOnlyList<Inspection>> InspectAsync(ImmutableArray<RepairEntry> entries, CancellationToken cancellationToken)
+    {
+        IClusterMap map = _map();
+        return await _worker.InspectAsync(
+            [.. entries.Select(entry => TrySlots(map, entry, out Scheme scheme, out IReadOnlyList<GroupSlot> slots)
+                ? BlockWorker.PlacesOf(ExtentOf(entry), entry.Record.FirstBlock, scheme, slots).Places
+                : [])],
+            cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Whether the entry is done with.</summary>
+    private async Task<bool> RepairEntryAsync(RepairEntry entry, Inspection known, CancellationToken cancellationToken)
+    {
+        RepairRecord record = entry.Record;
+        if (!TrySlots(_map(), entry, out Scheme scheme, out IReadOnlyList<GroupSlot> slots))
+        {
+            LogNoGroup(ExtentOf(entry), record.PlacementGroup, record.Scheme);
+            return true;
+        }
+
+        var reason = (RepairReason)record.Reason;
+        if ((known.IsGone && record.BlockCount == 1) || known.Liveness is Liveness.Liveness.Orphan or Liveness.Liveness.Garbage)
+            return true;
+
+        // A degraded write is recorded before its version is committed: its fragments are made at once, named or not. It is looked at again only where too few are there to
+        // make them from.
+        bool isUnnamed = known.Liveness == Liveness.Liveness.Unnamed;
+        bool whole = true;
+        for (int block = record.FirstBlock; block < record.FirstBlock + record.BlockCount; block++)
+        {
+            _worker.CountExamined();
+            var wanted = new ShardSet(record.Shards & ShardSet.All(Math.Min(scheme.Width, slots.Count)).Bits);
+            ShardSet suspect = reason is RepairReason.CorruptOnRead or RepairReason.Scrub ? wanted : default;
+            (IReadOnlyCollection<Guid> involved, _) = BlockWorker.PlacesOf(ExtentOf(entry), block, scheme, slots);
+            var work = new BlockRepair(ExtentOf(entry), record.PlacementGroup, scheme, block, suspect, wanted);
+            BlockRepairResult? result = await _worker.RepairAsync(work, involved, cancellationToken).ConfigureAwait(false);
+            if (result?.Status == BlockRepairStatus.TooFewFragments && !suspect.IsEmpty)
+            {
+                // What was damaged once may be read now, and may be all that is left.
+                result = await _worker.RepairAsync(work with { Suspect = default }, involved, cancellationToken).ConfigureAwait(false);
+            }
+
+            if (result?.Status == BlockRepairStatus.Whole)
+                continue;
+            if (result?.Status == BlockRepairStatus.TooFewFragments && known.IsGone)
+                continue;
+            whole = false;
+            if (result?.Status == BlockRepairStatus.TooFewFragments && known.Liveness == Liveness.Liveness.Live)
+                _worker.CountLost(work);
+            if (isUnnamed)
+                break;
+        }
+
+        return whole;
+    }
+
+    private TimeSpan Backoff(int attempts)
+    {
+        TimeSpan delay = _options.RetryDelay * Math.Pow(2, Math.Min(attempts, 16));
+        return delay < _options.MaxRetryDelay ? delay : _options.MaxRetryDelay;
+    }
+
+    private static ExtentId ExtentOf(RepairEntry entry) => new(new UInt128(entry.Record.ExtentHigh, entry.Record.ExtentLow));
+
+    private static bool TrySlots(IClusterMap map, RepairEntry entry, out Scheme scheme, out IReadOnlyList<GroupSlot> slots)
+    {
+        slots = [];
+        return Scheme.TryFromId(entry.Record.Scheme, out scheme) && MapLookup.TrySlotsOf(map, entry.Record.PlacementGroup, out slots);
+    }
+
+    // ---- Passes ----------------------------------------------------------------------------------------------------------------
+
+    private async Task<bool> RunNextPassAsync(CancellationToken cancellationToken)
+    {
+        DateTimeOffset now = _time.GetUtcNow();
+
+        // What an unclean stop may have cost comes before everything: its blocks have the fewest fragments that they are allowed to have.
+        if (_afterUncleanStop && now >= _recentDue)
+            return await CompareRecentAsync(cancellationToken).ConfigureAwait(false);
+
+        bool swept = await _sweeps.RunDueAsync(cancellationToken).ConfigureAwait(false);
+        IClusterMap map = _map();
+        ImmutableArray<PassPlan> plans = PassPlan.Fill(map, _drives);
+        if (plans.FirstOrDefault(IsDue) is { } urgent)
+        {
+            await FillAsync(urgent, plans, cancellationToken).ConfigureAwait(false);
+            return true;
+        }
+
+        if (now >= _recentDue)
+            return await CompareRecentAsync(cancellationToken).ConfigureAwait(false);
+        return await CompareAllAsync(map, cancellationToken).ConfigureAwait(false) || swept;
+    }
+
+    private bool IsDue(PassPlan plan) => !_retryAt.TryGetValue(plan.CursorName, out DateTimeOffset at) || at <= _time.GetUtcNow();
+
+    private async Task FillAsync(PassPlan plan, ImmutableArray<PassPlan> plans, CancellationToken cancellationToken)
+    {
+        HashSet<string> current = [.. plans.Select(other => other.CursorName)];
+        foreach (MaintenanceCursor stale in await _metadata.ListCursorsAsync(PassPlan.CursorPrefix, cancellationToken).ConfigureAwait(false))
+        {
+            if (!current.Contains(stale.Name))
+                await _metadata.SetCursorAsync(stale.Name, null, cancellationToken).ConfigureAwait(false);
+        }
+
+        foreach (string gone in _retryAt.Keys.Except(current).ToArray())
+            _retryAt.Remove(gone);
+        LogPassBegins(plan.Groups.Count, plan.SlotsWithoutSource, plan.Epoch);
+        var pass = new GroupPass(plan, _worker, _queue, _metadata, _drives, _time, _options);
+        PassOutcome outcome = await RunAsync(pass, OvertakenBy(plan), cancellationToken).ConfigureAwait(false);
+        if (outcome == PassOutcome.Yielded)
+            return;
+        await CompleteSlotsAsync(plan, pass, cancellationToken).ConfigureAwait(false);
+        await pass.ForgetAsync(cancellationToken).ConfigureAwait(false);
+        LogPassEnds(plan.Groups.Count, outcome);
+
+        // Also where all was done: until the map says so, it is not begun again at once.
+        _retryAt[plan.CursorName] = _time.GetUtcNow() + _options.RetryDelay;
+    }
+
+    /// <summary>Whether the map has changed so that another pass is to go first, or this one is about slots that are no more.</summary>
+    private Func<bool> OvertakenBy(PassPlan plan)
+    {
+        IClusterMap planned = _map();
+        return () =>
+        {
+            IClusterMap map = _map();
+            if (ReferenceEquals(map, planned))
+                return false;
+            planned = map;
+            return PassPlan.Fill(map, _drives).FirstOrDefault(other => other.CursorName == plan.CursorName || IsDue(other))?.CursorName != plan.CursorName;
+        };
+    }
+
+    private async Task CompleteSlotsAsync(PassPlan plan, GroupPass pass, CancellationToken cancellationToken)
+    {
+        IClusterMap map = _map();
+        List<CompletedSlot> completed = [];
+        Dictionary<Guid, HashSet<int>> left = [];
+        foreach (int group in pass.DoneGroups)
+        {
+            if (!MapLookup.TrySlotsOf(map, group, out IReadOnlyList<GroupSlot> now))
+                continue;
+            IReadOnlyList<GroupSlot> then = plan.Groups[group];
+            for (int slot = 0; slot < then.Count; slot++)
+            {
+                if (then[slot] is not { IsComplete: false, Drive: { } drive } || now[slot].IsComplete || now[slot].Drive != drive || !now[slot].Sources.SequenceEqual(then[slot].Sources))
+                    continue;
+                completed.Add(new CompletedSlot(new PlacementGroupId(group), slot, drive, plan.Epoch));
+                foreach (Guid source in then[slot].Sources)
+                {
+                    if (!left.TryGetValue(source, out HashSet<int>? groups))
+                        left.Add(source, groups = []);
+                    groups.Add(group);
+                }
+            }
+        }
+
+        if (completed.Count == 0)
+            return;
+
+        // First the intention to empty the former drives, then the word that they are no longer needed: a stop between the two forgets neither. A sweep looks at the map itself.
+        await _sweeps.AddAsync(left, _time.GetUtcNow() + _options.SweepDelay, cancellationToken).ConfigureAwait(false);
+        await _completion.CompleteAsync(completed, cancellationToken).ConfigureAwait(false);
+        MaintenanceDiagnostics.SlotsCompleted.Add(completed.Count);
+    }
+
+    /// <summary>Compares the listings of the extents that are newer than the last comparison.</summary>
+    private async Task<bool> CompareRecentAsync(CancellationToken cancellationToken)
+    {
+        DateTimeOffset now = _time.GetUtcNow(), until = now - _options.SettleTime;
+        _recentDue = now + _options.RecentAuditInterval;
+        long? checkedBelow = await ReadTimeAsync(RecentCursor, cancellationToken).ConfigureAwait(false);
+        DateTimeOffset from = checkedBelow is { } below ? DateTimeOffset.FromUnixTimeMilliseconds(below) : until;
+        from -= _afterUncleanStop ? _options.WriteMargin : _options.RecentAuditOverlap;
+
+        // After a day the comparison of everything has been there.
+        if (from < now - _options.AuditPeriod - _options.WriteMargin)
+            from = now - _options.AuditPeriod - _options.WriteMargin;
+
+        // Where this run began with a cursor, it went from another time; it is short enough to begin anew.
+        await _metadata.SetCursorAsync(RecentPassCursor, null, cancellationToken).ConfigureAwait(false);
+        var pass = new GroupPass(
+            PassPlan.Compare(PassKind.Recent, RecentPassCursor, _map(), ExtentId.FirstAt(from), ExtentId.FirstAt(until)), _worker, _queue, _metadata, _drives, _time, _options);
+        await RunAsync(pass, () => false, cancellationToken).ConfigureAwait(false);
+        await pass.ForgetAsync(cancellationToken).ConfigureAwait(false);
+
+        // Where a drive did not answer, the same extents are compared again at the next time.
+        if (!pass.SawEverything)
+            return true;
+        await WriteTimeAsync(RecentCursor, until, cancellationToken).ConfigureAwait(false);
+        _afterUncleanStop = false;
+        return true;
+    }
+
+    private async Task<bool> CompareAllAsync(IClusterMap map, CancellationToken cancellationToken)
+    {
+        DateTimeOffset now = _time.GetUtcNow();
+        if (await ReadTimeAsync(AuditedCursor, cancellationToken).ConfigureAwait(false) is not { } last)
+        {
+            // A new store: there is nothing to compare yet.
+            await WriteTimeAsync(AuditedCursor, now, cancellationToken).ConfigureAwait(false);
+            return false;
+        }
+
+        if (now < DateTimeOffset.FromUnixTimeMilliseconds(last) + _options.AuditPeriod)
+            return false;
+        var pass = new GroupPass(PassPlan.Compare(PassKind.Audit, AuditPassCursor, map, null, null), _worker, _queue, _metadata, _drives, _time, _options);
+
+        // Gives way to slots that are to be filled, and to the newest extents; it goes on later.
+        PassOutcome outcome = await RunAsync(pass, () => PassPlan.Fill(_map(), _drives).Any(IsDue) || _time.GetUtcNow() >= _recentDue, cancellationToken).ConfigureAwait(false);
+        if (outcome == PassOutcome.Yielded)
+            return true;
+        await WriteTimeAsync(AuditedCursor, now, cancellationToken).ConfigureAwait(false);
+        await pass.ForgetAsync(cancellationToken).ConfigureAwait(false);
+        return true;
+    }
+
+    private async Task<PassOutcome> RunAsync(GroupPass pass, Func<bool> shouldYield, CancellationToken cancellationToken)
+    {
+        _running = pass;
+        try
+        {
+            return await pass.RunAsync(shouldYield, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _running = null;
+        }
+    }
+
+    private (int Slots, int Groups) CountIncomplete()
+    {
+        IClusterMap map = _map();
+        int slots = 0, groups = 0;
+        foreach (PlacementGroupId group in map.Groups)
+        {
+            int incomplete = map.SlotsOf(group).Count(slot => !slot.IsComplete);
+            slots += incomplete;
+            groups += incomplete > 0 ? 1 : 0;
+        }
+
+        return (slots, groups);
+    }
+
+    // ---- Cursors ---------------------------------------------------------------------------------------------------------------
+
+    private async ValueTask<byte[]?> ReadCursorAsync(string name, CancellationToken cancellationToken)
+        => (await _metadata.ListCursorsAsync(name, cancellationToken).ConfigureAwait(false)).FirstOrDefault(cursor => cursor.Name == name)?.Value;
+
+    // version 1 | Unix milliseconds 8, little-endian
+    private async ValueTask<long?> ReadTimeAsync(string name, CancellationToken cancellationToken)
+        => await ReadCursorAsync(name, cancellationToken).ConfigureAwait(false) is [1, .. { Length: 8 } time] ? System.Buffers.Binary.BinaryPrimitives.ReadInt64LittleEndian(time) : null;
+
+    private ValueTask WriteTimeAsync(string name, DateTimeOffset time, CancellationToken cancellationToken)
+    {
+        var value = new byte[9];
+        value[0] = 1;
+        System.Buffers.Binary.BinaryPrimitives.WriteInt64LittleEndian(value.AsSpan(1), time.ToUnixTimeMilliseconds());
+        return _metadata.SetCursorAsync(name, value, cancellationToken);
+    }
+
+    [LoggerMessage(1, LogLevel.Warning, "The loop '{Loop}' met an error; it goes on")]
+    private partial void LogLoopFailure(string loop, Exception exception);
+
+    [LoggerMessage(2, LogLevel.Information, "Filling slots of {Groups} placement groups, in each of which {Without} have their fragments nowhere at hand (map epoch {Epoch})")]
+    private partial void LogPassBegins(int groups, int without, long epoch);
+
+    [LoggerMessage(3, LogLevel.Information, "The pass over {Groups} placement groups has ended: {Outcome}")]
+    private partial void LogPassEnds(int groups, PassOutcome outcome);
+
+    [LoggerMessage(4, LogLevel.Warning, "The process before this one did not stop cleanly: extents of its last {Margin} are compared first")]
+    private partial void LogUncleanStop(TimeSpan margin);
+
+    [LoggerMessage(5, LogLevel.Warning, "The repair queue names extent {Extent} in group {Group} with scheme {Scheme}, which the map does not have; the entry is dropped")]
+    private partial void LogNoGroup(ExtentId extent, int group, int scheme);
+}

@@ -1,0 +1,21 @@
+namespace ObjectStore.Maintenance.Repair;
+
+/// <summary>What repair does at a moment, for people.</summary>
+/// <param name="Queued">Entries of the repair queue, due or not, when it was last looked at.</param>
+/// <param name="IncompleteSlots">Slots of the map that are being filled or wait for it.</param>
+/// <param name="GroupsLeft">Placement groups with such slots.</param>
+/// <param name="Pass">The pass that runs; null between passes.</param>
+/// <param name="Workers">How many blocks may be worked on at once, as clients fare.</param>
+/// <param name="SweepsPending">Drives that fragments are to be deleted from, since they were moved.</param>
+public sealed record RepairStatus(
+    bool Paused, long Queued, int IncompleteSlots, int GroupsLeft, PassStatus? Pass, int Workers, int SweepsPending,
+    long BlocksExamined, long FragmentsRebuilt, long BytesRebuilt, long BytesRead, long Failures, long BlocksLost, string? LastFailure);
+
+/// <summary>A pass over placement groups.</summary>
+/// <param name="Kind">"fill": slots are brought up to date; "recent" and "audit": listings are compared.</param>
+/// <param name="SlotsWithoutSource">For "fill": in each of its groups, how many slots have their fragments nowhere at hand. The pass with the most goes first.</param>
+/// <param name="EntriesListed">Fragments listed so far, of all drives.</param>
+/// <param name="EntriesExpected">About how many there are.</param>
+/// <param name="EstimatedEnd">By the pace so far; null where it says nothing yet.</param>
+public sealed record PassStatus(
+    string Kind, int Groups, int SlotsWithoutSource, DateTimeOffset Started, long EntriesListed, long EntriesExpected, DateTimeOffset? EstimatedEnd);

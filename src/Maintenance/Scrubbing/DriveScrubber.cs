@@ -1,0 +1,307 @@
+// Reads every fragment of one drive once in a period, in key order, and what its sealed volumes hold beside them.
+//
+// On the way it does what else needs every fragment to be looked at: it deletes what nothing names (orphans) and what belongs elsewhere and is there (strays).
+//
+// A fragment that is listed and cannot be found was deleted in between, or its volume is gone: the listing is asked again. What the index does not list cannot be missed here; that is what
+// the comparison of all drives' listings is for (RepairService).
+
+using System.Buffers;
+using System.Diagnostics;
+using Microsoft.Extensions.Logging;
+using ObjectStore.Maintenance.Liveness;
+using ObjectStore.Maintenance.Rebalancing;
+using ObjectStore.Maintenance.Throttling;
+using ObjectStore.Metadata;
+using ObjectStore.Storage;
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Repair;
+
+namespace ObjectStore.Maintenance.Scrubbing;
+
+/// <summary>Run by one loop; <see cref="Status"/> from anywhere.</summary>
+internal sealed partial class DriveScrubber(
+    IFragmentStore drive, IMaintenanceStore metadata, IRepairSink sink, IExtentLiveness liveness, StrayKeeper strays, LoadGovernor governor, PauseSwitch pause, TimeProvider time,
+    ScrubOptions options, ILogger logger)
+{
+    // A pass that used the whole period would be late with the first hiccup.
+    private const double Haste = 0.9;
+    private static readonly TimeSpan YieldToClients = TimeSpan.FromMilliseconds(250);
+
+    private readonly ByteRate _rate = new(time);
+    private ScrubCursor _cursor = new(0, 0, IsDone: false, InVolumes: false, null, 0, 0, 0, 0);
+    private long _persistedAt;
+    private bool _isRunning;
+
+    public ScrubStatus Status
+    {
+        get
+        {
+            ScrubCursor cursor = Volatile.Read(ref _cursor);
+            return new ScrubStatus(
+                drive.DriveId, DateTimeOffset.FromUnixTimeMilliseconds(cursor.StartedUnixMs), cursor.Fragments, cursor.Bytes, cursor.Findings, Volatile.Read(ref _isRunning),
+                cursor.FinishedUnixMs == 0 ? null : DateTimeOffset.FromUnixTimeMilliseconds(cursor.FinishedUnixMs));
+        }
+    }
+
+    private string CursorName => "scrub/" + drive.DriveId.ToString("N");
+
+    /// <summary>Pass after pass, until it is stopped.</summary>
+    public async Task RunAsync(CancellationToken stoppingToken)
+    {
+        bool loaded = false;
+        while (true)
+        {
+            try
+            {
+                if (!loaded)
+                {
+                    await LoadAsync(stoppingToken).ConfigureAwait(false);
+                    loaded = true;
+                }
+
+                if (_cursor.IsDone)
+                {
+                    TimeSpan wait = DateTimeOffset.FromUnixTimeMilliseconds(_cursor.StartedUnixMs) + options.Period - time.GetUtcNow();
+                    if (wait > TimeSpan.Zero)
+                        await Task.Delay(wait, time, stoppingToken).ConfigureAwait(false);
+                    Advance(new ScrubCursor(time.GetUtcNow().ToUnixTimeMilliseconds(), _cursor.FinishedUnixMs, false, false, null, 0, 0, 0, 0));
+                }
+
+                await RunPassAsync(stoppingToken).ConfigureAwait(false);
+            }
+            catch (Exception e) when (!stoppingToken.IsCancellationRequested)
+            {
+                MaintenanceDiagnostics.LoopFailures.Add(1, new KeyValuePair<string, object?>("loop", "scrub"));
+                LogFailure(drive.DriveId, e);
+                await Task.Delay(options.PollInterval, time, stoppingToken).ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>From where the cursor stands to the end of the pass. However it ends, the cursor is written.</summary>
+    public async Task RunPassAsync(CancellationToken cancellationToken)
+    {
+        using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.scrub")?.SetTag("objectstore.drive", drive.DriveId.ToString());
+        Volatile.Write(ref _isRunning, true);
+        try
+        {
+            DriveStatistics statistics = await drive.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
+            long volumes = drive is IVolumeVerifier verifier ? verifier.ListSealedVolumes().Sum(volume => volume.LengthBytes) : 0;
+            _rate.BytesPerSecond = Math.Max(options.FloorBytesPerSecond, (statistics.LiveBytes + volumes) / (options.Period * Haste).TotalSeconds);
+            while (!_cursor.InVolumes)
+                await ScrubPageAsync(cancellationToken).ConfigureAwait(false);
+            await VerifyVolumesAsync(cancellationToken).ConfigureAwait(false);
+            Advance(_cursor with { IsDone = true, FinishedUnixMs = time.GetUtcNow().ToUnixTimeMilliseconds() });
+            MaintenanceDiagnostics.ScrubPasses.Add(1);
+            LogPass(drive.DriveId, _cursor.Fragments, _cursor.Bytes, _cursor.Findings);
+        }
+        finally
+        {
+            Volatile.Write(ref _isRunning, false);
+
+            // Also when it is stopped.
+            await PersistAsync(CancellationToken.None).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Reads the cursor; without one a pass begins now.</summary>
+    public async Task LoadAsync(CancellationToken cancellationToken)
+    {
+        foreach (MaintenanceCursor stored in await metadata.ListCursorsAsync(CursorName, cancellationToken).ConfigureAwait(false))
+        {
+            if (stored.Name == CursorName && ScrubCursor.Decode(stored.Value) is { } cursor)
+                Advance(cursor);
+        }
+
+        if (_cursor.StartedUnixMs == 0)
+            Advance(_cursor with { StartedUnixMs = time.GetUtcNow().ToUnixTimeMilliseconds() });
+        _persistedAt = time.GetTimestamp();
+    }
+
+    private async Task ScrubPageAsync(CancellationToken cancellationToken)
+    {
+        await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
+        FragmentPage page = await drive.ListAsync(null, _cursor.After, options.PageEntries, cancellationToken).ConfigureAwait(false);
+        HashSet<ExtentId> dead = await FindDeadAsync(page.Entries, cancellationToken).ConfigureAwait(false);
+        List<FragmentKey> orphans = [], moved = [];
+        FragmentKey? previous = _cursor.After;
+        foreach (FragmentEntry entry in page.Entries)
+        {
+            if (dead.Contains(entry.Key.Extent))
+            {
+                orphans.Add(entry.Key);
+            }
+            else
+            {
+                await VerifyAsync(entry, previous, cancellationToken).ConfigureAwait(false);
+                if (await strays.JudgeAsync(drive, entry, options.StrayGrace, cancellationToken).ConfigureAwait(false) == StrayVerdict.Delete)
+                    moved.Add(entry.Key);
+            }
+
+            previous = entry.Key;
+            Advance(_cursor with { After = entry.Key, Fragments = _cursor.Fragments + 1 });
+        }
+
+        if (orphans.Count + moved.Count > 0)
+        {
+            FragmentKey[] keys = [.. orphans, .. moved];
+            await drive.DeleteAsync(keys, cancellationToken).ConfigureAwait(false);
+            MaintenanceDiagnostics.OrphansDeleted.Add(orphans.Count);
+            MaintenanceDiagnostics.StraysDeleted.Add(moved.Count);
+        }
+
+        if (page.Next is null)
+            Advance(_cursor with { InVolumes = true });
+        if (time.GetElapsedTime(_persistedAt) >= options.CursorInterval)
+            await PersistAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task VerifyAsync(FragmentEntry entry, FragmentKey? previous, CancellationToken cancellationToken)
+    {
+        FragmentKey key = entry.Key;
+        if (!Scheme.TryFromId(entry.SchemeId, out Scheme scheme))
+        {
+            LogUnknownScheme(key, drive.DriveId, entry.SchemeId);
+            Find("scheme");
+            return;
+        }
+
+        // Late is better than in the clients' way, but only so late.
+        if (governor.IsHeldBack)
+            await Task.Delay(YieldToClients, time, cancellationToken).ConfigureAwait(false);
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(1, entry.PayloadBytes));
+        try
+        {
+            await drive.ReadAsync(new FragmentAddress(key, entry.PlacementGroup, scheme, entry.PayloadBytes), 0, buffer.AsMemory(0, entry.PayloadBytes), cancellationToken).ConfigureAwait(false);
+        }
+        catch (FragmentMissingException)
+        {
+            if (!await IsListedAsync(key, previous, cancellationToken).ConfigureAwait(false))
+                return;
+            Find("missing");
+            await TellAsync(entry, scheme, cancellationToken).ConfigureAwait(false);
+        }
+        catch (FragmentCorruptException e)
+        {
+            if (!await IsListedAsync(key, previous, cancellationToken).ConfigureAwait(false))
+                return;
+            LogCorrupt(key, drive.DriveId, e);
+            Find("corrupt");
+            await TellAsync(entry, scheme, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            // The read was awaited to its end.
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+
+        MaintenanceDiagnostics.ScrubbedFragments.Add(1);
+        MaintenanceDiagnostics.ScrubbedBytes.Add(entry.PayloadBytes);
+        Advance(_cursor with { Bytes = _cursor.Bytes + entry.PayloadBytes });
+        await _rate.PayAsync(entry.PayloadBytes, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Says what is damaged, durably: the scrub does not come by again for a period. A fragment that does not belong here is nobody's loss.</summary>
+    private async ValueTask TellAsync(FragmentEntry entry, Scheme scheme, CancellationToken cancellationToken)
+    {
+        if (strays.Belongs(drive.DriveId, entry))
+            await sink.RecordAsync(new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub), cancellationToken).ConfigureAwait(false);
+    }
+
+    private async ValueTask<bool> IsListedAsync(FragmentKey key, FragmentKey? previous, CancellationToken cancellationToken)
+    {
+        FragmentPage page = await drive.ListAsync(null, previous, 1, cancellationToken).ConfigureAwait(false);
+        while (page.Entries is [var entry, ..] && entry.Key.CompareTo(key) < 0)
+            page = await drive.ListAsync(null, entry.Key, 1, cancellationToken).ConfigureAwait(false);
+        return page.Entries is [var found, ..] && found.Key == key;
+    }
+
+    /// <summary>Which extents of a page are orphans: they are garbage now, and no commit will name them.</summary>
+    private async ValueTask<HashSet<ExtentId>> FindDeadAsync(IReadOnlyList<FragmentEntry> entries, CancellationToken cancellationToken)
+    {
+        long oldEnough = (time.GetUtcNow() - options.OrphanGrace).ToUnixTimeMilliseconds();
+        List<FragmentDetails> old = [];
+        for (int i = 0; i < entries.Count; i++)
+        {
+            // Entries are in key order: the last of an extent's has its highest block here.
+            FragmentKey key = entries[i].Key;
+            if (key.Extent.CreatedUnixMs >= oldEnough || (i + 1 < entries.Count && entries[i + 1].Key.Extent == key.Extent))
+                continue;
+            try
+            {
+                if (await drive.StatAsync(key, cancellationToken).ConfigureAwait(false) is { } details)
+                    old.Add(details);
+            }
+            catch (FragmentCorruptException)
+            {
+                // Reading it, next, tells of it; what it belongs to is known from its other fragments.
+            }
+        }
+
+        if (old.Count == 0)
+            return [];
+        IReadOnlyList<Liveness.Liveness> judged = await liveness.CheckAsync([.. old.Select(details => details.Descriptor)], cancellationToken).ConfigureAwait(false);
+        FragmentDetails[] orphans = [.. old.Where((_, i) => judged[i] == Liveness.Liveness.Orphan)];
+        if (orphans.Length == 0)
+            return [];
+        IReadOnlyList<bool> condemned = await liveness.CondemnAsync(orphans, cancellationToken).ConfigureAwait(false);
+        return [.. orphans.Where((_, i) => condemned[i]).Select(orphan => orphan.Key.Extent)];
+    }
+
+    private async Task VerifyVolumesAsync(CancellationToken cancellationToken)
+    {
+        if (drive is not IVolumeVerifier verifier)
+            return;
+        foreach (SealedVolume volume in verifier.ListSealedVolumes())
+        {
+            if (volume.VolumeId <= _cursor.AfterVolume)
+                continue;
+            await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
+            if (await verifier.VerifyVolumeAsync(volume.VolumeId, _rate.PayAsync, cancellationToken).ConfigureAwait(false) is { } verdict)
+            {
+                MaintenanceDiagnostics.ScrubbedBytes.Add(verdict.BytesRead);
+                if (!verdict.IsIntact)
+                {
+                    // What of it is live was read a moment ago as fragments, and told of where it is damaged.
+                    LogVolume(volume.VolumeId, drive.DriveId, verdict.Problem);
+                    Find("volume");
+                }
+            }
+
+            Advance(_cursor with { AfterVolume = volume.VolumeId });
+            if (time.GetElapsedTime(_persistedAt) >= options.CursorInterval)
+                await PersistAsync(cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private void Find(string kind)
+    {
+        MaintenanceDiagnostics.ScrubFindings.Add(1, new KeyValuePair<string, object?>("kind", kind));
+        Advance(_cursor with { Findings = _cursor.Findings + 1 });
+    }
+
+    private void Advance(ScrubCursor cursor) => Volatile.Write(ref _cursor, cursor);
+
+    private async ValueTask PersistAsync(CancellationToken cancellationToken)
+    {
+        _persistedAt = time.GetTimestamp();
+        await metadata.SetCursorAsync(CursorName, _cursor.Encode(), cancellationToken).ConfigureAwait(false);
+    }
+
+    [LoggerMessage(30, LogLevel.Warning, "The scrub of drive {Drive} met an error; it goes on where it stood")]
+    private partial void LogFailure(Guid drive, Exception exception);
+
+    [LoggerMessage(31, LogLevel.Information, "The scrub has been over drive {Drive}: {Fragments} fragments, {Bytes} bytes, {Findings} findings")]
+    private partial void LogPass(Guid drive, long fragments, long bytes, long findings);
+
+    [LoggerMessage(32, LogLevel.Error, "Fragment {Fragment} on drive {Drive} is damaged; it is repaired")]
+    private partial void LogCorrupt(FragmentKey fragment, Guid drive, Exception exception);
+
+    [LoggerMessage(33, LogLevel.Error, "Fragment {Fragment} on drive {Drive} names scheme {Scheme}, which there cannot be")]
+    private partial void LogUnknownScheme(FragmentKey fragment, Guid drive, int scheme);
+
+    [LoggerMessage(34, LogLevel.Error, "Sealed volume {Volume} of drive {Drive} does not match its checksum: {Problem}")]
+    private partial void LogVolume(long volume, Guid drive, string? problem);
+}

@@ -1,0 +1,99 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using ObjectStore.Maintenance.Liveness;
+using ObjectStore.Maintenance.Rebalancing;
+using ObjectStore.Maintenance.Throttling;
+using ObjectStore.Metadata;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
+
+namespace ObjectStore.Maintenance.Scrubbing;
+
+/// <summary>Scrubs the drives of this process, each by a loop of its own, "scrub" and the drive's id. Thread-safe.</summary>
+public sealed partial class ScrubService(
+    IMaintenanceStore metadata, IFragmentStoreDirectory drives, Func<IClusterMap> map, IRepairSink sink, IExtentLiveness liveness, LoadGovernor governor, TimeProvider time,
+    ScrubOptions options, ILogger<ScrubService> logger) : BackgroundService
+{
+    private readonly PauseSwitch _pause = new();
+    private readonly ConcurrentDictionary<Guid, Running> _running = [];
+
+    public bool IsPaused => _pause.IsPaused;
+
+    /// <summary>One entry a drive of this process.</summary>
+    public IReadOnlyList<ScrubStatus> Status => [.. _running.Values.Select(running => running.Scrubber.Status).OrderBy(status => status.DriveId)];
+
+    /// <summary>Reads nothing more until <see cref="Resume"/>. Does not outlive the process.</summary>
+    public void Pause() => _pause.Pause();
+
+    public void Resume() => _pause.Resume();
+
+    internal DriveScrubber CreateScrubber(IFragmentStore drive)
+        => new(drive, metadata, sink, liveness, new StrayKeeper(drives, map, liveness, time, logger), governor, _pause, time, options, logger);
+
+    /// <inheritdoc/>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        options.Validate();
+        try
+        {
+            while (true)
+            {
+                await FollowDrivesAsync(stoppingToken).ConfigureAwait(false);
+                await Task.Delay(options.PollInterval, time, stoppingToken).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            foreach (Guid drive in _running.Keys)
+                await StopAsync(drive).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>A loop for each drive that is there, none for one that went or was opened anew.</summary>
+    private async Task FollowDrivesAsync(CancellationToken stoppingToken)
+    {
+        Dictionary<Guid, IFragmentStore> present = drives.All.Where(drive => drive.IsLocal).ToDictionary(drive => drive.DriveId);
+        foreach ((Guid id, Running running) in _running)
+        {
+            if (!present.TryGetValue(id, out IFragmentStore? drive) || !ReferenceEquals(drive, running.Drive))
+                await StopAsync(id).ConfigureAwait(false);
+        }
+
+        foreach ((Guid id, IFragmentStore drive) in present)
+        {
+            if (_running.ContainsKey(id))
+                continue;
+            DriveScrubber scrubber = CreateScrubber(drive);
+            var stop = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
+            _running[id] = new Running(drive, scrubber, stop, Task.Run(() => scrubber.RunAsync(stop.Token), CancellationToken.None));
+        }
+    }
+
+    private async Task StopAsync(Guid id)
+    {
+        if (!_running.TryRemove(id, out Running? running))
+            return;
+        await running.Stop.CancelAsync().ConfigureAwait(false);
+        try
+        {
+            await running.Loop.ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            // As it should.
+        }
+        catch (Exception e)
+        {
+            LogStopFailure(id, e);
+        }
+
+        running.Stop.Dispose();
+    }
+
+    [LoggerMessage(35, LogLevel.Warning, "The scrub of drive {Drive} did not stop cleanly")]
+    private partial void LogStopFailure(Guid drive, Exception exception);
+
+    private sealed record Running(IFragmentStore Drive, DriveScrubber Scrubber, CancellationTokenSource Stop, Task Loop);
+}

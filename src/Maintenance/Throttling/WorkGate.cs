@@ -1,0 +1,122 @@
+namespace ObjectStore.Maintenance.Throttling;
+
+/// <summary>
+/// Lets work on drives in: so much in all, and so much for each drive, so that one slow drive does not fill every place. Those who wait are let in in their order as far as their
+/// drives allow. Thread-safe.
+/// </summary>
+internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
+{
+    private readonly Lock _lock = new();
+    private readonly LinkedList<Waiter> _waiters = [];
+    private readonly Dictionary<Guid, int> _drives = [];
+    private int _inside;
+
+    public int Inside
+    {
+        get
+        {
+            lock (_lock)
+                return _inside;
+        }
+    }
+
+    /// <summary>Completes when the work may begin; <see cref="Leave"/> ends it.</summary>
+    public async ValueTask EnterAsync(IReadOnlyCollection<Guid> drives, CancellationToken cancellationToken)
+    {
+        Waiter waiter;
+        lock (_lock)
+        {
+            if (_waiters.Count == 0 && HasRoom(drives))
+            {
+                Take(drives);
+                return;
+            }
+
+            waiter = new Waiter(drives);
+            _waiters.AddLast(waiter.Node);
+            Admit();
+        }
+
+        await using (cancellationToken.UnsafeRegister(Cancel, (this, waiter)).ConfigureAwait(false))
+            await waiter.Entered.Task.ConfigureAwait(false);
+    }
+
+    public void Leave(IReadOnlyCollection<Guid> drives)
+    {
+        lock (_lock)
+        {
+            _inside--;
+            foreach (Guid drive in drives)
+            {
+                if (--_drives[drive] == 0)
+                    _drives.Remove(drive);
+            }
+
+            Admit();
+        }
+    }
+
+    private static void Cancel(object? state, CancellationToken cancellationToken)
+    {
+        (WorkGate gate, Waiter waiter) = ((WorkGate, Waiter))state!;
+        lock (gate._lock)
+        {
+            if (waiter.Node.List is null)
+                return;
+            gate._waiters.Remove(waiter.Node);
+        }
+
+        waiter.Entered.TrySetCanceled(cancellationToken);
+    }
+
+    private void Admit()
+    {
+        for (LinkedListNode<Waiter>? node = _waiters.First; node is not null && _inside < Math.Max(1, totalLimit());)
+        {
+            LinkedListNode<Waiter>? next = node.Next;
+            if (HasRoom(node.Value.Drives))
+            {
+                _waiters.Remove(node);
+                Take(node.Value.Drives);
+                node.Value.Entered.TrySetResult();
+            }
+
+            node = next;
+        }
+    }
+
+    private bool HasRoom(IReadOnlyCollection<Guid> drives)
+    {
+        if (_inside >= Math.Max(1, totalLimit()))
+            return false;
+        foreach (Guid drive in drives)
+        {
+            if (_drives.GetValueOrDefault(drive) >= driveLimit)
+                return false;
+        }
+
+        return true;
+    }
+
+    private void Take(IReadOnlyCollection<Guid> drives)
+    {
+        _inside++;
+        foreach (Guid drive in drives)
+            _drives[drive] = _drives.GetValueOrDefault(drive) + 1;
+    }
+
+    private sealed class Waiter
+    {
+        public Waiter(IReadOnlyCollection<Guid> drives)
+        {
+            Drives = drives;
+            Node = new LinkedListNode<Waiter>(this);
+        }
+
+        public IReadOnlyCollection<Guid> Drives { get; }
+
+        public LinkedListNode<Waiter> Node { get; }
+
+        public TaskCompletionSource Entered { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+}

@@ -1,0 +1,38 @@
+using System.Collections.Immutable;
+using System.Text;
+using ObjectStore.Metadata.Records;
+
+namespace ObjectStore.Metadata.Sqlite;
+
+/// <content>What the background plane keeps.</content>
+internal sealed partial class ReaderSession
+{
+    internal ImmutableArray<RepairEntry> ListRepairs(long nowUnixMs, int maxRepairs) => Rows(_repairs.Bind(1, nowUnixMs).Bind(2, maxRepairs), RepairRows.Read);
+
+    internal long CountRepairs()
+    {
+        long count = _repairCount.Step() ? _repairCount.Int64(0) : 0;
+        _repairCount.Reset();
+        return count;
+    }
+
+    internal ImmutableArray<MaintenanceCursor> ListCursors(string prefix)
+    {
+        byte[] from = Encoding.UTF8.GetBytes(prefix);
+        return Rows(_cursors.BindText(1, from).BindText(2, ObjectKeys.PrefixSuccessor(from)), row => new MaintenanceCursor(row.Text(0), row.Blob(1).ToArray()));
+    }
+
+    internal ImmutableArray<ExtentUse> FindExtents(ImmutableArray<ExtentReference> extents)
+    {
+        // One snapshot: between two, an upload's completion could move a part to where has been looked already.
+        _connection.Execute("BEGIN");
+        try
+        {
+            return [.. extents.Select(_extents.Find)];
+        }
+        finally
+        {
+            _connection.RollbackIfOpen();
+        }
+    }
+}

@@ -1,0 +1,287 @@
+using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Index;
+using ObjectStore.Storage.Recovery;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Compaction;
+
+/// <summary>
+/// Gives the room of garbage back: copies what lives in a volume to the end of the log, and deletes the volume.
+///
+/// What holds at each step, whatever crashes between them:
+/// 1. Copies go through a normal writer. A copy's record names the place it was copied from, and counts only where the index still named that place when the copy had been synced. If a
+///    fragment is deleted in between, its tombstone names the old place, which takes the copy away too when an index is rebuilt.
+/// 2. Such a dead copy gets a tombstone of its own, and no volume is reclaimed before that is synced: the old place may not disappear earlier.
+/// 3. Tombstones of the volume that still keep down fragments of other volumes are written again elsewhere and synced.
+/// 4. Only then, with no live fragment in it, the volume is deleted by the steps that delete any empty volume (<see cref="DriveIndex.ReclaimVolumes"/>).
+/// Until then the old copies are remembered as superseded, so that a delete names both.
+///
+/// Everything is verified on its way; the checksums of the chunks are those made when the bytes came in. A damaged fragment is not copied: it is reported and stays, with its volume,
+/// until repair has written it anew.
+/// </summary>
+internal sealed class VolumeCompactor(DriveEngine engine)
+{
+    private const int WindowBytes = 4 << 20;
+    private const int BatchBytes = 2 << 20;
+    private const int MaxBatchRecords = 1024;
+
+    private readonly SemaphoreSlim _one = new(1, 1);
+    private readonly CancellationTokenSource _stopping = new();
+
+    public async ValueTask<CompactionReport> RunAsync(CompactionOptions options, CancellationToken cancellationToken)
+    {
+        options.Validate();
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stopping.Token);
+        await _one.WaitAsync(linked.Token).ConfigureAwait(false);
+        try
+        {
+            return await new Run(engine, options, linked.Token).ExecuteAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            _one.Release();
+        }
+    }
+
+    /// <summary>Cancels what runs and waits for its end; later runs are cancelled at once.</summary>
+    public async ValueTask StopAsync()
+    {
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        await _one.WaitAsync().ConfigureAwait(false);
+        _one.Release();
+    }
+
+    private sealed class Run(DriveEngine engine, CompactionOptions options, CancellationToken cancellationToken)
+    {
+        private readonly RateLimit _rate = new(options.BytesPerSecond, engine.Time);
+        private int _emptied;
+        private int _left;
+        private long _moved;
+        private long _movedBytes;
+        private long _freed;
+        private long _corrupt;
+        private readonly HashSet<(long VolumeId, long Offset)> _reported = [];
+
+        public async ValueTask<CompactionReport> ExecuteAsync()
+        {
+            await engine.SettleDeadCopiesAsync(cancellationToken).ConfigureAwait(false);
+
+            // Only volumes that were there at the beginning: what this run writes is not compacted by it.
+            HashSet<long> candidates = [.. engine.Index.Volumes.Keys];
+            using var window = new AlignedBuffer(WindowBytes, honoursPins: true);
+            using var area = new AlignedBuffer(BatchBytes, honoursPins: true);
+            while (_emptied < options.MaxVolumes && Pick(candidates) is { } volume)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                candidates.Remove(volume.Id);
+                if (volume.State == VolumeState.Active)
+                    await engine.SubmitAsync(volume.Writer ?? engine.CompactionWriter, engine.NewSeal(volume), cancellationToken).ConfigureAwait(false);
+                if (volume.State is VolumeState.Sealed or VolumeState.Poisoned && engine.Index.Volumes.ContainsKey(volume.Id))
+                    await EmptyAsync(volume, window, area).ConfigureAwait(false);
+            }
+
+            return new CompactionReport(_emptied, _left, _moved, _movedBytes, _freed, _corrupt);
+        }
+
+        private Volume? Pick(HashSet<long> candidates)
+        {
+            Volume? best = null;
+            double bestRatio = options.GarbageRatio;
+            foreach (long id in candidates)
+            {
+                if (!engine.Index.Volumes.TryGetValue(id, out Volume? volume))
+                    continue;
+                (_, long fragments, long useful) = engine.Index.Useful(volume);
+                long log = volume.DurableEnd - VolumeFormat.LogStart;
+                if (log <= 0 || (volume.State == VolumeState.Active && (!options.SealActive || log - useful < (options.MinActiveGarbageBytes ?? (volume.Header.CapacityBytes / 16)))))
+                    continue;
+                if (volume.TombstonesCarried && fragments == volume.UnmovableFragments)
+                    continue; // tried before: only repair can empty it
+                double ratio = 1 - (useful / (double)log);
+                if (ratio > bestRatio)
+                    (best, bestRatio) = (volume, ratio);
+            }
+
+            return best;
+        }
+
+        private async ValueTask EmptyAsync(Volume volume, AlignedBuffer window, AlignedBuffer area)
+        {
+            if (!engine.Index.TryPin(volume))
+                return;
+            var scanner = new VolumeScanner(volume.File, volume.Header, window);
+            long length = volume.File.LengthBytes;
+            try
+            {
+                await MoveAsync(volume, scanner, window, area).ConfigureAwait(false);
+
+                // From here on the volume needs nothing of what is in it but fragments that could not be moved.
+                await engine.SettleDeadCopiesAsync(cancellationToken).ConfigureAwait(false);
+                volume.TombstonesCarried = true;
+                volume.UnmovableFragments = engine.Index.Useful(volume).LiveFragments;
+            }
+            finally
+            {
+                // Whatever was on its way has been applied, or has failed; copies that came too late are on the list that reclaiming waits for.
+                engine.Index.Unpin(volume);
+            }
+
+            if (engine.Threaded)
+                await engine.Threads.RunAsync(() => Reclaim(volume, scanner), window).ConfigureAwait(false);
+            else
+                Reclaim(volume, scanner);
+            if (engine.Index.Volumes.ContainsKey(volume.Id))
+            {
+                _left++;
+                return;
+            }
+
+            _emptied++;
+            _freed += length;
+            StorageMetrics.CompactionFreedBytes.Add(length);
+        }
+
+        private async ValueTask MoveAsync(Volume volume, VolumeScanner scanner, AlignedBuffer window, AlignedBuffer area)
+        {
+            VolumeWriter writer = engine.CompactionWriter;
+            var batch = new Batch();
+            long position = VolumeFormat.LogStart;
+            while (position < volume.DurableEnd)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                long from = position;
+                position = engine.Threaded
+                    ? await engine.Threads.RunAsync(() => Fill(volume, scanner, from, batch, area), window, area).ConfigureAwait(false)
+                    : Fill(volume, scanner, from, batch, area);
+                await WriteAsync(batch, writer).ConfigureAwait(false);
+                await _rate.SpendAsync(batch.Bytes + ((position - from) / 8), cancellationToken).ConfigureAwait(false); // reading over garbage costs a little too
+            }
+        }
+
+        private bool Reclaim(Volume volume, VolumeScanner scanner)
+        {
+            if (volume.UnmovableFragments > 0)
+                ReportUnseen(volume, scanner);
+            engine.Index.ReclaimVolumes();
+            return true;
+        }
+
+        /// <summary>Fragments that the index has in the volume and that the walk through it did not find, because their headers are damaged.</summary>
+        private void ReportUnseen(Volume volume, VolumeScanner scanner)
+        {
+            foreach ((FragmentKey key, FragmentLocation location) in engine.Index.ListVolume(volume.Id))
+            {
+                if (_reported.Contains((volume.Id, location.Offset)) || scanner.IsIntact(key, location.Offset, volume.DurableEnd) || !engine.Index.IsLive(key, volume.Id, location.Offset))
+                    continue;
+                _corrupt++;
+                engine.Corrupt(key, location, "compaction found no intact record of it");
+            }
+        }
+
+        /// <summary>Takes live fragments and needed tombstones until the batch is full; returns where to go on.</summary>
+        private long Fill(Volume volume, VolumeScanner scanner, long position, Batch batch, AlignedBuffer area)
+        {
+            batch.Clear();
+            long end = volume.DurableEnd, stop = position + (64L << 20); // a bound to how long cancellation waits
+            int used = 0;
+            while (position < stop)
+            {
+                long at = position;
+                if (!scanner.TryNext(ref at, end, out RecordHeader record, out ReadOnlySpan<byte> bytes, out bool intact))
+                    return end;
+                if (record.IsFragment && engine.Index.TryGet(record.FragmentKey, out FragmentLocation known) && known.VolumeId == volume.Id && known.Offset == record.Offset)
+                {
+                    if (!intact)
+                    {
+                        _corrupt++;
+                        _reported.Add((volume.Id, record.Offset));
+                        engine.Corrupt(record.FragmentKey, known, "compaction found its payload damaged");
+                    }
+                    else
+                    {
+                        int start = VolumeFormat.AlignToPage(used);
+                        if (start + record.PayloadBytes > area.LengthBytes || batch.Copies.Count == MaxBatchRecords)
+                            return at;
+                        bytes.Slice(record.PayloadOffset, record.PayloadBytes).CopyTo(area.GetSpan()[start..]);
+                        used = start + record.PayloadBytes;
+                        batch.Copies.Add(engine.NewCopy(WriteOf(record, bytes, area.Memory.Slice(start, record.PayloadBytes)), record.CreatedUnixMilliseconds, (volume.Id, record.Offset)));
+                        batch.Bytes += record.RecordBytes;
+                    }
+                }
+                else if (record.Kind == RecordKind.Tombstone && intact)
+                {
+                    foreach (TombstoneEntry entry in TombstoneEntry.Decode(bytes.Slice(record.PayloadOffset, record.PayloadBytes)))
+                    {
+                        if (entry.VolumeId != volume.Id && engine.Index.Holds(entry.VolumeId))
+                            batch.Tombstones.Add(entry);
+                    }
+                }
+
+                position = VolumeScanner.After(record, intact);
+                if (batch.Tombstones.Count >= TombstoneEntry.MaxPerRecord)
+                    return position;
+            }
+
+            return position;
+        }
+
+        /// <summary>Writes the batch, syncs it once, and gives tombstones to those copies that came too late.</summary>
+        private async ValueTask WriteAsync(Batch batch, VolumeWriter writer)
+        {
+            if (batch.Copies.Count == 0 && batch.Tombstones.Count == 0)
+                return;
+            var writes = new List<Task<WriteTicket>>(batch.Copies.Count + 1);
+
+            // Not cancelled once the first is queued: the buffer they are written from is used again.
+            foreach (WriteRequest copy in batch.Copies)
+                writes.Add(SubmitAsync(writer, copy));
+            foreach (TombstoneEntry[] part in batch.Tombstones.Chunk(TombstoneEntry.MaxPerRecord))
+                writes.Add(SubmitAsync(writer, engine.NewTombstone(part, needsSync: false)));
+            WriteTicket[] tickets = await Task.WhenAll(writes).ConfigureAwait(false);
+            if (!Array.TrueForAll(tickets, ticket => ticket.IsDurable))
+                await engine.SubmitAsync(writer, engine.NewSync(), CancellationToken.None).ConfigureAwait(false);
+            foreach (WriteTicket ticket in tickets)
+            {
+                if (!ticket.IsDurable)
+                    throw new VolumePoisonedException(engine.DriveId, ticket.Volume!.Id, null);
+            }
+
+            await engine.SettleDeadCopiesAsync(CancellationToken.None).ConfigureAwait(false);
+            _moved += batch.Copies.Count;
+            _movedBytes += batch.Bytes;
+            StorageMetrics.CompactedBytes.Add(batch.Bytes);
+        }
+
+        /// <summary>Whatever goes wrong is in the task, so that all of a batch are awaited.</summary>
+        private async Task<WriteTicket> SubmitAsync(VolumeWriter writer, WriteRequest request) => await engine.SubmitAsync(writer, request, CancellationToken.None).ConfigureAwait(false);
+
+        private static FragmentWrite WriteOf(in RecordHeader record, ReadOnlySpan<byte> bytes, ReadOnlyMemory<byte> payload)
+        {
+            var checksums = new ulong[record.ChunkCount];
+            for (int chunk = 0; chunk < checksums.Length; chunk++)
+                checksums[chunk] = record.ChunkChecksum(bytes, chunk);
+            _ = Scheme.TryFromId(record.SchemeId, out Scheme scheme); // the header was decoded, so it is one
+            var descriptor = new ExtentDescriptor(record.Extent, record.PlacementGroup, record.BucketId, record.Key(bytes).ToArray(), record.Version, record.PartNumber);
+            return new FragmentWrite(descriptor, scheme, record.BlockSizeBytes, record.Block, record.BlockLengthBytes, record.Shard, payload, checksums);
+        }
+    }
+
+    private sealed class Batch
+    {
+        public List<WriteRequest> Copies { get; } = [];
+
+        public List<TombstoneEntry> Tombstones { get; } = [];
+
+        public long Bytes { get; set; }
+
+        public void Clear()
+        {
+            Copies.Clear();
+            Tombstones.Clear();
+            Bytes = 0;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+using System.Buffers.Binary;
+using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Integrity;
+using ObjectStore.Storage.Recovery;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Compaction;
+
+/// <summary>Reads a volume from end to end and compares it with what it was.</summary>
+internal sealed class VolumeVerifier(DriveEngine engine)
+{
+    private const int WindowBytes = 4 << 20;
+    private const long StepBytes = 8 << 20;
+
+    public async ValueTask<VolumeVerification?> VerifyAsync(long volumeId, long bytesPerSecond, CancellationToken cancellationToken)
+    {
+        if (!engine.Index.Volumes.TryGetValue(volumeId, out Volume? volume))
+            return null;
+        using var window = new AlignedBuffer(WindowBytes);
+        var pass = new Pass(engine, volume, window);
+        var rate = new RateLimit(bytesPerSecond, engine.Time);
+        try
+        {
+            while (!pass.IsAtEnd)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                long before = pass.Position;
+                if (engine.Threaded)
+                    await engine.Threads.RunAsync(pass.Step, window).ConfigureAwait(false);
+                else
+                    pass.Step();
+                StorageMetrics.VerifiedBytes.Add(pass.Position - before);
+                await rate.SpendAsync(pass.Position - before, cancellationToken).ConfigureAwait(false);
+            }
+
+            return engine.Threaded ? await engine.Threads.RunAsync(pass.Finish, window).ConfigureAwait(false) : pass.Finish();
+        }
+        catch (ObjectDisposedException) when (!engine.Index.Volumes.ContainsKey(volumeId))
+        {
+            return null; // deleted meanwhile
+        }
+    }
+
+    private sealed class Pass(DriveEngine engine, Volume volume, AlignedBuffer window)
+    {
+        private readonly VolumeScanner _scanner = new(volume.File, volume.Header, window);
+        private readonly List<long> _intact = []; // offsets, ascending
+        private readonly long _end = volume.DurableEnd;
+        private readonly bool _sealed = volume.State == Index.VolumeState.Sealed;
+        private ulong _checksum;
+        private long _checksumEnd;
+        private bool? _matches;
+        private bool _suspect;
+
+        public long Position { get; private set; } = VolumeFormat.LogStart;
+
+        public bool IsAtEnd => Position >= _end;
+
+        public bool Step()
+        {
+            long position = Position, stop = Math.Min(_end, Position + StepBytes);
+            while (position < stop)
+            {
+                long expected = position;
+                bool found = _scanner.TryNext(ref position, _end, out RecordHeader record, out ReadOnlySpan<byte> bytes, out bool intact);
+                _suspect |= !intact && found || (position != expected && position != VolumeFormat.AlignToPage(expected)); // bytes that are no record were stepped over
+                if (!found)
+                    break;
+                if (intact && record.IsFragment)
+                    _intact.Add(record.Offset);
+                if (intact && record.Kind == RecordKind.Footer && _sealed)
+                {
+                    ReadOnlySpan<byte> footer = bytes.Slice(record.PayloadOffset, record.PayloadBytes);
+                    (ulong checksum, long length) = (BinaryPrimitives.ReadUInt64LittleEndian(footer), BinaryPrimitives.ReadInt64LittleEndian(footer[8..]));
+                    Sum(record.Offset);
+                    _matches = checksum == _checksum && length == record.Offset;
+                }
+
+                position = VolumeScanner.After(record, intact);
+            }
+
+            Position = Math.Max(position, stop);
+            if (_matches is null)
+                Sum(Math.Min(position, _end));
+            return true;
+        }
+
+        public VolumeVerification Finish()
+        {
+            var damaged = new List<FragmentEntry>();
+            long live = engine.Index.Useful(volume).LiveFragments;
+            if (_suspect || _matches == false || (_sealed && _matches is null) || _intact.Count < live)
+                live = Check(damaged);
+            return new VolumeVerification(volume.Id, _sealed ? _matches ?? false : null, _end, live, damaged);
+        }
+
+        /// <summary>Looks at each valid fragment that was not seen intact once more, since fragments come and go while a volume is read.</summary>
+        private long Check(List<FragmentEntry> damaged)
+        {
+            long intact = 0;
+            foreach ((FragmentKey key, FragmentLocation location) in engine.Index.ListVolume(volume.Id))
+            {
+                if (location.Offset >= _end)
+                    continue;
+                if (_intact.BinarySearch(location.Offset) >= 0 || _scanner.IsIntact(key, location.Offset, volume.DurableEnd))
+                {
+                    intact++;
+                }
+                else if (engine.Index.IsLive(key, volume.Id, location.Offset))
+                {
+                    engine.Corrupt(key, location, "verification found it damaged");
+                    damaged.Add(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
+                }
+            }
+
+            return intact;
+        }
+
+        private void Sum(long end)
+        {
+            _checksum = _scanner.Checksum(_checksum, _checksumEnd, end);
+            _checksumEnd = end;
+        }
+    }
+}

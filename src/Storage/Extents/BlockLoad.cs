@@ -1,0 +1,483 @@
+using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.ErasureCoding;
+using ObjectStore.Storage.Fragments;
+
+namespace ObjectStore.Storage.Extents;
+
+/// <summary>One block of an extent, as much of it as reading its fragments needs.</summary>
+internal readonly record struct BlockAddress(ExtentId Extent, int PlacementGroup, Scheme Scheme, int Block, int ShardBytes)
+{
+    public FragmentAddress Fragment(int shard) => new(new FragmentKey(Extent, Block, (ushort)shard), PlacementGroup, Scheme, ShardBytes);
+}
+
+/// <summary>Bytes of one shard: whole chunks, or up to the shard's end.</summary>
+internal readonly record struct ShardRange(int Shard, int Offset, int Length)
+{
+    public int End => Offset + Length;
+
+    public bool Covers(ShardRange other) => Offset <= other.Offset && End >= other.End;
+}
+
+/// <summary>
+/// Gets ranges of some shards of a block: reads them where they are, and where that fails or takes too long, reads the same range of others, whichever k come first, and
+/// computes what is wanted from them. Every byte used was verified against its chunk's checksum by the drive's store.
+///
+/// Each read owns its buffer until it has ended, also when nobody waits for it any more: a buffer into which something may still be written never returns to its pool.
+/// </summary>
+internal sealed class BlockLoad
+{
+    private readonly Lock _lock = new();
+    private readonly ExtentStore _store;
+    private readonly BlockAddress _block;
+    private readonly ShardRange[] _wanted;
+    private readonly DriveLane[][] _candidates;
+    private readonly BufferBudget _budget;
+    private readonly CancellationTokenSource _stragglers = new();
+    private readonly List<ShardRead> _reads = [];
+    private readonly ShardRange _common; // covers every wanted range; what others are read for
+    private readonly long _began;
+    private TaskCompletionSource? _signal;
+    private Exception? _firstError;
+    private bool _ended;
+
+    private BlockLoad(ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, BufferBudget budget)
+    {
+        _store = store;
+        _block = block;
+        _wanted = wanted;
+        _candidates = candidates;
+        _budget = budget;
+        int start = wanted.Min(range => range.Offset);
+        _common = new ShardRange(-1, start, wanted.Max(range => range.End) - start);
+        _began = store.Time.GetTimestamp();
+    }
+
+    /// <summary>What to take from the budget before a load: the buffers of the wanted ranges. Buffers of further shards are taken beyond it as they are needed.</summary>
+    public static long CostBytes(ShardBuffers buffers, ReadOnlySpan<ShardRange> wanted)
+    {
+        long bytes = 0;
+        foreach (ShardRange range in wanted)
+            bytes += buffers.For(range.Length).BufferBytes;
+        return bytes;
+    }
+
+    /// <summary>Where each shard may be read as it is, by the map.</summary>
+    public static DriveLane[][] CandidatesOf(RoutedSlot[] slots, Scheme scheme)
+    {
+        var candidates = new DriveLane[scheme.Width][];
+        for (int shard = 0; shard < candidates.Length; shard++)
+            candidates[shard] = ClusterRoute.SlotOf(slots, shard).Candidates;
+        return candidates;
+    }
+
+    /// <summary>Runs a load. The budget has been charged <see cref="CostBytes"/>, which it gets back as the buffers are released or the load fails.</summary>
+    /// <param name="store">The store.</param>
+    /// <param name="block">The block.</param>
+    /// <param name="wanted">Ascending, each shard once.</param>
+    /// <param name="candidates">Drives to read each shard from as it is, in this order; none where it must not be.</param>
+    /// <param name="budget">Bounds the buffers.</param>
+    /// <param name="findings">Learns what is missing and damaged, also when the load fails.</param>
+    /// <param name="cancellationToken">Ends the wait. Reads that have begun end by themselves.</param>
+    /// <returns>A buffer for each wanted range, its bytes from the buffer's start; the caller's to release.</returns>
+    /// <exception cref="ExtentUnavailableException">Too few shards can be read now.</exception>
+    /// <exception cref="ExtentLostException">Too few shards are intact.</exception>
+    public static async Task<ShardBuffer[]> RunAsync(
+        ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, BufferBudget budget, BlockFindings findings, CancellationToken cancellationToken)
+    {
+        var load = new BlockLoad(store, block, wanted, candidates, budget);
+        try
+        {
+            load.Begin();
+            await load.GatherAsync(cancellationToken).ConfigureAwait(false);
+            return load.Take();
+        }
+        finally
+        {
+            load.End(findings);
+        }
+    }
+
+    private int Needed => _block.Scheme.DataShards;
+
+    private void Begin()
+    {
+        // Drives that hang or did not answer come last; a wanted shard on one of them waits until it is known whether others will do.
+        foreach (ShardRange range in _wanted)
+        {
+            if (_candidates[range.Shard] is [var first, ..] && first.IsPrompt())
+                Start(range, forced: false);
+            else
+                _budget.Release(_store.Buffers.For(range.Length).BufferBytes); // charged, not used; what takes its place charges by itself
+        }
+    }
+
+    private async Task GatherAsync(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            List<ShardRange>? start = null;
+            TaskCompletionSource? signal = null;
+            TimeSpan wait = default;
+            lock (_lock)
+            {
+                if (IsDoneLocked())
+                    return;
+                start = NextReadsLocked(out bool dead);
+                if (dead)
+                    throw FailureLocked(null);
+                if (start.Count == 0)
+                {
+                    TimeSpan left = _store.Options.ReadTimeout - _store.Time.GetElapsedTime(_began);
+                    if (left <= TimeSpan.Zero)
+                        throw FailureLocked(new TimeoutException($"The drives did not answer within {_store.Options.ReadTimeout.TotalSeconds} s."));
+                    wait = UntilHedgeLocked(left);
+                    signal = _signal = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                }
+            }
+
+            foreach (ShardRange range in start)
+                Start(range, forced: true);
+            if (signal is not null)
+                await WaitAsync(signal, wait, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private bool IsDoneLocked()
+    {
+        bool direct = true;
+        foreach (ShardRange range in _wanted)
+            direct &= FindLocked(range, ShardReadStatus.Good) is not null;
+        return direct || CountCommonLocked() >= Needed;
+    }
+
+    /// <summary>Shards of which the common range has been read.</summary>
+    private int CountCommonLocked()
+    {
+        int count = 0;
+        for (int shard = 0; shard < _candidates.Length; shard++)
+        {
+            if (FindLocked(_common with { Shard = shard }, ShardReadStatus.Good) is not null)
+                count++;
+        }
+
+        return count;
+    }
+
+    /// <summary>The reads to start now: so many that k shards are read or being read in time, where a wanted one is not.</summary>
+    private List<ShardRange> NextReadsLocked(out bool dead)
+    {
+        dead = false;
+        List<ShardRange> start = [];
+        bool late = false, failed = false;
+        foreach (ShardRange range in _wanted)
+        {
+            ShardRead? read = FindLocked(range, null);
+            failed |= read is null || read.Status == ShardReadStatus.Bad;
+            late |= read is { Status: ShardReadStatus.Running } && IsLateLocked(read);
+        }
+
+        if (!failed && !late)
+            return start;
+        int inTime = 0, possible = 0;
+        for (int shard = 0; shard < _candidates.Length; shard++)
+        {
+            ShardRead? read = FindLocked(_common with { Shard = shard }, null);
+            if (read is null or { Status: ShardReadStatus.Bad })
+                continue;
+            possible++;
+            if (read.Status == ShardReadStatus.Good || !IsLateLocked(read))
+                inTime++;
+        }
+
+        for (int pass = 0; pass < 3 && inTime < Needed; pass++)
+        {
+            for (int shard = 0; shard < _candidates.Length && inTime < Needed; shard++)
+            {
+                // First those on drives that answer, then the others, last those that are being read for less and are late.
+                ShardRange range = _common with { Shard = shard };
+                if (_candidates[shard].Length == 0 || start.Contains(range) || FindLocked(range, null) is not null || IsOutLocked(shard, lateToo: pass < 2)
+                    || (pass == 0 && !_candidates[shard][0].IsPrompt()))
+                    continue;
+                start.Add(range);
+                inTime++;
+                possible++;
+                if (late)
+                    StorageMetrics.ReadsHedged.Add(1);
+            }
+        }
+
+        dead = failed && possible < Needed;
+        return start;
+    }
+
+    private bool IsOutLocked(int shard, bool lateToo)
+    {
+        foreach (ShardRead read in _reads)
+        {
+            if (read.Range.Shard == shard && (read.Status == ShardReadStatus.Bad || (lateToo && read.Status == ShardReadStatus.Running && IsLateLocked(read))))
+                return true;
+        }
+
+        return false;
+    }
+
+    private bool IsLateLocked(ShardRead read) => read.IsLate || (read.IsLate = _store.Time.GetElapsedTime(read.Started) >= read.HedgeDelay);
+
+    private TimeSpan UntilHedgeLocked(TimeSpan atMost)
+    {
+        foreach (ShardRead read in _reads)
+        {
+            if (read.Status != ShardReadStatus.Running || read.IsLate)
+                continue;
+            TimeSpan left = read.HedgeDelay - _store.Time.GetElapsedTime(read.Started);
+            atMost = left < atMost ? left : atMost;
+        }
+
+        return atMost > TimeSpan.FromMilliseconds(1) ? atMost : TimeSpan.FromMilliseconds(1);
+    }
+
+    /// <summary>The best read that covers a range: a good one before one that runs, and that before one that failed.</summary>
+    private ShardRead? FindLocked(ShardRange range, ShardReadStatus? status)
+    {
+        ShardRead? best = null;
+        foreach (ShardRead read in _reads)
+        {
+            if (read.Range.Shard == range.Shard && read.Range.Covers(range) && (status is null || read.Status == status) && (best is null || read.Status < best.Status))
+                best = read;
+        }
+
+        return best;
+    }
+
+    private void Start(ShardRange range, bool forced)
+    {
+        ShardBufferPool pool = _store.Buffers.For(range.Length);
+        if (forced)
+            _budget.Force(pool.BufferBytes);
+        DriveLane[] candidates = _candidates[range.Shard];
+        var read = new ShardRead(range, pool.Rent(_budget), _store.Time.GetTimestamp(), candidates[0].HedgeDelay);
+        lock (_lock)
+            _reads.Add(read);
+        _ = ReadAsync(read, candidates);
+    }
+
+    private async Task ReadAsync(ShardRead read, DriveLane[] candidates)
+    {
+        _store.Background.Enter();
+        bool good = false;
+        FragmentAddress address = _block.Fragment(read.Range.Shard);
+        foreach (DriveLane lane in candidates)
+        {
+            Exception? error = null;
+            DriveLane.Operation operation = lane.BeginRead();
+            try
+            {
+                IFragmentStore store = lane.Store ?? throw new DriveUnavailableException(lane.DriveId, "it cannot be reached from here");
+                await store.ReadAsync(address, read.Range.Offset, read.Buffer.Memory[..read.Range.Length], _stragglers.Token).ConfigureAwait(false);
+                good = true;
+            }
+            catch (Exception e)
+            {
+                error = e;
+            }
+
+            lane.EndRead(operation, error);
+            if (good)
+                break;
+            lock (_lock)
+            {
+                read.IsCorrupt |= error is FragmentCorruptException;
+                read.IsUnanswered |= error is not (FragmentCorruptException or FragmentMissingException);
+                _firstError ??= error;
+                if (_ended)
+                    break;
+            }
+        }
+
+        TaskCompletionSource? signal;
+        bool release;
+        lock (_lock)
+        {
+            read.Status = good ? ShardReadStatus.Good : ShardReadStatus.Bad;
+            release = _ended;
+            (signal, _signal) = (_signal, null);
+        }
+
+        if (release)
+            read.Buffer.Release();
+        signal?.TrySetResult();
+        _store.Background.Exit();
+    }
+
+    /// <summary>The wanted bytes: those that were read, and the others from k shards. Runs when the block is done.</summary>
+    private ShardBuffer[] Take()
+    {
+        var result = new ShardBuffer[_wanted.Length];
+        ShardSet missing = default;
+        lock (_lock)
+        {
+            foreach (ShardRange range in _wanted)
+            {
+                if (FindLocked(range, ShardReadStatus.Good) is null)
+                    missing = missing.With(range.Shard);
+            }
+
+            // Before anything is shifted within its buffer.
+            if (!missing.IsEmpty)
+                Reconstruct(result, missing);
+            for (int i = 0; i < _wanted.Length; i++)
+                result[i] ??= Shifted(FindLocked(_wanted[i], ShardReadStatus.Good)!, _wanted[i]);
+        }
+
+        return result;
+    }
+
+    /// <summary>The buffer of a read, with the range's bytes at its start.</summary>
+    private static ShardBuffer Shifted(ShardRead read, ShardRange range)
+    {
+        if (range.Offset > read.Range.Offset)
+            read.Buffer.Span.Slice(range.Offset - read.Range.Offset, range.Length).CopyTo(read.Buffer.Span);
+        read.Buffer.Retain();
+        return read.Buffer;
+    }
+
+    private void Reconstruct(ShardBuffer[] result, ShardSet missing)
+    {
+        Span<nint> addresses = stackalloc nint[_block.Scheme.Width];
+        addresses.Clear();
+        ShardSet present = default;
+        for (int shard = 0; shard < _candidates.Length && present.Count < Needed; shard++)
+        {
+            if (missing.Contains(shard) || FindLocked(_common with { Shard = shard }, ShardReadStatus.Good) is not { } read)
+                continue;
+            present = present.With(shard);
+            addresses[shard] = read.Buffer.Address + (_common.Offset - read.Range.Offset);
+        }
+
+        ShardBufferPool pool = _store.Buffers.For(_common.Length);
+        for (int i = 0; i < _wanted.Length; i++)
+        {
+            if (!missing.Contains(_wanted[i].Shard))
+                continue;
+            _budget.Force(pool.BufferBytes);
+            result[i] = pool.Rent(_budget);
+            addresses[_wanted[i].Shard] = result[i].Address;
+        }
+
+        ReedSolomon.For(_block.Scheme).Reconstruct(present, missing, addresses, _common.Length);
+        for (int i = 0; i < _wanted.Length; i++)
+        {
+            if (missing.Contains(_wanted[i].Shard) && _wanted[i].Offset > _common.Offset)
+                result[i].Span.Slice(_wanted[i].Offset - _common.Offset, _wanted[i].Length).CopyTo(result[i].Span);
+        }
+    }
+
+    private StorageException FailureLocked(Exception? timeout)
+    {
+        int good = 0;
+        bool unanswered = timeout is not null;
+        for (int shard = 0; shard < _candidates.Length; shard++)
+        {
+            bool isGood = false;
+            foreach (ShardRead read in _reads)
+            {
+                if (read.Range.Shard != shard)
+                    continue;
+                isGood |= read.Status == ShardReadStatus.Good;
+                unanswered |= read.Status == ShardReadStatus.Running || (read.Status == ShardReadStatus.Bad && read.IsUnanswered);
+            }
+
+            good += isGood ? 1 : 0;
+        }
+
+        return unanswered
+            ? new ExtentUnavailableException(_block.Extent, _block.Block, good, Needed, timeout ?? _firstError)
+            : new ExtentLostException(_block.Extent, _block.Block, good, Needed, _firstError);
+    }
+
+    private async ValueTask WaitAsync(TaskCompletionSource signal, TimeSpan atMost, CancellationToken cancellationToken)
+    {
+        ITimer timer = _store.Time.CreateTimer(static state => ((TaskCompletionSource)state!).TrySetResult(), signal, atMost, Timeout.InfiniteTimeSpan);
+        await using (timer.ConfigureAwait(false))
+        {
+            using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(static (state, token) => ((TaskCompletionSource)state!).TrySetCanceled(token), signal);
+            await signal.Task.ConfigureAwait(false);
+        }
+    }
+
+    private void End(BlockFindings findings)
+    {
+        bool stragglers = false;
+        lock (_lock)
+        {
+            _ended = true;
+            foreach (ShardRead read in _reads)
+            {
+                findings.Learn(read.Range.Shard, read.Status, read.IsCorrupt, read.IsUnanswered);
+                if (read.Status == ShardReadStatus.Running)
+                {
+                    stragglers = true; // releases its buffer itself
+                }
+                else
+                {
+                    if (read.Status == ShardReadStatus.Good)
+                        findings.BytesRead += read.Range.Length;
+                    read.Buffer.Release();
+                }
+            }
+        }
+
+        if (stragglers)
+            _stragglers.Cancel();
+    }
+
+    private sealed class ShardRead(ShardRange range, ShardBuffer buffer, long started, TimeSpan hedgeDelay)
+    {
+        public ShardRange Range => range;
+        public ShardBuffer Buffer => buffer;
+        public long Started => started;
+        public TimeSpan HedgeDelay => hedgeDelay;
+        public ShardReadStatus Status { get; set; } = ShardReadStatus.Running;
+        public bool IsLate { get; set; }
+        public bool IsCorrupt { get; set; } // on one of the drives
+        public bool IsUnanswered { get; set; } // by one of the drives
+    }
+}
+
+/// <summary>In order of use.</summary>
+internal enum ShardReadStatus
+{
+    Good,
+    Running,
+    Bad,
+}
+
+/// <summary>What reading a block found.</summary>
+internal sealed class BlockFindings
+{
+    /// <summary>Shards that are on none of their drives, though all of them answered.</summary>
+    public ShardSet Missing { get; private set; }
+
+    /// <summary>Shards that are damaged on one of their drives.</summary>
+    public ShardSet Corrupt { get; private set; }
+
+    /// <summary>Shards of which nothing is known, since a drive did not answer.</summary>
+    public ShardSet Unavailable { get; private set; }
+
+    public long BytesRead { get; set; }
+
+    public ShardSet Bad => new(Missing.Bits | Corrupt.Bits | Unavailable.Bits);
+
+    public void Learn(int shard, ShardReadStatus status, bool isCorrupt, bool isUnanswered)
+    {
+        if (isCorrupt)
+            Corrupt = Corrupt.With(shard);
+        if (status != ShardReadStatus.Bad)
+            return;
+        if (isUnanswered)
+            Unavailable = Unavailable.With(shard);
+        else if (!isCorrupt)
+            Missing = Missing.With(shard);
+    }
+}

@@ -1,0 +1,56 @@
+using System.Collections.Concurrent;
+using ObjectStore.Storage.Placement;
+
+namespace ObjectStore.Storage.Extents;
+
+/// <summary>A slot of the map with the ways to its drives. Drives that are out, or that the map does not know, are left out.</summary>
+/// <param name="Drive">Null where no drive has the slot.</param>
+internal sealed record RoutedSlot(DriveLane? Drive, DriveLane[] Sources, bool IsComplete)
+{
+    /// <summary>Where to look for the shard, in this order.</summary>
+    public DriveLane[] Candidates { get; } = Drive is null ? Sources : [Drive, .. Sources];
+}
+
+/// <summary>One map, resolved to lanes as its groups are used. Immutable but for that cache; thread-safe.</summary>
+internal sealed class ClusterRoute
+{
+    private static readonly RoutedSlot Nowhere = new(null, [], IsComplete: false);
+    private readonly Func<Guid, DriveLane> _lanes;
+    private readonly HashSet<Guid> _readable;
+    private readonly RoutedSlot[]?[]?[] _groups; // by width, then by index
+
+    public ClusterRoute(IClusterMap map, Func<Guid, DriveLane> lanes)
+    {
+        Map = map;
+        _lanes = lanes;
+        _readable = [.. map.Drives.Where(drive => drive.IsReadable).Select(drive => drive.Id)];
+        _groups = new RoutedSlot[]?[map.Widths[^1] + 1][];
+        foreach (int width in map.Widths)
+            _groups[width] = new RoutedSlot[]?[map.GroupCount];
+    }
+
+    public IClusterMap Map { get; }
+
+    /// <summary>By shard number.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The map has no such group.</exception>
+    public RoutedSlot[] SlotsOf(int group)
+    {
+        var id = new PlacementGroupId(group);
+        if ((uint)id.Width < (uint)_groups.Length && _groups[id.Width] is { } table && (uint)id.Index < (uint)table.Length)
+            return Volatile.Read(ref table[id.Index]) ?? Resolve(id, table);
+        throw new ArgumentOutOfRangeException(nameof(group), id, "The cluster map has no such placement group.");
+    }
+
+    /// <summary>The slot of a shard; one without drives where the map has become narrower than the scheme.</summary>
+    public static RoutedSlot SlotOf(RoutedSlot[] slots, int shard) => shard < slots.Length ? slots[shard] : Nowhere;
+
+    private RoutedSlot[] Resolve(PlacementGroupId group, RoutedSlot[]?[] table)
+    {
+        RoutedSlot[] slots = [.. Map.SlotsOf(group).Select(slot => new RoutedSlot(
+            slot.Drive is { } drive && _readable.Contains(drive) ? _lanes(drive) : null,
+            [.. slot.Sources.Where(source => _readable.Contains(source) && source != slot.Drive).Select(_lanes)],
+            slot.IsComplete))];
+        Volatile.Write(ref table[group.Index], slots);
+        return slots;
+    }
+}

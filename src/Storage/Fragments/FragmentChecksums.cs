@@ -1,0 +1,21 @@
+using ObjectStore.Storage.Integrity;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Fragments;
+
+/// <summary>The checksums that go with a payload. For payloads that were made or verified in this process: what comes from outside brings its own.</summary>
+public static class FragmentChecksums
+{
+    /// <summary>CRC-64/NVME of each 64 KiB of the payload; the last chunk may be shorter, and a payload of no bytes has none.</summary>
+    public static ulong[] Of(ReadOnlySpan<byte> payload)
+    {
+        var checksums = new ulong[(payload.Length + VolumeFormat.ChunkBytes - 1) / VolumeFormat.ChunkBytes];
+        for (int i = 0; i < checksums.Length; i++)
+        {
+            int from = i * VolumeFormat.ChunkBytes;
+            checksums[i] = Crc64Nvme.Compute(payload[from..Math.Min(from + VolumeFormat.ChunkBytes, payload.Length)]);
+        }
+
+        return checksums;
+    }
+}

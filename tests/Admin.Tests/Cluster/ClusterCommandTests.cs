@@ -1,0 +1,242 @@
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using ObjectStore.Admin.Cluster;
+
+namespace ObjectStore.Admin.Tests.Cluster;
+
+public sealed partial class ClusterCommandTests
+{
+    private const string Token = "0123456789abcdef0123456789abcdef";
+    private const string FirstDrive = "10111213-1415-1617-1819-1a1b1c1d1e1f";
+    private const string SecondDrive = "10112222-1415-1617-1819-1a1b1c1d1e1f";
+
+    [Fact]
+    public async Task Status_PrintsWhatTheDocumentedExampleSays()
+    {
+        await using FakeNode node = new(_ => (200, ExampleOfTheDocument()));
+        Run run = await Tool(node, "status");
+        Assert.Equal((0, ""), (run.ExitCode, run.Error));
+        Assert.Equal(("GET /admin/v1/status", Token, ""), Assert.Single(node.Requests));
+        foreach (string part in (string[])[FirstDrive, "draining: asked for", "5+3 (asked for 6+3)", "NARROWED", "Repair: running", "512 MB/s", "14 min left", "can lose 2 more", "Scrub: throttled, 25", "Compaction: idle"])
+            Assert.Contains(part, run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Json_IsWhatTheNodeSaid()
+    {
+        await using FakeNode node = new(_ => (200, ExampleOfTheDocument()));
+        Run run = await Tool(node, "status", "--format", "json");
+        Assert.True(JsonElement.DeepEquals(JsonDocument.Parse(ExampleOfTheDocument()).RootElement, JsonDocument.Parse(run.Output).RootElement), run.Output);
+    }
+
+    [Fact]
+    public async Task Status_WithPropertiesOfALaterVersion_IsRead()
+    {
+        await using FakeNode node = new(_ => (200, ExampleOfTheDocument().Replace("\"mapEpoch\"", "\"later\": [1], \"mapEpoch\"", StringComparison.Ordinal)));
+        Assert.Equal(0, (await Tool(node, "status")).ExitCode);
+    }
+
+    [Theory]
+    [InlineData("status", "\"lostExtents\": 0", "\"lostExtents\": 2", "LOST: 2")]
+    [InlineData("repair", "\"lostExtents\": 0", "\"lostExtents\": 2", "LOST: 2")]
+    [InlineData("scrub", "\"corruptFragments\": 0", "\"corruptFragments\": 3", "CORRUPT: 3")]
+    public async Task Damage_IsExitCodeOne(string command, string whole, string damaged, string said)
+    {
+        await using FakeNode node = new(_ => (200, ExampleOfTheDocument().Replace(whole, damaged, StringComparison.Ordinal)));
+        Run run = await Tool(node, command);
+        Assert.Equal(1, run.ExitCode);
+        Assert.Contains(said, run.Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("drain", "draining", FirstDrive)]
+    [InlineData("drain", "draining", "10111213")]
+    [InlineData("undrain", "up", "/d1")]
+    [InlineData("out", "out", "10111213-1415-1617-1819-1A1B")]
+    public async Task DriveState_IsPostedForTheDriveNamed(string verb, string state, string name)
+    {
+        await using FakeNode node = new(_ => (200, TwoDrives()));
+        Run run = await Tool(node, "drive", verb, name);
+        Assert.Equal((0, ""), (run.ExitCode, run.Error));
+        Assert.Equal(["GET /admin/v1/drives", $"POST /admin/v1/drives/{FirstDrive}/state"], node.Requests.Select(request => request.Line));
+        JsonElement body = JsonDocument.Parse(node.Requests[1].Body).RootElement;
+        Assert.Equal((state, false), (body.GetProperty("state").GetString(), body.GetProperty("force").GetBoolean()));
+        Assert.Equal(Token, node.Requests[1].Token);
+    }
+
+    [Fact]
+    public async Task DriveState_WithForce_SaysSo()
+    {
+        await using FakeNode node = new(_ => (200, TwoDrives()));
+        await Tool(node, "drive", "out", FirstDrive, "--force");
+        Assert.Contains("\"force\": true", node.Requests[1].Body, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("1011", "2 drives")]
+    [InlineData("101", "no drive")]
+    [InlineData("ffff", "no drive")]
+    public async Task DriveNameThatIsNotOne_ChangesNothing(string name, string said)
+    {
+        await using FakeNode node = new(_ => (200, TwoDrives()));
+        Run run = await Tool(node, "drive", "out", name);
+        Assert.Equal(2, run.ExitCode);
+        Assert.Contains(said, run.Error, StringComparison.Ordinal);
+        Assert.Single(node.Requests);
+    }
+
+    [Theory]
+    [InlineData("repair", "pause")]
+    [InlineData("repair", "resume")]
+    [InlineData("scrub", "start")]
+    [InlineData("scrub", "pause")]
+    public async Task Action_IsPosted(string command, string action)
+    {
+        await using FakeNode node = new(_ => (200, ExampleOfTheDocument()));
+        Assert.Equal(0, (await Tool(node, command, action)).ExitCode);
+        (string line, _, string body) = Assert.Single(node.Requests);
+        Assert.Equal($"POST /admin/v1/{command}", line);
+        Assert.Equal(action, JsonDocument.Parse(body).RootElement.GetProperty("action").GetString());
+    }
+
+    [Theory]
+    [InlineData(401, "", "refuses the token")]
+    [InlineData(404, "<html>", "has no /admin/v1/drives")]
+    [InlineData(409, """{"error":"too few drives are left","remedy":"add one"}""", "too few drives are left; add one")]
+    [InlineData(500, "", "status 500")]
+    [InlineData(302, "", "status 302")]
+    [InlineData(200, "not json", "does not understand")]
+    [InlineData(200, """{"drives":null}""", "does not understand")]
+    public async Task AnswerThatIsNone_IsOneLineAndExitCodeThree(int status, string body, string said)
+    {
+        await using FakeNode node = new(_ => (status, body));
+        Run run = await Tool(node, "drives");
+        Assert.Equal((3, ""), (run.ExitCode, run.Output));
+        Assert.Contains(said, run.Error, StringComparison.Ordinal);
+        Assert.Single(run.Error.TrimEnd().Split('\n'));
+        Assert.DoesNotContain(Token, run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task NodeThatIsNotThere_IsExitCodeThree()
+    {
+        string url;
+        await using (FakeNode node = new(_ => (200, ""))) url = node.Url;
+        Run run = await Run.ToolWith(_ => Token, "drives", "--endpoint", url);
+        Assert.Equal(3, run.ExitCode);
+        Assert.Contains("cannot be reached", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Token_ComesFromTheFileNamed()
+    {
+        await using FakeNode node = new(_ => (200, TwoDrives()));
+        string file = Path.Combine(Directory.CreateTempSubdirectory("admin").FullName, "admin.token");
+        await File.WriteAllTextAsync(file, Token + "\n", TestContext.Current.CancellationToken);
+        Assert.Equal(0, (await Run.Tool("drives", "--endpoint", node.Url, "--token-file", file)).ExitCode);
+        Assert.Equal(Token, node.Requests[0].Token);
+        await File.WriteAllTextAsync(file, "short", TestContext.Current.CancellationToken);
+        Assert.Equal(2, (await Run.Tool("drives", "--endpoint", node.Url, "--token-file", file)).ExitCode);
+        File.Delete(file);
+        Run run = await Run.Tool("drives", "--endpoint", node.Url, "--token-file", file);
+        Assert.Equal(2, run.ExitCode);
+        Assert.Contains("--token-file", run.Error, StringComparison.Ordinal);
+        Assert.Single(node.Requests);
+    }
+
+    [Fact]
+    public async Task Token_DoesNotGoToAnotherMachineInTheClear()
+    {
+        Run run = await Run.ToolWith(_ => Token, "drives", "--endpoint", "http://192.0.2.1:9000");
+        Assert.Equal(2, run.ExitCode);
+        Assert.Contains("--allow-plaintext", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Durability_TakesTheRateThatTheNodeMeasured()
+    {
+        await using FakeNode node = new(_ => (200, "objectstore_repair_bytes_total 5000000000\nobjectstore_repair_active_seconds_total 20\n"));
+        Run run = await Run.Tool("durability", "--endpoint", node.Url);
+        Assert.Equal("GET /metrics", Assert.Single(node.Requests).Line);
+        Assert.Contains("250 MB/s", run.Output, StringComparison.Ordinal);
+        Assert.Contains("measured: objectstore_repair_bytes_total", run.Output, StringComparison.Ordinal);
+        run = await Run.Tool("durability", "--endpoint", node.Url, "--repair-rate", "100MB");
+        Assert.Contains("100 MB/s", run.Output, StringComparison.Ordinal);
+        Assert.Contains("source of the rate: --repair-rate", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Durability_WatchesARepairWhoseTimeIsNotCounted()
+    {
+        long rebuilt = 0;
+        await using FakeNode node = new(_ => (200, $"objectstore_repair_bytes_rebuilt_bytes_total {rebuilt += 1_000_000_000_000}\n"));
+        Run run = await Run.Tool("durability", "--endpoint", node.Url, "--sample", "10ms");
+        Assert.Equal(2, node.Requests.Count);
+        Assert.Contains("source of the rate: measured over", run.Output, StringComparison.Ordinal);
+        await using FakeNode idle = new(_ => (200, "objectstore_repair_bytes_rebuilt_bytes_total 5\n"));
+        run = await Run.Tool("durability", "--endpoint", idle.Url, "--sample", "10ms");
+        Assert.Contains("the default of --repair-rate, not measured: no repair is at work", run.Output, StringComparison.Ordinal);
+        Assert.Contains("500 MB/s", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task EveryCommand_HasHelpThatNamesIt()
+    {
+        Run list = await Run.Tool("--help");
+        Assert.Equal(0, list.ExitCode);
+        foreach (CommandLine.ICommand command in AdminTool.Commands)
+        {
+            Assert.Contains($"  {command.Name} ", list.Output, StringComparison.Ordinal);
+            Run help = await Run.Tool([.. command.Name.Split(' '), "--help"]);
+            Assert.Equal((0, ""), (help.ExitCode, help.Error));
+            Assert.StartsWith($"Usage: s3-admin {command.Name}", help.Output, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("drive")]
+    [InlineData("drive", "shred")]
+    [InlineData("launch")]
+    [InlineData("drive", "out")]
+    [InlineData("drive", "out", "a", "b")]
+    [InlineData("repair", "start")]
+    [InlineData("status", "now")]
+    [InlineData("status", "--format", "xml")]
+    [InlineData("status", "--allow-plaintext=yes")]
+    public async Task WordsThatCannotBeUsed_AreRefused(params string[] words)
+    {
+        Run run = await Run.Tool(words);
+        Assert.Equal((2, ""), (run.ExitCode, run.Output));
+        Assert.Single(run.Error.TrimEnd().Split('\n'));
+    }
+
+    [Fact]
+    public async Task NoWords_PrintTheHelpAsAnError()
+    {
+        Run run = await Run.Tool();
+        Assert.Equal((2, ""), (run.ExitCode, run.Output));
+        Assert.StartsWith("Usage:", run.Error, StringComparison.Ordinal);
+    }
+
+    private static Task<Run> Tool(FakeNode node, params string[] words) => Run.ToolWith(name => name == "OBJECTSTORE_ADMIN_TOKEN" ? Token : null, [.. words, "--endpoint", node.Url]);
+
+    private static string TwoDrives()
+    {
+        DriveStatus first = JsonSerializer.Deserialize(ExampleOfTheDocument(), AdminApiJson.Default.ClusterStatus)!.Drives[0];
+        return JsonSerializer.Serialize(new DriveList([first, first with { DriveId = new Guid(SecondDrive), Path = "/d2" }]), AdminApiJson.Default.DriveList);
+    }
+
+    /// <summary>The example of docs/admin-api.md: the document is the test's data, so that it stays true.</summary>
+    private static string ExampleOfTheDocument()
+    {
+        DirectoryInfo? folder = new(AppContext.BaseDirectory);
+        while (!File.Exists(Path.Combine(folder!.FullName, "ObjectStore.sln"))) folder = folder.Parent;
+        string[] lines = File.ReadAllText(Path.Combine(folder.FullName, "docs", "admin-api.md")).Split('\n');
+        int begin = Array.FindIndex(lines, line => Brace().IsMatch(line));
+        int end = Array.FindIndex(lines, begin, line => line == "    }");
+        return string.Join('\n', lines[begin..(end + 1)]);
+    }
+
+    [GeneratedRegex(@"^    \{$")]
+    private static partial Regex Brace();
+}

@@ -1,0 +1,310 @@
+using System.Net;
+using System.Net.Sockets;
+using ObjectStore.Storage;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Simulation;
+using ObjectStore.Storage.Transport;
+
+namespace ObjectStore.Silo.Tests.Transport;
+
+/// <summary>What happens to a node's drives when the node, the way to it or its word is not what it should be.</summary>
+public sealed class RemoteStorageNodeTests
+{
+    private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
+
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Connect_WithAnotherSecret_IsRefused()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        StorageNodeRefusedException refused = await Assert.ThrowsAsync<StorageNodeRefusedException>(() => served.ConnectAsync(secret: ClusterSecret.Parse("not the secret of this cluster")));
+        Assert.Contains("401", refused.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("not the secret", refused.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Connect_WithAClockThatIsWrong_IsRefused()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        StorageNodeRefusedException refused = await Assert.ThrowsAsync<StorageNodeRefusedException>(() => served.ConnectAsync(time: new ShiftedTime(TimeSpan.FromMinutes(-6))));
+        Assert.Contains("clock", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Connect_ToANodeOfAnotherCluster_IsRefused()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        StorageNodeRefusedException refused = await Assert.ThrowsAsync<StorageNodeRefusedException>(() => served.ConnectAsync(new RemoteStorageNodeOptions { ClusterId = Guid.NewGuid() }));
+        Assert.Contains(ServedDrives.ClusterId.ToString(), refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Connect_ToWhatIsNoStorageNode_GivesNoDrives()
+    {
+        // It answers, and with this cluster's secret it does not: what it says counts for nothing.
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        using TcpListener listener = new(IPAddress.Loopback, 0);
+        listener.Start();
+        Task answer = Task.Run(async () =>
+        {
+            using TcpClient client = await listener.AcceptTcpClientAsync(Token);
+            await client.GetStream().ReadAtLeastAsync(new byte[1000], 200, cancellationToken: Token);
+            await client.GetStream().WriteAsync("HTTP/1.1 200 OK\r\nContent-Type: application/vnd.objectstore.frame\r\nContent-Length: 4\r\n\r\nabcd"u8.ToArray(), Token);
+        }, Token);
+        await using RemoteStorageNode node = await RemoteStorageNode.ConnectAsync(
+            new Uri($"http://127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}"), ServedDrives.Secret, ServedDrives.Quick(), null, null, Token);
+        Assert.Empty(node.Drives);
+        Assert.False(node.IsReachable);
+        await answer;
+    }
+
+    [Fact]
+    public async Task Node_ThatIsDownAtTheStart_IsTakenInWhenItComes()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        await served.StopAsync();
+        await using RemoteStorageNode node = await served.ConnectAsync();
+        Assert.Empty(node.Drives);
+        Assert.False(node.IsReachable);
+        TaskCompletionSource back = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        node.Changed += changed =>
+        {
+            if (changed.IsReachable) back.TrySetResult();
+        };
+        await served.StartAgainAsync();
+        await back.Task.WaitAsync(Deadline, Token);
+        await node.Drives[0].WriteAsync(Make.Copy(10), sync: true, Token);
+    }
+
+    [Fact]
+    public async Task Node_ThatGoesAway_IsUnavailableAtOnce_AndServesAgainWhenItIsBack()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        await using RemoteStorageNode node = await served.ConnectAsync();
+        IFragmentStore drive = node.Drives[0];
+        FragmentWrite fragment = Make.Copy(100_000);
+        FragmentTicket unsynced = await drive.WriteAsync(fragment, sync: false, Token);
+        TaskCompletionSource lost = new(TaskCreationOptions.RunContinuationsAsynchronously), back = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        node.Changed += changed => (changed.IsReachable ? back : lost).TrySetResult();
+        await served.StopAsync();
+        await Assert.ThrowsAsync<DriveUnavailableException>(async () => await drive.ReadAsync(Make.Address(fragment), 0, new byte[100_000], Token));
+        await lost.Task.WaitAsync(Deadline, Token);
+        DriveUnavailableException unavailable = await Assert.ThrowsAsync<DriveUnavailableException>(async () => await drive.WriteAsync(fragment, sync: true, Token));
+        Assert.Equal(drive.DriveId, unavailable.DriveId);
+
+        await served.StartAgainAsync();
+        await back.Task.WaitAsync(Deadline, Token);
+        Assert.Same(drive, node.Drives[0]);
+        await drive.ReadAsync(Make.Address(fragment), 0, new byte[100_000], Token);
+
+        // A ticket of the earlier run says nothing any more: what it stands for may be lost.
+        await Assert.ThrowsAsync<DriveUnavailableException>(async () => await drive.SyncAsync(new[] { unsynced }, Token));
+        await drive.SyncAsync(new[] { await drive.WriteAsync(fragment, sync: false, Token) }, Token);
+    }
+
+    [Fact]
+    public async Task Node_RestartedBetweenTwoRequests_IsNoticedByTheSecond()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        await using RemoteStorageNode node = await served.ConnectAsync();
+        IFragmentStore drive = node.Drives[0];
+        FragmentTicket before = await drive.WriteAsync(Make.Copy(100_000), sync: false, Token);
+        await served.StopAsync();
+        await served.StartAgainAsync();
+        FragmentTicket after = await drive.WriteAsync(Make.Copy(100_000), sync: false, Token);
+        Assert.NotEqual(before.EndOffset >> 47, after.EndOffset >> 47);
+        await drive.SyncAsync(new[] { after }, Token);
+        await Assert.ThrowsAsync<DriveUnavailableException>(async () => await drive.SyncAsync(new[] { before, after }, Token));
+    }
+
+    [Fact]
+    public async Task Node_StoppedWithinARequest_IsUnavailable()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        await using RemoteStorageNode node = await served.ConnectAsync();
+        TaskCompletionSource begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        served.Memory.Fault = async (_, _, token) =>
+        {
+            begun.TrySetResult();
+            await Task.Delay(Timeout.Infinite, token);
+        };
+        Task<FragmentTicket>[] writes =
+        [
+            node.Drives[0].WriteAsync(Make.Copy(10), sync: true, Token).AsTask(), node.Drives[0].WriteAsync(Make.Copy(20), sync: true, Token).AsTask(),
+            node.Drives[0].WriteAsync(Make.Copy(1 << 20), sync: true, Token).AsTask(),
+        ];
+        await begun.Task.WaitAsync(Deadline, Token);
+        await served.StopAsync();
+        foreach (Task<FragmentTicket> write in writes) await Assert.ThrowsAsync<DriveUnavailableException>(() => write.WaitAsync(Deadline, Token));
+    }
+
+    [Fact]
+    public async Task Drive_ThatHangs_IsUnavailableWithinItsTime_AndTheNodeIsNot()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync(
+            null, null, new MemoryFragmentStore(Guid.NewGuid(), TimeProvider.System), new MemoryFragmentStore(Guid.NewGuid(), TimeProvider.System));
+        await using RemoteStorageNode node = await served.ConnectAsync(ServedDrives.Quick(idleSeconds: 0.3));
+        served.Memory.Fault = async (_, _, token) => await Task.Delay(Timeout.Infinite, token);
+        DriveUnavailableException unavailable = await Assert.ThrowsAsync<DriveUnavailableException>(
+            () => node.Drives[0].WriteAsync(Make.Copy(10), sync: true, Token).AsTask().WaitAsync(Deadline, Token));
+        Assert.Contains("not answered", unavailable.Message, StringComparison.Ordinal);
+        await node.Drives[1].WriteAsync(Make.Copy(10), sync: true, Token);
+        Assert.True(node.IsReachable);
+    }
+
+    [Fact]
+    public async Task Node_ThatAcceptsAndNeverAnswers_IsUnavailable()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        await using RemoteStorageNode node = await served.ConnectAsync(ServedDrives.Quick(idleSeconds: 0.3));
+        await served.StopAsync();
+        using TcpListener hung = new(IPAddress.Loopback, served.Address.Port);
+        hung.Start();
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => node.Drives[0].WriteAsync(Make.Copy(1 << 20), sync: true, Token).AsTask().WaitAsync(Deadline, Token));
+    }
+
+    [Fact]
+    public async Task Node_WithoutRoom_IsAskedAgain_AndUnavailableWhenItStaysSo()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync(ServedDrives.Options(maxRequests: 2));
+        await using RemoteStorageNode node = await served.ConnectAsync(ServedDrives.Quick(busySeconds: 0.3));
+        TaskCompletionSource release = new(TaskCreationOptions.RunContinuationsAsynchronously), two = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        int begun = 0;
+        served.Memory.Fault = async (_, _, token) =>
+        {
+            if (Interlocked.Increment(ref begun) == 2) two.TrySetResult();
+            await release.Task.WaitAsync(token);
+        };
+        IFragmentStore drive = node.Drives[0];
+        Task[] held = [drive.WriteAsync(Make.Copy(100_000), sync: true, Token).AsTask(), drive.WriteAsync(Make.Copy(100_000), sync: true, Token).AsTask()];
+        await two.Task.WaitAsync(Deadline, Token);
+        DriveUnavailableException busy = await Assert.ThrowsAsync<DriveUnavailableException>(async () => await drive.StatAsync(Make.Copy(1).Key, Token));
+        Assert.Contains("room", busy.Message, StringComparison.Ordinal);
+        Task later = drive.StatAsync(Make.Copy(1).Key, Token).AsTask();
+        release.SetResult();
+        await Task.WhenAll([.. held, later]).WaitAsync(Deadline, Token);
+        Assert.Equal(2, served.Memory.Count);
+    }
+
+    [Fact]
+    public async Task Node_WithoutRoomForTheBytes_TakesNoMore()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync(ServedDrives.Options(maxBytes: 1 << 20));
+        await using RemoteStorageNode node = await served.ConnectAsync(ServedDrives.Quick(busySeconds: 0.2));
+        TaskCompletionSource release = new(TaskCreationOptions.RunContinuationsAsynchronously), one = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        served.Memory.Fault = async (_, _, token) =>
+        {
+            one.TrySetResult();
+            await release.Task.WaitAsync(token);
+        };
+        Task held = node.Drives[0].WriteAsync(Make.Copy(1 << 20), sync: true, Token).AsTask();
+        await one.Task.WaitAsync(Deadline, Token);
+        await Assert.ThrowsAsync<DriveUnavailableException>(async () => await node.Drives[0].WriteAsync(Make.Copy(1 << 20), sync: true, Token));
+        release.SetResult();
+        await held.WaitAsync(Deadline, Token);
+    }
+
+    [Fact]
+    public async Task Dispose_EndsWhatIsUnderWay()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        RemoteStorageNode node = await served.ConnectAsync();
+        TaskCompletionSource begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        served.Memory.Fault = async (_, _, token) =>
+        {
+            begun.TrySetResult();
+            await Task.Delay(Timeout.Infinite, token);
+        };
+        IFragmentStore drive = node.Drives[0];
+        Task<FragmentTicket> write = drive.WriteAsync(Make.Copy(10), sync: true, Token).AsTask();
+        await begun.Task.WaitAsync(Deadline, Token);
+        await node.DisposeAsync().AsTask().WaitAsync(Deadline, Token);
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => write.WaitAsync(Deadline, Token));
+        await Assert.ThrowsAsync<DriveUnavailableException>(async () => await drive.GetStatisticsAsync(Token));
+    }
+
+    [Fact]
+    public async Task Answer_DamagedOnTheWay_IsNeverTakenForTheFragment()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        await using DamagingProxy proxy = new(served.Address.Port);
+        await using RemoteStorageNode node = await RemoteStorageNode.ConnectAsync(proxy.Address, ServedDrives.Secret, ServedDrives.Quick(), null, null, Token);
+        FragmentWrite fragment = Make.Copy(200_000);
+        await node.Drives[0].WriteAsync(fragment, sync: true, Token);
+        proxy.DamageAnswersBeyondBytes = 150_000;
+        byte[] read = new byte[200_000];
+        DriveUnavailableException unavailable = await Assert.ThrowsAsync<DriveUnavailableException>(async () => await node.Drives[0].ReadAsync(Make.Address(fragment), 0, read, Token));
+        Assert.Contains("checksum", unavailable.Message, StringComparison.Ordinal);
+        proxy.DamageAnswersBeyondBytes = null;
+        await node.Drives[0].ReadAsync(Make.Address(fragment), 0, read, Token);
+        Assert.Equal(fragment.Payload.ToArray(), read);
+    }
+
+    /// <summary>Passes bytes on, and changes one of those that come back once so many have in the same answer.</summary>
+    private sealed class DamagingProxy : IAsyncDisposable
+    {
+        private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
+        private readonly CancellationTokenSource _stop = new();
+        private readonly Task _accepting;
+
+        public DamagingProxy(int port)
+        {
+            _listener.Start();
+            Address = new Uri($"http://127.0.0.1:{((IPEndPoint)_listener.LocalEndpoint).Port}");
+            _accepting = AcceptAsync(port);
+        }
+
+        public Uri Address { get; }
+
+        public int? DamageAnswersBeyondBytes { get; set; }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _stop.CancelAsync();
+            _listener.Stop();
+            await _accepting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            _stop.Dispose();
+        }
+
+        private async Task AcceptAsync(int port)
+        {
+            List<Task> connections = [];
+            try
+            {
+                while (true)
+                {
+                    TcpClient client = await _listener.AcceptTcpClientAsync(_stop.Token);
+                    connections.Add(ServeAsync(client, port));
+                }
+            }
+            finally
+            {
+                await Task.WhenAll(connections).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+
+        private async Task ServeAsync(TcpClient client, int port)
+        {
+            using (client)
+            using (TcpClient server = new())
+            {
+                await server.ConnectAsync(IPAddress.Loopback, port, _stop.Token);
+                await Task.WhenAny(PassAsync(client, server, damage: false), PassAsync(server, client, damage: true));
+            }
+        }
+
+        private async Task PassAsync(TcpClient from, TcpClient to, bool damage)
+        {
+            byte[] buffer = new byte[8192];
+            int passed = 0;
+            while (await from.GetStream().ReadAsync(buffer, _stop.Token) is var read and > 0)
+            {
+                if (damage && buffer.AsSpan(0, read).StartsWith("HTTP/1.1"u8)) passed = 0;
+                if (damage && DamageAnswersBeyondBytes is { } at && passed <= at && passed + read > at) buffer[at - passed] ^= 1;
+                passed += read;
+                await to.GetStream().WriteAsync(buffer.AsMemory(0, read), _stop.Token);
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
+using ObjectStore.Storage.Simulation;
+
+namespace ObjectStore.Storage.Tests.Extents;
+
+public sealed class ExtentReadTests
+{
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    public static TheoryData<int, int> Schemes => new() { { 1, 0 }, { 1, 2 }, { 2, 1 }, { 2, 2 }, { 4, 2 }, { 6, 3 }, { 17, 3 } };
+
+    private static bool Same(byte[] expected, byte[] actual) => expected.AsSpan().SequenceEqual(actual);
+
+    [Theory]
+    [MemberData(nameof(Schemes))]
+    public async Task Extents_OfEveryAwkwardLength_ReadBackInEveryRange(int k, int m)
+    {
+        var scheme = new Scheme(k, m);
+        await using var cluster = new MemoryCluster(scheme.Width + 2, large: scheme);
+        int block = cluster.Store.BlockSizeOf(scheme);
+        int shard = block / k;
+        int[] lengths = [0, 1, 63, 64, 65, 4095, 4096, 65535, 65536, 65537, 131071, 131072, 131073, shard - 1, shard, shard + 1, block - 1, block, block + 1, (2 * block) - 1, 2 * block, (2 * block) + 1, (2 * block) + shard + 7];
+        foreach (int length in lengths)
+        {
+            byte[] bytes = cluster.Bytes(length);
+            long? wrong = cluster.Random.Next(3 * block);
+            foreach (long? expected in (long?[])[length, null, wrong])
+            {
+                ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, expected, Stop);
+                Assert.True(layout.LengthBytes == length && Scheme.TryFromId(layout.SchemeId, out Scheme used), $"{length}, expected {expected}");
+                for (int i = 0; i < 6; i++)
+                {
+                    int offset = i == 0 ? 0 : cluster.Random.Next(length + 1);
+                    int count = i == 0 ? length : cluster.Random.Next(length - offset + 1);
+                    Assert.True(Same(bytes[offset..(offset + count)], await cluster.ReadAsync(layout, offset, count, Stop, i)), $"{length}, expected {expected}, {offset} + {count}");
+                }
+
+                await cluster.Store.DeleteAsync(layout, Stop);
+                Assert.Equal(0, cluster.Fragments);
+            }
+
+            ExtentLayout whole = await cluster.Store.WriteAsync(cluster.Describe(), bytes, Stop);
+            Assert.Equal(length < 128 << 10 ? Scheme.Copies(3).Narrow(scheme.Width + 2).Id : scheme.Id, whole.SchemeId);
+            Assert.Equal(bytes, await cluster.ReadAsync(whole, Stop));
+            await cluster.Store.DeleteAsync(whole, Stop);
+        }
+
+        Assert.Empty(cluster.Repairs.Recorded);
+        Assert.Empty(cluster.Repairs.Reported);
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Theory]
+    [InlineData(1, 2)]
+    [InlineData(2, 2)]
+    [InlineData(4, 2)]
+    [InlineData(6, 3)]
+    public async Task AnyLossOfUpToParity_ReadsIdentical_AndOneMoreIsLost(int k, int m)
+    {
+        var scheme = new Scheme(k, m);
+        await using var cluster = new MemoryCluster(scheme.Width, seed: k, large: scheme, options: MemoryCluster.Settings(scheme, scheme));
+        int block = cluster.Store.BlockSizeOf(scheme);
+        byte[] bytes = cluster.Bytes((2 * block) + (block / 3) + 5);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        for (ulong lost = 0; lost < 1UL << scheme.Width; lost++)
+        {
+            var shards = new ShardSet(lost);
+            if (shards.Count > m + 1)
+                continue;
+            foreach (int shard in ShardSet.All(scheme.Width))
+                cluster.DriveOf(layout.PlacementGroup, shard).Fault = shards.Contains(shard) ? (_, key, _) => ValueTask.FromException(new FragmentMissingException(key!.Value.Extent, key.Value.Block, key.Value.Shard)) : null;
+            if (shards.Count > m)
+            {
+                await Assert.ThrowsAsync<ExtentLostException>(() => cluster.ReadAsync(layout, Stop));
+                continue;
+            }
+
+            Assert.True(Same(bytes, await cluster.ReadAsync(layout, Stop)), $"lost {shards}");
+            int offset = cluster.Random.Next(bytes.Length);
+            int count = cluster.Random.Next(bytes.Length - offset);
+            Assert.True(Same(bytes[offset..(offset + count)], await cluster.ReadAsync(layout, offset, count, Stop, (int)(lost % 3))), $"lost {shards}, {offset} + {count}");
+        }
+
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
+    public async Task DamagedByte_OfAnyFragment_IsNeverHandedOut_AndIsReported()
+    {
+        for (int seed = 1; seed <= 120; seed++)
+        {
+            Scheme[] schemes = [Scheme.Copies(3), new(2, 1), new(6, 3), new(4, 2)];
+            Scheme scheme = schemes[seed % schemes.Length];
+            await using var cluster = new MemoryCluster(scheme.Width + 1, seed, large: scheme, options: MemoryCluster.Settings(scheme, scheme));
+            int block = cluster.Store.BlockSizeOf(scheme);
+            byte[] bytes = cluster.Bytes(cluster.Random.Next(1, 3 * block));
+            ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, cluster.Random.Next(2) == 0 ? bytes.Length : null, Stop);
+            int damagedBlock = cluster.Random.Next(layout.BlockCount);
+            int[] shards = [.. Enumerable.Range(0, scheme.Width).OrderBy(_ => cluster.Random.Next()).Take(cluster.Random.Next(1, scheme.ParityShards + 1))];
+            foreach (int shard in shards)
+                Assert.True(cluster.DriveOf(layout.PlacementGroup, shard).Corrupt(new FragmentKey(layout.Id, damagedBlock, (ushort)shard), cluster.Random.Next(1 << 20)));
+            for (int way = 0; way < 3; way++)
+                Assert.True(Same(bytes, await cluster.ReadAsync(layout, 0, bytes.Length, Stop, way)), $"seed {seed}, {scheme}, way {way}");
+
+            // A data shard is read, so its damage is met, unless the damage is in the padding's chunk behind all data; the first copy likewise.
+            int dataBytes = (int)Math.Min(block, layout.LengthBytes - ((long)damagedBlock * block));
+            int shardBytes = scheme.ShardBytes(dataBytes);
+            if (shards.Any(shard => shard < scheme.DataShards && shard * shardBytes < dataBytes && shardBytes <= 65536))
+            {
+                RepairNotice notice = Assert.Single(cluster.Repairs.Reported.DistinctBy(item => (item.FirstBlock, item.Shards)));
+                Assert.Equal((layout.Id, damagedBlock, 1, RepairReason.CorruptOnRead), (notice.Extent, notice.FirstBlock, notice.BlockCount, notice.Reason));
+                Assert.True(notice.Shards.Count > 0 && (notice.Shards.Bits & ~shards.Aggregate(0UL, (bits, shard) => bits | 1UL << shard)) == 0, $"seed {seed}");
+                Assert.NotEmpty(cluster.Events.Reconstructed);
+            }
+
+            await cluster.AssertIdleAsync(Stop);
+        }
+    }
+
+    [Fact]
+    public async Task TooFewShards_WhereSomeDrivesDoNotAnswer_IsUnavailable_NotLost_AndNothingIsReported()
+    {
+        await using var cluster = new MemoryCluster(9);
+        byte[] bytes = cluster.Bytes(1 << 20);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, null, Stop);
+        for (int shard = 0; shard < 3; shard++)
+            MemoryCluster.Disconnect(cluster.DriveOf(layout.PlacementGroup, shard));
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+        Assert.Empty(cluster.Repairs.Reported);
+        Assert.NotEmpty(cluster.Events.Reconstructed);
+        MemoryCluster.Disconnect(cluster.DriveOf(layout.PlacementGroup, 8));
+        await Assert.ThrowsAsync<ExtentUnavailableException>(() => cluster.ReadAsync(layout, Stop));
+
+        // Lost on the others as well: still not known to be lost.
+        for (int shard = 3; shard < 8; shard++)
+            cluster.DriveOf(layout.PlacementGroup, shard).Clear();
+        await Assert.ThrowsAsync<ExtentUnavailableException>(() => cluster.ReadAsync(layout, Stop));
+        Assert.Equal(4, cluster.Events.Unavailable.Distinct().Count());
+        foreach (MemoryFragmentStore drive in cluster.Drives)
+            (drive.Fault, _) = (null, drive);
+        cluster.Time.Advance(cluster.Options.DriveProbeInterval);
+        await Assert.ThrowsAsync<ExtentLostException>(() => cluster.ReadAsync(layout, Stop));
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Theory]
+    [InlineData(1, 2)]
+    [InlineData(6, 3)]
+    public async Task SlowDrive_IsHedged_AndItsBufferComesBackOnlyWhenItIsDone(int k, int m)
+    {
+        var scheme = new Scheme(k, m);
+        await using var cluster = new MemoryCluster(scheme.Width, options: MemoryCluster.Settings(scheme, scheme));
+        byte[] bytes = cluster.Bytes(cluster.Store.BlockSizeOf(scheme));
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        TaskCompletionSource hang = MemoryCluster.Hang(cluster.DriveOf(layout.PlacementGroup, 0), FragmentOperation.Read);
+        Task<byte[]> read = cluster.ReadAsync(layout, Stop);
+        Assert.False(read.IsCompleted);
+        cluster.Time.Advance(cluster.Options.HedgeFloor - TimeSpan.FromMilliseconds(2));
+        await Task.Yield();
+        Assert.False(read.IsCompleted);
+        cluster.Time.Advance(TimeSpan.FromMilliseconds(3));
+        Assert.Equal(bytes, await read);
+        Assert.Equal(1, cluster.Store.Buffers.Lent);
+        Assert.Empty(cluster.Repairs.Reported);
+
+        // From now on it counts as hanging, and is not waited for at all.
+        cluster.Time.Advance(cluster.Options.SlowDriveAfter);
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+        hang.SetResult();
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
+    public async Task HangingDrives_BeyondParity_EndAsUnavailableAfterTheTimeout()
+    {
+        await using var cluster = new MemoryCluster(9);
+        byte[] bytes = cluster.Bytes(300_000);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, null, Stop);
+        TaskCompletionSource[] hanging = [.. Enumerable.Range(0, 4).Select(shard => MemoryCluster.Hang(cluster.DriveOf(layout.PlacementGroup, shard), FragmentOperation.Read))];
+        Task<byte[]> read = cluster.ReadAsync(layout, Stop);
+        while (!read.IsCompleted)
+        {
+            cluster.Time.Advance(TimeSpan.FromSeconds(1));
+            await Task.Yield();
+        }
+
+        await Assert.ThrowsAsync<ExtentUnavailableException>(() => read);
+        foreach (TaskCompletionSource hang in hanging)
+            hang.SetResult();
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
+    public async Task RangeOfOneChunk_ReadsThatChunkOnly()
+    {
+        await using var cluster = new MemoryCluster(9, options: MemoryCluster.Settings(shardSizeBytes: 256 << 10));
+        byte[] bytes = cluster.Bytes(3 << 20);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        int reads = 0;
+        foreach (MemoryFragmentStore drive in cluster.Drives)
+        {
+            drive.Fault = (operation, _, _) =>
+            {
+                Interlocked.Increment(ref reads);
+                return default;
+            };
+        }
+
+        Assert.Equal(bytes[2_000_000..2_000_100], await cluster.ReadAsync(layout, 2_000_000, 100, Stop, 2));
+        Assert.Equal(1, reads);
+    }
+
+    [Fact]
+    public async Task Cancelled_OrDisposedMeanwhile_AReaderLeavesNothingBehind()
+    {
+        await using var cluster = new MemoryCluster(9);
+        byte[] bytes = cluster.Bytes(2 << 20);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        TaskCompletionSource[] hanging = [.. cluster.Drives.Select(drive => MemoryCluster.Hang(drive, FragmentOperation.Read))];
+        using var cancellation = new CancellationTokenSource();
+        IExtentReader reader = cluster.Store.OpenRead(layout, 0, layout.LengthBytes);
+        Task<ReadOnlyMemory<byte>> read = reader.ReadNextAsync(cancellation.Token).AsTask();
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => read);
+        await reader.DisposeAsync();
+        Assert.True(cluster.Store.Buffers.Lent > 0);
+        foreach (TaskCompletionSource hang in hanging)
+            hang.SetResult();
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
+    public async Task MapThatChangesDuringARead_IsFollowed_AndSourcesAreReadWhileASlotIsFilled()
+    {
+        await using var cluster = new MemoryCluster(9);
+        byte[] bytes = cluster.Bytes(3 << 20);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        await using IExtentReader reader = cluster.Store.OpenRead(layout, 0, bytes.Length);
+        var read = new MemoryStream();
+        read.Write((await reader.ReadNextAsync(Stop)).Span);
+
+        // Every slot moves to a new, empty drive; the old ones stay as sources.
+        List<MemoryFragmentStore> old = [.. cluster.Drives];
+        for (int i = 0; i < 9; i++)
+        {
+            cluster.Drives.Add(cluster.NewDrive(100 + i));
+            cluster.Directory.Set(cluster.Drives[^1]);
+        }
+
+        cluster.Change((_, number, slot) => new GroupSlot(cluster.Drives[9 + number].DriveId, [slot.Drive!.Value], IsComplete: false));
+        while (await reader.ReadNextAsync(Stop) is { IsEmpty: false } piece)
+            read.Write(piece.Span);
+        Assert.Equal(bytes, read.ToArray());
+        Assert.Empty(cluster.Repairs.Reported);
+
+        // A shard that is on neither is rebuilt, without noise.
+        old.Single(drive => drive.Keys.Any(key => key.Extent == layout.Id && key.Shard == 0)).Clear();
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+        Assert.Empty(cluster.Repairs.Reported);
+        Assert.NotEmpty(cluster.Events.Reconstructed);
+        await cluster.Store.DeleteAsync(layout, Stop);
+        Assert.Equal(0, cluster.Fragments);
+    }
+
+    [Fact]
+    public async Task SmallReads_TakeAnyCopy_AndFallBackToTheReader()
+    {
+        await using var cluster = new MemoryCluster(3);
+        byte[] bytes = cluster.Bytes(4096);
+        ExtentLayout layout = await cluster.Store.WriteAsync(cluster.Describe(), bytes, Stop);
+        var read = new byte[4096];
+        Assert.True(cluster.Store.TryReadSmall(layout, read));
+        Assert.Equal(bytes, read);
+        MemoryCluster.Disconnect(cluster.DriveOf(layout.PlacementGroup, 0));
+        Assert.False(cluster.Store.TryReadSmall(layout, read));
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop)); // which learns that the drive is gone
+        Assert.True(cluster.Store.TryReadSmall(layout, read));
+        Assert.Equal(bytes, read);
+    }
+
+    [Fact]
+    public async Task Readers_BeyondTheBound_Wait()
+    {
+        StorageOptions settings = MemoryCluster.Settings();
+        await using var cluster = new MemoryCluster(9, options: new StorageOptions { Schemes = settings.Schemes, ShardSizeBytes = 1 << 20, ReadBufferBytes = 6 << 20 });
+        byte[] bytes = cluster.Bytes(6 << 20);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        IExtentReader[] readers = [.. Enumerable.Range(0, 7).Select(_ => cluster.Store.OpenRead(layout, 0, bytes.Length))];
+        foreach (IExtentReader reader in readers[..6])
+            Assert.Equal(1 << 20, (await reader.ReadNextAsync(Stop)).Length);
+        Task<ReadOnlyMemory<byte>> waiting = readers[6].ReadNextAsync(Stop).AsTask();
+        Assert.False(waiting.IsCompleted);
+        cluster.Time.Advance(cluster.Options.BufferPatience);
+        await Assert.ThrowsAsync<BuffersBusyException>(() => waiting);
+        using var cancellation = new CancellationTokenSource();
+        waiting = readers[6].ReadNextAsync(cancellation.Token).AsTask();
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
+        waiting = readers[6].ReadNextAsync(Stop).AsTask();
+        foreach (IExtentReader reader in readers[..6])
+            await reader.DisposeAsync();
+        Assert.True((await waiting).Span.SequenceEqual(bytes.AsSpan(0, 1 << 20)));
+        await readers[6].DisposeAsync();
+        await cluster.AssertIdleAsync(Stop);
+    }
+}
