@@ -68,6 +68,8 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         public async ValueTask<CompactionReport> ExecuteAsync()
         {
             await engine.SettleDeadCopiesAsync(cancellationToken).ConfigureAwait(false);
+            if (engine.Index.IsRebuildDue)
+                throw new DriveUnavailableException(engine.DriveId, "its index has missed changes after a fault and is rebuilt at the next start; nothing is compacted before"); // it cannot say what lives
 
             // Only volumes that were there at the beginning: what this run writes is not compacted by it.
             HashSet<long> candidates = [.. engine.Index.Volumes.Keys];

@@ -20,6 +20,7 @@ internal sealed record EngineServices(StorageOptions Options, TimeProvider Time,
 /// <summary>One drive at work: its volumes, its index, its writers, and the thread that keeps the index up with the log.</summary>
 internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 {
+    private const int MaxDeleteRounds = 3;
     private const long SmallestVolumeBytes = 64L << 20;
     private const long SmallestDeleteVolumeBytes = 1L << 20;
 
@@ -242,16 +243,20 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
         async ValueTask FlushAsync()
         {
-            // Again where compaction has moved a fragment between the look-up and the tombstone; it moves none twice so soon.
-            while (entries.Count > 0)
+            // Again where compaction has moved a fragment between the look-up and the tombstone; it moves none twice so soon. Where the index could not be read it may still have the
+            // fragment; it is rebuilt from the tombstones, which are synced.
+            for (int round = 0; round < MaxDeleteRounds && entries.Count > 0; round++)
             {
                 foreach (TombstoneEntry[] part in entries.Chunk(TombstoneEntry.MaxPerRecord))
                     await SubmitAsync(writer, NewTombstone(part, needsSync: true), cancellationToken).ConfigureAwait(false);
                 entries.Clear();
+                if (_index.IsRebuildDue)
+                    break;
                 foreach (FragmentKey key in deleted)
                     _index.AddCopies(key, entries);
             }
 
+            entries.Clear();
             deleted.Clear();
         }
     }

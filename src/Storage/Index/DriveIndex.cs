@@ -301,7 +301,7 @@ internal sealed class DriveIndex : IDisposable
             {
                 volume.CompleteBelow = end;
                 volume.CompleteChecksum = checksum;
-                    volume.DurableEnd = end;
+                volume.DurableEnd = end;
                 volume.Dirty = true;
             }
         }
@@ -406,6 +406,9 @@ internal sealed class DriveIndex : IDisposable
             volume.Dirty = true;
         }
     }
+
+    /// <summary>The index has missed changes.</summary>
+    public bool IsRebuildDue => _rebuildDue;
 
     public void MarkDirty(Volume volume)
     {

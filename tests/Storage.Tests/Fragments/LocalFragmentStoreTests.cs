@@ -109,6 +109,27 @@ public sealed class LocalFragmentStoreTests : FragmentStoreContract, IDisposable
         await store.SyncAsync(tickets.ToArray(), Stop);
     }
 
+    [Fact]
+    public async Task TryRead_OfASmallFragment_AllocatesNothing()
+    {
+        await using LocalDrives drives = await OpenDrives(Path.Combine(_folder.Path, "drive"));
+        LocalFragmentStore store = drives.Drives[0];
+        FragmentWrite write = Make(4096);
+        await store.WriteAsync(write, true, Stop);
+        var bytes = new byte[4096];
+        Assert.SkipUnless(store.TryRead(Address(write), 0, bytes), "the file system does not read without blocking");
+        long allocated = long.MaxValue;
+        for (int round = 0; round < 20 && allocated > 0; round++) // the first rounds run unoptimised code
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 1000; i++)
+                store.TryRead(Address(write), 0, bytes);
+            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        }
+
+        Assert.Equal(0, allocated);
+    }
+
     protected override async Task<IFragmentStore> OpenAsync()
     {
         // The store owns the engine; LocalDrives is only its list.

@@ -27,7 +27,7 @@ public sealed class DiskCostTests(ITestOutputHelper output)
         byte[] key = "photos/2026/img-0001"u8.ToArray();
         long live;
         double onDisk;
-        await using (LocalDrives drives = await LocalDrives.OpenAsync(options, TimeProvider.System, () => (ulong)Random.Shared.NextInt64(), NoStorageEvents.Instance, Stop))
+        await using (LocalDrives drives = await LocalDrives.OpenAsync(options, TimeProvider.System, () => 1, NoStorageEvents.Instance, Stop))
         {
             LocalFragmentStore store = drives.Drives[0];
             int left = count;
@@ -36,7 +36,7 @@ public sealed class DiskCostTests(ITestOutputHelper output)
                 {
                     while (Interlocked.Decrement(ref left) >= 0)
                     {
-                        var descriptor = new ExtentDescriptor(ids.Next(), 200, 1234, key, new UInt128((ulong)DateTime.UnixEpoch.Ticks, 77), 1);
+                        var descriptor = new ExtentDescriptor(ids.Next(), 200, 1234, key, new UInt128(638, 77), 1);
                         await store.WriteAsync(new FragmentWrite(descriptor, scheme, 1 << 20, 0, payloadBytes == 1024 ? 1024 : 1 << 20, 2, payload, checksums), true, Stop);
                     }
                 },

@@ -8,8 +8,10 @@ namespace ObjectStore.Storage.Tests.Volumes;
 /// <summary>The golden bytes of docs/formats/volume.md. A change here is a change of format: raise its version.</summary>
 public sealed class VolumeFormatTests
 {
-    [Fact]
-    public void RecordHeader_MatchesTheGoldenBytes()
+    [Theory]
+    [InlineData("record.hex")]
+    [InlineData("copy.hex")]
+    public void RecordHeader_MatchesTheGoldenBytes(string golden)
     {
         byte[] payload = [1, 2, 3, 4, 5];
         var header = new RecordHeader
@@ -31,10 +33,12 @@ public sealed class VolumeFormatTests
             BlockLengthBytes = payload.Length,
             KeyBytes = 3,
         };
+        if (golden == "copy.hex")
+            (header.Kind, header.SourceVolumeId, header.SourceOffset) = (RecordKind.Copy, 0x15, 0x123456);
         header.Measure();
         var bytes = new byte[header.HeaderBytes];
         header.Encode(bytes, "key"u8, [Crc64Nvme.Compute(payload)]);
-        Assert.Equal(Golden("record.hex"), Convert.ToHexString(bytes));
+        Assert.Equal(Golden(golden), Convert.ToHexString(bytes));
         Assert.True(RecordHeader.TryDecode(bytes, header.Place, out RecordHeader decoded));
         Assert.Equal(header, decoded);
         Assert.Equal("key"u8, decoded.Key(bytes));

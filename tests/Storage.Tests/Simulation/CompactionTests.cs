@@ -1,0 +1,217 @@
+using ObjectStore.Storage.Compaction;
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Index;
+using ObjectStore.Storage.Volumes;
+
+namespace ObjectStore.Storage.Tests.Simulation;
+
+public sealed class CompactionTests
+{
+    private static readonly CompactionOptions Unlimited = new() { BytesPerSecond = 0 };
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    [Theory]
+    [InlineData(40_000, 300)]
+    [InlineData(1_000, 3000)]
+    public async Task DriveUse_AfterDeletingNineTenths_IsAtMostATenthMoreThanWhatLives(int length, int count)
+    {
+        using var simulation = new SimulatedFragments(51, writers: 1);
+        List<FragmentWrite> live = await Fill(simulation, count, length);
+        await simulation.Finish(simulation.Store.DeleteAsync(live.Where((_, i) => i % 10 != 0).Select(write => write.Key).ToArray(), Stop));
+        live = [.. live.Where((_, i) => i % 10 == 0)];
+        CompactionReport report = await simulation.Finish(simulation.Store.CompactAsync(Unlimited with { MinActiveGarbageBytes = 1 }, Stop));
+        Assert.True(report.VolumesEmptied > 3 && report.FreedBytes > 0 && report.FragmentsMoved > 0, report.ToString());
+        IReadOnlyList<VolumeInfo> volumes = simulation.Store.ListVolumes();
+        long payload = live.Sum(write => (long)write.Payload.Length);
+        Assert.InRange(volumes.Sum(volume => volume.LogBytes), payload, payload * 12 / 10);
+        Assert.Equal(live.Count, volumes.Sum(volume => volume.LiveFragments));
+        await Verify(simulation, live);
+        foreach (bool loseIndex in (bool[])[false, true])
+        {
+            await simulation.Restart(loseIndex);
+            await Verify(simulation, live);
+            Assert.Equal(live.Count, (await simulation.Store.GetStatisticsAsync(Stop)).LiveFragments);
+        }
+
+        // And there is nothing left to do.
+        report = await simulation.Finish(simulation.Store.CompactAsync(Unlimited, Stop));
+        Assert.Equal((0, 0L), (report.VolumesEmptied, report.FragmentsMoved));
+    }
+
+    [Fact]
+    public async Task PaddingOfManySyncs_IsGarbageToo()
+    {
+        using var simulation = new SimulatedFragments(52, writers: 1);
+        var live = new List<FragmentWrite>();
+        for (int i = 0; i < 300; i++)
+        {
+            live.Add(simulation.Make(1000));
+            await simulation.Finish(simulation.Store.WriteAsync(live[^1], true, Stop)); // a page each
+        }
+
+        Assert.True(simulation.Store.ListVolumes().Sum(volume => volume.LogBytes) > 300 * 4096);
+        await simulation.Finish(simulation.Store.CompactAsync(Unlimited with { MinActiveGarbageBytes = 1 }, Stop));
+        Assert.True(simulation.Store.ListVolumes().Sum(volume => volume.LogBytes) < 300 * 1200);
+        await Verify(simulation, live);
+    }
+
+    [Fact]
+    public async Task DamagedFragment_IsNotCopied_AndItsVolumeStaysUntilRepairHasReplacedIt()
+    {
+        using var simulation = new SimulatedFragments(53, writers: 1);
+        List<FragmentWrite> written = await Fill(simulation, 30, 40_000);
+        FragmentWrite[] damaged = [written[0], written[5]];
+        List<FragmentWrite> live = [.. written.Where((_, i) => i % 5 == 0)];
+        await simulation.Finish(simulation.Store.DeleteAsync(written.Except(live).Select(write => write.Key).ToArray(), Stop));
+        Flip(simulation, damaged[0], payload: true);
+        Flip(simulation, damaged[1], payload: false);
+        CompactionReport report = await simulation.Finish(simulation.Store.CompactAsync(Unlimited, Stop));
+        Assert.Equal(2, report.CorruptFragments);
+        Assert.InRange(report.VolumesLeft, 1, 2);
+        Assert.Equal(2, simulation.Events.Corrupt);
+        await Verify(simulation, live.Except(damaged));
+        foreach (FragmentWrite write in damaged)
+            await Assert.ThrowsAsync<FragmentCorruptException>(() => simulation.Read(write));
+
+        // The same again finds nothing to do; repair then frees the volume without another run.
+        report = await simulation.Finish(simulation.Store.CompactAsync(Unlimited, Stop));
+        Assert.Equal((0L, 0L), (report.CorruptFragments, report.FragmentsMoved));
+        int before = simulation.Events.VolumesDeleted;
+        foreach (FragmentWrite write in damaged)
+            await simulation.Finish(simulation.Store.WriteAsync(write, true, Stop));
+        Assert.True(simulation.Events.VolumesDeleted > before);
+        await simulation.Restart(loseIndex: true);
+        await Verify(simulation, live);
+    }
+
+    [Fact]
+    public async Task FullDrive_IsCompactedWithinItsHeadroom()
+    {
+        using var simulation = new SimulatedFragments(54, writers: 1, capacityBytes: 6 << 20, headroomBytes: 1 << 20);
+        var written = new List<FragmentWrite>();
+        try
+        {
+            while (true)
+            {
+                FragmentWrite write = simulation.Make(40_000);
+                await simulation.Finish(simulation.Store.WriteAsync(write, true, Stop));
+                written.Add(write);
+            }
+        }
+        catch (DriveFullException)
+        {
+        }
+
+        await simulation.Finish(simulation.Store.DeleteAsync(written.Where((_, i) => i % 3 != 0).Select(write => write.Key).ToArray(), Stop));
+        List<FragmentWrite> live = [.. written.Where((_, i) => i % 3 == 0)];
+        await simulation.Finish(simulation.Store.CompactAsync(Unlimited, Stop));
+        live.AddRange(await Fill(simulation, 20, 40_000));
+        await Verify(simulation, live);
+    }
+
+    [Fact]
+    public async Task Verification_OfASealedVolume_FindsEveryDamagedByte()
+    {
+        using var simulation = new SimulatedFragments(55, writers: 1);
+        List<FragmentWrite> written = await Fill(simulation, 40, 40_000);
+        await simulation.Finish(simulation.Store.DeleteAsync(written.Take(4).Select(write => write.Key).ToArray(), Stop));
+        VolumeInfo info = simulation.Store.ListVolumes().First(volume => volume.State == VolumeState.Sealed);
+        VolumeVerification clean = Assert.IsType<VolumeVerification>(await simulation.Store.VerifyVolumeAsync(info.VolumeId, cancellationToken: Stop));
+        Assert.Equal((true, info.LiveFragments, 0), (clean.ChecksumMatches, clean.Fragments, clean.Damaged.Count));
+        Assert.Null(await simulation.Store.VerifyVolumeAsync(999, cancellationToken: Stop));
+        var random = new Random(55);
+        for (int i = 0; i < 60; i++)
+        {
+            long offset = random.NextInt64(VolumeFormat.LogStart, VolumeFormat.LogStart + info.LogBytes - VolumeFormat.PageBytes);
+            int bit = random.Next(8);
+            simulation.Drive.FlipBit(info.VolumeId, offset, bit);
+            VolumeVerification verification = (await simulation.Store.VerifyVolumeAsync(info.VolumeId, cancellationToken: Stop))!;
+            Assert.False(verification.ChecksumMatches);
+            Assert.InRange(verification.Damaged.Count, 0, 1);
+            Assert.Equal(info.LiveFragments, verification.Fragments + verification.Damaged.Count);
+            foreach (FragmentEntry entry in verification.Damaged)
+                await Assert.ThrowsAsync<FragmentCorruptException>(() => simulation.Read(written.Single(write => write.Key == entry.Key)));
+            await Verify(simulation, written.Skip(4).Where(write => verification.Damaged.All(entry => entry.Key != write.Key)));
+            simulation.Drive.FlipBit(info.VolumeId, offset, bit);
+        }
+    }
+
+    [Fact]
+    public async Task Compaction_OnRealFiles_WhileFragmentsAreReadWrittenAndDeleted_LosesNothing()
+    {
+        using var folder = new TestFolder();
+        var random = new Random(56);
+        var options = new StorageOptions { DrivePaths = [folder.Path], VolumeSizeBytes = 4 << 20, HeadroomBytes = 0, WritersPerDrive = 2, IndexFlushEntries = 200 };
+        using var maker = new SimulatedFragments(56);
+        await using LocalDrives drives = await LocalDrives.OpenAsync(options, TimeProvider.System, Random64, NoStorageEvents.Instance, Stop);
+        LocalFragmentStore store = drives.Drives[0];
+        FragmentWrite[] kept = [.. Enumerable.Range(0, 200).Select(i => maker.Make(i * 300))];
+        FragmentWrite[] churn = [.. Enumerable.Range(0, 600).Select(i => maker.Make(30_000))];
+        await Task.WhenAll(kept.Zip(churn).Select(async pair =>
+        {
+            await store.WriteAsync(pair.First, true, Stop);
+            await store.WriteAsync(pair.Second, true, Stop);
+        }));
+        using var done = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+        Task readers = Task.WhenAll(Enumerable.Range(0, 2).Select(reader => Task.Run(
+            async () =>
+            {
+                for (int i = reader; !done.IsCancellationRequested; i++)
+                {
+                    FragmentWrite write = kept[i % kept.Length];
+                    var bytes = new byte[write.Payload.Length];
+                    await store.ReadAsync(new FragmentAddress(write.Key, write.Descriptor.PlacementGroup, write.Scheme, bytes.Length), 0, bytes, Stop);
+                    Assert.True(write.Payload.Span.SequenceEqual(bytes));
+                }
+            },
+            Stop)));
+        Task writers = Task.Run(
+            async () =>
+            {
+                for (int i = 200; i < churn.Length; i++)
+                {
+                    await store.WriteAsync(churn[i], true, Stop);
+                    await store.DeleteAsync(new[] { churn[i - 200].Key, churn[i - 100].Key }, Stop);
+                }
+            },
+            Stop);
+        long moved = 0;
+        do
+            moved += (await store.CompactAsync(Unlimited with { GarbageRatio = 0.1, MinActiveGarbageBytes = 1 << 20 }, Stop)).FragmentsMoved;
+        while (!writers.IsCompleted);
+        await writers;
+        await done.CancelAsync();
+        await readers;
+        Assert.True(moved > 0);
+        Assert.Equal(kept.Length + 100, (await store.GetStatisticsAsync(Stop)).LiveFragments);
+
+        ulong Random64()
+        {
+            lock (random)
+                return (ulong)random.NextInt64(long.MinValue, long.MaxValue);
+        }
+    }
+
+    private static async Task<List<FragmentWrite>> Fill(SimulatedFragments simulation, int count, int length)
+    {
+        List<FragmentWrite> writes = [.. Enumerable.Range(0, count).Select(_ => simulation.Make(length))];
+        foreach (FragmentWrite[] group in writes.Chunk(16))
+            await simulation.Pump(Task.WhenAll(group.Select(write => simulation.Store.WriteAsync(write, true, Stop).AsTask())));
+        return writes;
+    }
+
+    private static async Task Verify(SimulatedFragments simulation, IEnumerable<FragmentWrite> live)
+    {
+        foreach (FragmentWrite write in live)
+            Assert.Equal(write.Payload.ToArray(), await simulation.Read(write));
+    }
+
+    private static void Flip(SimulatedFragments simulation, FragmentWrite write, bool payload)
+    {
+        Assert.True(simulation.Store.Engine.TryLocate(write.Key, out FragmentLocation location, out _));
+        simulation.Drive.FlipBit(location.VolumeId, location.Offset + (payload ? location.PayloadOffset + 100 : 20), 2);
+    }
+}
