@@ -75,7 +75,7 @@ public sealed class ArrowTests
     [Fact]
     public void Grains_UseOfTheDataPlaneItsPlacementAlone()
     {
-        string[] files = [.. Repository.Files("src/Grains", "*.cs").Where(path => Repository.Read(path).Contains("ObjectStore.Storage", StringComparison.Ordinal))];
+        string[] files = [.. Repository.Files("src/Grains", "*.cs").Where(path => Repository.Read(path).Contains("using ObjectStore.Storage", StringComparison.Ordinal))];
         Assert.Equal(["src/Grains/GrainOptions.cs", "src/Grains/Placement/PlacementGrain.cs"], files);
         Assert.DoesNotContain(files, path => Repository.Read(path).Split('\n').Any(line =>
             line.StartsWith("using ObjectStore.Storage", StringComparison.Ordinal) && line is not ("using ObjectStore.Storage.Placement;" or "using ObjectStore.Storage.Extents;")));

@@ -27,7 +27,7 @@ public interface IExtentLiveness
 
     /// <summary>
     /// Takes extents that <see cref="CheckAsync"/> called orphans out of reach of every later commit, durably, and queues their deletion. The result says of each whether its
-    /// fragments may be deleted: false where something names it after all.
+    /// fragments may be deleted: false where something names it after all, or where there are so many orphans that none is believed.
     /// </summary>
     /// <param name="fragments">Of each extent one of its fragments, that of the highest block known.</param>
     ValueTask<IReadOnlyList<bool>> CondemnAsync(IReadOnlyList<FragmentDetails> fragments, CancellationToken cancellationToken = default);

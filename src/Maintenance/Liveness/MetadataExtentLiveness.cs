@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using Microsoft.Extensions.Logging;
 using ObjectStore.Grains;
 using ObjectStore.Metadata;
 using ObjectStore.Storage.Extents;
@@ -9,9 +10,33 @@ namespace ObjectStore.Maintenance.Liveness;
 /// <summary>
 /// <see cref="IExtentLiveness"/> over the metadata store. An extent's age is in its id, so that no clock of a drive matters. The grace has to be longer than any write takes; one that
 /// takes longer is refused when it commits, since its extents are garbage by then, and loses nothing that was acknowledged.
+///
+/// It has a brake: where far more extents are nobody's than crashes leave behind, the metadata is more likely to be wrong (restored from an old backup, another pool's) than the data, and the
+/// fragments are then what the metadata can be recovered from. From there on nothing is condemned until <see cref="ReleaseBrake"/>.
 /// </summary>
-public sealed class MetadataExtentLiveness(IMaintenanceStore metadata, TimeProvider time, TimeSpan orphanGrace) : IExtentLiveness
+public sealed partial class MetadataExtentLiveness(IMaintenanceStore metadata, TimeProvider time, TimeSpan orphanGrace, ILogger<MetadataExtentLiveness> logger) : IExtentLiveness
 {
+    /// <summary>Orphans that are deleted without a second thought since the start, or the last release.</summary>
+    public const int FreeOrphans = 10_000;
+
+    /// <summary>Beyond these, the share of the extents looked at that may be orphans.</summary>
+    public const double MostOrphans = 0.1;
+
+    private long _judged;
+    private long _condemned;
+    private int _isBraked;
+
+    /// <summary>Whether orphans are kept because there are too many of them.</summary>
+    public bool IsBraked => Volatile.Read(ref _isBraked) != 0;
+
+    /// <summary>Lets orphans be deleted again, counting from nothing: someone has looked.</summary>
+    public void ReleaseBrake()
+    {
+        Interlocked.Exchange(ref _judged, 0);
+        Interlocked.Exchange(ref _condemned, 0);
+        Volatile.Write(ref _isBraked, 0);
+    }
+
     /// <summary>72 hours.</summary>
     public static readonly TimeSpan DefaultOrphanGrace = TimeSpan.FromHours(72);
 
@@ -21,6 +46,7 @@ public sealed class MetadataExtentLiveness(IMaintenanceStore metadata, TimeProvi
     /// <inheritdoc/>
     public async ValueTask<IReadOnlyList<Liveness>> CheckAsync(IReadOnlyList<ExtentDescriptor> extents, CancellationToken cancellationToken = default)
     {
+        Interlocked.Add(ref _judged, extents.Count);
         var result = new Liveness[extents.Count];
         for (int from = 0; from < result.Length; from += BatchExtents)
         {
@@ -38,10 +64,23 @@ public sealed class MetadataExtentLiveness(IMaintenanceStore metadata, TimeProvi
     {
         if (fragments.Any(fragment => !IsOld(fragment.Descriptor.Id)))
             throw new ArgumentException("An extent within the orphan grace may belong to a write that is under way.", nameof(fragments));
+        if (Brakes(fragments.Count))
+            return new bool[fragments.Count];
         ImmutableArray<ExtentUse> uses = await metadata.CondemnExtentsAsync(
             [.. fragments.Select(fragment => new CondemnedExtent(ReferenceOf(fragment.Descriptor), LayoutOf(fragment)))], time.GetUtcNow().ToUnixTimeMilliseconds(), cancellationToken).ConfigureAwait(false);
         return [.. uses.Select(use => use != ExtentUse.Named)];
     }
+
+    private bool Brakes(int more)
+    {
+        long condemned = Interlocked.Add(ref _condemned, more);
+        if (condemned > FreeOrphans + MostOrphans * Interlocked.Read(ref _judged) && Interlocked.Exchange(ref _isBraked, 1) == 0)
+            LogBrake(condemned, Interlocked.Read(ref _judged));
+        return IsBraked;
+    }
+
+    [LoggerMessage(50, LogLevel.Error, "{Orphans} of {Judged} extents looked at are named by nothing. That is more than crashes leave behind: none is deleted any more until someone has looked whether the metadata is the right one")]
+    private partial void LogBrake(long orphans, long judged);
 
     private static ExtentReference ReferenceOf(ExtentDescriptor extent)
     {

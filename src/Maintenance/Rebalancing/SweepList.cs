@@ -14,7 +14,8 @@ namespace ObjectStore.Maintenance.Rebalancing;
 /// The drives that are to be emptied of groups they no longer hold, durably: a cursor for each. Run by one loop; <see cref="Count"/> from anywhere.
 /// </summary>
 internal sealed partial class SweepList(
-    IMaintenanceStore metadata, IFragmentStoreDirectory drives, Func<IClusterMap> map, StrayKeeper strays, PauseSwitch pause, TimeProvider time, RepairOptions options, ILogger logger)
+    IMaintenanceStore metadata, IFragmentStoreDirectory drives, Func<IClusterMap> map, StrayKeeper strays, PauseSwitch pause, LoadGovernor governor, TimeProvider time,
+    RepairOptions options, ILogger logger)
 {
     private const string CursorPrefix = "sweep/";
     private const int Parallelism = 8;
@@ -93,9 +94,10 @@ internal sealed partial class SweepList(
         do
         {
             await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
+            using IDisposable busy = governor.Busy();
             FragmentPage page = await drive.ListAsync(groups, after, options.ListPageEntries, cancellationToken).ConfigureAwait(false);
             var delete = new ConcurrentBag<FragmentKey>();
-            await Parallel.ForEachAsync(page.Entries, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = Parallelism }, async (entry, stopping) =>
+            await Parallel.ForEachAsync(page.Entries, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = governor.Workers(Parallelism) }, async (entry, stopping) =>
             {
                 switch (await strays.JudgeAsync(drive, entry, TimeSpan.Zero, stopping).ConfigureAwait(false))
                 {

@@ -64,7 +64,7 @@ internal sealed record PassPlan(
     private static string Digest(Dictionary<int, IReadOnlyList<GroupSlot>> groups)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        Span<byte> bytes = stackalloc byte[17];
+        Span<byte> bytes = stackalloc byte[25];
         foreach ((int group, IReadOnlyList<GroupSlot> slots) in groups.OrderBy(group => group.Key))
         {
             BinaryPrimitives.WriteInt32LittleEndian(bytes, group);
@@ -73,12 +73,13 @@ internal sealed record PassPlan(
             {
                 bytes[0] = (byte)((slot.IsComplete ? 1 : 0) | (slot.Drive is null ? 2 : 0));
                 (slot.Drive ?? Guid.Empty).TryWriteBytes(bytes[1..]);
+                BinaryPrimitives.WriteInt64LittleEndian(bytes[17..], slot.Since);
                 hash.AppendData(bytes);
                 foreach (Guid source in slot.Sources)
                 {
                     bytes[0] = 4;
                     source.TryWriteBytes(bytes[1..]);
-                    hash.AppendData(bytes);
+                    hash.AppendData(bytes[..17]);
                 }
             }
         }

@@ -31,6 +31,9 @@ public sealed partial class RepairService : BackgroundService
     private const string RecentPassCursor = "repair/pass-recent";
     private const string AuditPassCursor = "repair/pass-audit";
 
+    // What keeps a pass from completing its slots, such as a drive that is away, may end at any time.
+    private static readonly TimeSpan MaxPassDelay = TimeSpan.FromMinutes(5);
+
     private readonly IMaintenanceStore _metadata;
     private readonly IFragmentStoreDirectory _drives;
     private readonly Func<IClusterMap> _map;
@@ -43,12 +46,12 @@ public sealed partial class RepairService : BackgroundService
     private readonly PauseSwitch _pause = new();
     private readonly BlockWorker _worker;
     private readonly SweepList _sweeps;
-    private readonly IExtentLiveness _liveness;
     private readonly Wakeup _queueWakeup;
     private readonly Wakeup _passWakeup;
-    private readonly Dictionary<string, DateTimeOffset> _retryAt = [];
+    private readonly Dictionary<string, (DateTimeOffset At, int Attempts)> _retries = [];
     private volatile GroupPass? _running;
     private long _queued;
+    private long? _countedAt;
     private DateTimeOffset _recentDue;
     private bool _afterUncleanStop;
 
@@ -58,11 +61,10 @@ public sealed partial class RepairService : BackgroundService
     {
         options.Validate();
         (_metadata, _drives, _map, _completion, _queue, _governor, _time, _options, _logger) = (metadata, drives, map, completion, queue, governor, time, options, logger);
-        _liveness = liveness;
         var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive);
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
         _worker = new BlockWorker(repairer, liveness, drives, gate, rate, _pause, governor, logger);
-        _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, time, logger), _pause, time, options, logger);
+        _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, time, logger), _pause, governor, time, options, logger);
         _queueWakeup = new Wakeup(time);
         _passWakeup = new Wakeup(time);
         queue.Recorded += _queueWakeup.Signal;
@@ -100,8 +102,13 @@ public sealed partial class RepairService : BackgroundService
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        await BeginAsync(stoppingToken).ConfigureAwait(false);
+        if (!await BeginAsync(stoppingToken).ConfigureAwait(false))
+            return;
         await Task.WhenAll(LoopAsync("repair queue", WorkOffQueueAsync, _queueWakeup, stoppingToken), LoopAsync("repair passes", RunNextPassAsync, _passWakeup, stoppingToken)).ConfigureAwait(false);
+
+        // What the stop before this one may have cost has not been seen to yet.
+        if (_afterUncleanStop)
+            return;
         try
         {
             // From here on nothing of this process is lost by its end.
@@ -113,7 +120,8 @@ public sealed partial class RepairService : BackgroundService
         }
     }
 
-    private async Task BeginAsync(CancellationToken cancellationToken)
+    /// <summary>Reads what the process before left. False where it was stopped before it could.</summary>
+    internal async Task<bool> BeginAsync(CancellationToken cancellationToken)
     {
         while (!cancellationToken.IsCancellationRequested)
         {
@@ -125,7 +133,7 @@ public sealed partial class RepairService : BackgroundService
                 await _metadata.SetCursorAsync(RunningCursor, [1], cancellationToken).ConfigureAwait(false);
                 if (_afterUncleanStop)
                     LogUncleanStop(_options.WriteMargin);
-                return;
+                return true;
             }
             catch (Exception e) when (!cancellationToken.IsCancellationRequested)
             {
@@ -134,9 +142,11 @@ public sealed partial class RepairService : BackgroundService
             }
             catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
             {
-                return;
+                return false;
             }
         }
+
+        return false;
     }
 
     /// <summary>Runs a step over and over; where it did nothing, or failed, after a wait.</summary>
@@ -170,13 +180,27 @@ public sealed partial class RepairService : BackgroundService
 
     // ---- The queue -------------------------------------------------------------------------------------------------------------
 
-    private async Task<bool> WorkOffQueueAsync(CancellationToken cancellationToken)
+    internal async Task<bool> WorkOffQueueAsync(CancellationToken cancellationToken)
     {
-        Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync(cancellationToken).ConfigureAwait(false));
+        // Counting reads the whole queue, which may be long.
+        if (_countedAt is not { } counted || _time.GetElapsedTime(counted) >= _options.PollInterval)
+        {
+            _countedAt = _time.GetTimestamp();
+            Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync(cancellationToken).ConfigureAwait(false));
+        }
+
         ImmutableArray<RepairEntry> due = await _metadata.ListRepairsAsync(_time.GetUtcNow().ToUnixTimeMilliseconds(), _options.QueueBatch, cancellationToken).ConfigureAwait(false);
         if (due.IsEmpty)
             return false;
         using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.repair.queue")?.SetTag("objectstore.entries", due.Length);
+
+        // Those whose drives are all away cost nothing but their turn: of a drive that is down for an hour there may be millions.
+        IClusterMap map = _map();
+        RepairEntry[] waiting = [.. due.Where(entry => !HasTarget(map, entry))];
+        await _metadata.PostponeRepairsAsync([.. waiting.Select(PutOff)], cancellationToken).ConfigureAwait(false);
+        due = [.. due.Except(waiting)];
+        if (due.IsEmpty)
+            return true;
 
         // In their order: those that come first have the fewest to spare. The gate lets in as many as may run.
         var work = new (RepairEntry Entry, Task<bool> Done)[due.Length];
@@ -191,7 +215,7 @@ public sealed partial class RepairService : BackgroundService
         ImmutableArray<long> finished = [.. work.Where(entry => entry.Done.IsCompletedSuccessfully && entry.Done.Result).Select(entry => entry.Entry.RepairId)];
         ImmutableArray<Postponement> postponed = [.. work.Where(entry => !entry.Done.IsCompletedSuccessfully || !entry.Done.Result)
             .Where(_ => !cancellationToken.IsCancellationRequested)
-            .Select(entry => new Postponement(entry.Entry.RepairId, (_time.GetUtcNow() + Backoff(entry.Entry.Attempts)).ToUnixTimeMilliseconds()))];
+            .Select(entry => PutOff(entry.Entry))];
 
         // Also when it is stopped: what is done is not done again.
         await _metadata.FinishRepairsAsync(finished, CancellationToken.None).ConfigureAwait(false);
@@ -205,6 +229,22 @@ public sealed partial class RepairService : BackgroundService
         cancellationToken.ThrowIfCancellationRequested();
         return true;
     }
+
+    private bool HasTarget(IClusterMap map, RepairEntry entry)
+    {
+        // What the map does not know is dealt with as any other, and dropped.
+        if (!TrySlots(map, entry, out Scheme scheme, out IReadOnlyList<GroupSlot> slots))
+            return true;
+        for (int shard = 0; shard < Math.Min(scheme.Width, slots.Count); shard++)
+        {
+            if ((entry.Record.Shards >> shard & 1) != 0 && slots[shard].Drive is { } drive && _drives.Find(drive) is not null)
+                return true;
+        }
+
+        return false;
+    }
+
+    private Postponement PutOff(RepairEntry entry) => new(entry.RepairId, (_time.GetUtcNow() + Backoff(entry.Attempts)).ToUnixTimeMilliseconds());
 
     private async Task<IReadOnlyList<Inspection>> InspectAsync(ImmutableArray<RepairEntry> entries, CancellationToken cancellationToken)
     {
@@ -278,7 +318,7 @@ public sealed partial class RepairService : BackgroundService
 
     // ---- Passes ----------------------------------------------------------------------------------------------------------------
 
-    private async Task<bool> RunNextPassAsync(CancellationToken cancellationToken)
+    internal async Task<bool> RunNextPassAsync(CancellationToken cancellationToken)
     {
         DateTimeOffset now = _time.GetUtcNow();
 
@@ -300,7 +340,7 @@ public sealed partial class RepairService : BackgroundService
         return await CompareAllAsync(map, cancellationToken).ConfigureAwait(false) || swept;
     }
 
-    private bool IsDue(PassPlan plan) => !_retryAt.TryGetValue(plan.CursorName, out DateTimeOffset at) || at <= _time.GetUtcNow();
+    private bool IsDue(PassPlan plan) => !_retries.TryGetValue(plan.CursorName, out (DateTimeOffset At, int) retry) || retry.At <= _time.GetUtcNow();
 
     private async Task FillAsync(PassPlan plan, ImmutableArray<PassPlan> plans, CancellationToken cancellationToken)
     {
@@ -311,8 +351,8 @@ public sealed partial class RepairService : BackgroundService
                 await _metadata.SetCursorAsync(stale.Name, null, cancellationToken).ConfigureAwait(false);
         }
 
-        foreach (string gone in _retryAt.Keys.Except(current).ToArray())
-            _retryAt.Remove(gone);
+        foreach (string gone in _retries.Keys.Except(current).ToArray())
+            _retries.Remove(gone);
         LogPassBegins(plan.Groups.Count, plan.SlotsWithoutSource, plan.Epoch);
         var pass = new GroupPass(plan, _worker, _queue, _metadata, _drives, _time, _options);
         PassOutcome outcome = await RunAsync(pass, OvertakenBy(plan), cancellationToken).ConfigureAwait(false);
@@ -323,7 +363,9 @@ public sealed partial class RepairService : BackgroundService
         LogPassEnds(plan.Groups.Count, outcome);
 
         // Also where all was done: until the map says so, it is not begun again at once.
-        _retryAt[plan.CursorName] = _time.GetUtcNow() + _options.RetryDelay;
+        int attempts = _retries.TryGetValue(plan.CursorName, out (DateTimeOffset, int Attempts) retry) ? retry.Attempts : 0;
+        TimeSpan delay = Backoff(attempts);
+        _retries[plan.CursorName] = (_time.GetUtcNow() + (delay < MaxPassDelay ? delay : MaxPassDelay), attempts + 1);
     }
 
     /// <summary>Whether the map has changed so that another pass is to go first, or this one is about slots that are no more.</summary>
@@ -343,7 +385,7 @@ public sealed partial class RepairService : BackgroundService
     private async Task CompleteSlotsAsync(PassPlan plan, GroupPass pass, CancellationToken cancellationToken)
     {
         IClusterMap map = _map();
-        List<CompletedSlot> completed = [];
+        List<SlotCompletion> completed = [];
         Dictionary<Guid, HashSet<int>> left = [];
         foreach (int group in pass.DoneGroups)
         {
@@ -352,9 +394,10 @@ public sealed partial class RepairService : BackgroundService
             IReadOnlyList<GroupSlot> then = plan.Groups[group];
             for (int slot = 0; slot < then.Count; slot++)
             {
-                if (then[slot] is not { IsComplete: false, Drive: { } drive } || now[slot].IsComplete || now[slot].Drive != drive || !now[slot].Sources.SequenceEqual(then[slot].Sources))
+                // A slot that got another drive or source meanwhile has another pass to come.
+                if (then[slot] is not { IsComplete: false, Drive: { } drive } || !now[slot].Equals(then[slot]))
                     continue;
-                completed.Add(new CompletedSlot(new PlacementGroupId(group), slot, drive, plan.Epoch));
+                completed.Add(new SlotCompletion(new PlacementGroupId(group), slot, drive, plan.Epoch));
                 foreach (Guid source in then[slot].Sources)
                 {
                     if (!left.TryGetValue(source, out HashSet<int>? groups))

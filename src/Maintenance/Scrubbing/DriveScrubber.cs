@@ -125,31 +125,28 @@ internal sealed partial class DriveScrubber(
         await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
         FragmentPage page = await drive.ListAsync(null, _cursor.After, options.PageEntries, cancellationToken).ConfigureAwait(false);
         HashSet<ExtentId> dead = await FindDeadAsync(page.Entries, cancellationToken).ConfigureAwait(false);
-        List<FragmentKey> orphans = [], moved = [];
+        FragmentKey[] orphans = [.. page.Entries.Select(entry => entry.Key).Where(key => dead.Contains(key.Extent))];
+        if (orphans.Length > 0)
+        {
+            await drive.DeleteAsync(orphans, cancellationToken).ConfigureAwait(false);
+            MaintenanceDiagnostics.OrphansDeleted.Add(orphans.Length);
+        }
+
         FragmentKey? previous = _cursor.After;
         foreach (FragmentEntry entry in page.Entries)
         {
-            if (dead.Contains(entry.Key.Extent))
-            {
-                orphans.Add(entry.Key);
-            }
-            else
+            if (!dead.Contains(entry.Key.Extent))
             {
                 await VerifyAsync(entry, previous, cancellationToken).ConfigureAwait(false);
                 if (await strays.JudgeAsync(drive, entry, options.StrayGrace, cancellationToken).ConfigureAwait(false) == StrayVerdict.Delete)
-                    moved.Add(entry.Key);
+                {
+                    await drive.DeleteAsync(new[] { entry.Key }, cancellationToken).ConfigureAwait(false);
+                    MaintenanceDiagnostics.StraysDeleted.Add(1);
+                }
             }
 
             previous = entry.Key;
             Advance(_cursor with { After = entry.Key, Fragments = _cursor.Fragments + 1 });
-        }
-
-        if (orphans.Count + moved.Count > 0)
-        {
-            FragmentKey[] keys = [.. orphans, .. moved];
-            await drive.DeleteAsync(keys, cancellationToken).ConfigureAwait(false);
-            MaintenanceDiagnostics.OrphansDeleted.Add(orphans.Count);
-            MaintenanceDiagnostics.StraysDeleted.Add(moved.Count);
         }
 
         if (page.Next is null)

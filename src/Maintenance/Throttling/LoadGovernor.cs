@@ -34,11 +34,13 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
 {
     internal const double Recovery = 1.0 / 16;
     private const double LeastShare = 1.0 / 64;
+    private const int QuietLooks = ForegroundLoad.WindowSeconds + 1;
 
     private readonly Lock _lock = new();
     private double _share = 1;
     private double _baselineTicks;
     private int _busy;
+    private int _quietLooks;
 
     /// <summary>1 is all, above 0.</summary>
     public double Share => Volatile.Read(ref _share);
@@ -72,6 +74,8 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
         TimeSpan? p99 = latency?.GetP99();
         lock (_lock)
         {
+            // The percentile looks back over some seconds, in which something may have run.
+            _quietLooks = Volatile.Read(ref _busy) == 0 ? Math.Min(_quietLooks + 1, QuietLooks) : 0;
             if (p99 is not { } now)
             {
                 _share = Math.Min(1, _share + Recovery);
@@ -87,8 +91,7 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
             }
 
             _share = Math.Min(1, _share + Recovery);
-            bool learns = Volatile.Read(ref _busy) == 0 || now.Ticks < _baselineTicks;
-            if (learns)
+            if (_quietLooks == QuietLooks || now.Ticks < _baselineTicks)
                 _baselineTicks += (now.Ticks - _baselineTicks) / 8;
         }
     }

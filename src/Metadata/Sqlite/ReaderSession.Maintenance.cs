@@ -7,7 +7,26 @@ namespace ObjectStore.Metadata.Sqlite;
 /// <content>What the background plane keeps.</content>
 internal sealed partial class ReaderSession
 {
-    internal ImmutableArray<RepairEntry> ListRepairs(long nowUnixMs, int maxRepairs) => Rows(_repairs.Bind(1, nowUnixMs).Bind(2, maxRepairs), RepairRows.Read);
+    internal ImmutableArray<RepairEntry> ListRepairs(long nowUnixMs, int maxRepairs)
+    {
+        // One value of spare after the other, of which there are few: so that the many that are not due yet, as after an hour without a drive, are not read through.
+        ImmutableArray<RepairEntry>.Builder found = ImmutableArray.CreateBuilder<RepairEntry>();
+        long spare = long.MinValue;
+        while (found.Count < maxRepairs && NextSpare(ref spare))
+        {
+            found.AddRange(Rows(_repairs.Bind(1, spare).Bind(2, nowUnixMs).Bind(3, maxRepairs - found.Count), RepairRows.Read));
+        }
+
+        return found.DrainToImmutable();
+    }
+
+    private bool NextSpare(ref long spare)
+    {
+        bool found = _nextSpare.Bind(1, spare).Step();
+        spare = found ? _nextSpare.Int64(0) : spare;
+        _nextSpare.Reset();
+        return found;
+    }
 
     internal long CountRepairs()
     {

@@ -19,6 +19,7 @@ internal sealed partial class ReaderSession : IDisposable
     private readonly SqliteStatement _garbage;
     private readonly EntryLister _lister;
     private readonly SqliteStatement _repairs;
+    private readonly SqliteStatement _nextSpare;
     private readonly SqliteStatement _repairCount;
     private readonly SqliteStatement _cursors;
     private readonly ExtentFinder _extents;
@@ -36,7 +37,8 @@ internal sealed partial class ReaderSession : IDisposable
         _parts = connection.Prepare("SELECT last_modified_unix_ms, record FROM upload_part WHERE upload_id = ?1 AND part_number > ?2 ORDER BY part_number LIMIT ?3");
         _garbage = connection.Prepare("SELECT garbage_id, record, attempts FROM extent_garbage WHERE not_before_unix_ms <= ?1 ORDER BY not_before_unix_ms, garbage_id LIMIT ?2");
         _lister = new EntryLister(connection);
-        _repairs = connection.Prepare($"SELECT {RepairRows.Columns} FROM repair_queue INDEXED BY repair_queue_by_spare WHERE not_before_unix_ms <= ?1 ORDER BY spare, not_before_unix_ms, repair_id LIMIT ?2");
+        _repairs = connection.Prepare($"SELECT {RepairRows.Columns} FROM repair_queue INDEXED BY repair_queue_by_spare WHERE spare = ?1 AND not_before_unix_ms <= ?2 ORDER BY not_before_unix_ms, repair_id LIMIT ?3");
+        _nextSpare = connection.Prepare("SELECT spare FROM repair_queue INDEXED BY repair_queue_by_spare WHERE spare > ?1 ORDER BY spare LIMIT 1");
         _repairCount = connection.Prepare("SELECT count(*) FROM repair_queue");
         _cursors = connection.Prepare("SELECT name, value FROM maintenance_cursor WHERE name >= ?1 AND name < ?2 ORDER BY name");
         _extents = new ExtentFinder(connection);

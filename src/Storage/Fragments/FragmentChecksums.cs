@@ -1,5 +1,4 @@
 using ObjectStore.Storage.Integrity;
-using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Fragments;
 
@@ -7,15 +6,5 @@ namespace ObjectStore.Storage.Fragments;
 public static class FragmentChecksums
 {
     /// <summary>CRC-64/NVME of each 64 KiB of the payload; the last chunk may be shorter, and a payload of no bytes has none.</summary>
-    public static ulong[] Of(ReadOnlySpan<byte> payload)
-    {
-        var checksums = new ulong[(payload.Length + VolumeFormat.ChunkBytes - 1) / VolumeFormat.ChunkBytes];
-        for (int i = 0; i < checksums.Length; i++)
-        {
-            int from = i * VolumeFormat.ChunkBytes;
-            checksums[i] = Crc64Nvme.Compute(payload[from..Math.Min(from + VolumeFormat.ChunkBytes, payload.Length)]);
-        }
-
-        return checksums;
-    }
+    public static ulong[] Of(ReadOnlySpan<byte> payload) => ChunkChecksums.Compute(payload);
 }

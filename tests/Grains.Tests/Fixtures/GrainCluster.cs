@@ -72,7 +72,7 @@ public sealed class GrainCluster : IAsyncDisposable
 #else
     private readonly ServiceProvider _services;
 
-    private GrainCluster(GrainOptions options, IMetadataStore? store)
+    private GrainCluster(GrainOptions options, IMetadataStore? store, Action<IServiceCollection>? configure)
     {
         Store = store is null ? new InMemoryMetadataStore(Time) : new ObservedMetadataStore(store, Time);
         ServiceCollection services = new();
@@ -80,6 +80,7 @@ public sealed class GrainCluster : IAsyncDisposable
         services.AddSingleton<TimeProvider>(Time);
         services.AddSingleton<IMetadataStore>(Store);
         services.AddObjectStoreGrains(options);
+        configure?.Invoke(services);
         services.AddEmbeddedGrains(runtime => runtime.AddGrainAssembly(typeof(ObjectGrain).Assembly));
         _services = services.BuildServiceProvider();
     }
@@ -91,9 +92,9 @@ public sealed class GrainCluster : IAsyncDisposable
     public T Service<T>()
         where T : notnull => _services.GetRequiredService<T>();
 
-    public static async Task<GrainCluster> StartAsync(GrainOptions? options = null, IMetadataStore? store = null)
+    public static async Task<GrainCluster> StartAsync(GrainOptions? options = null, IMetadataStore? store = null, Action<IServiceCollection>? configure = null)
     {
-        GrainCluster cluster = new(options ?? new GrainOptions(), store);
+        GrainCluster cluster = new(options ?? new GrainOptions(), store, configure);
         await cluster._services.StartEmbeddedGrainsAsync();
         return cluster;
     }

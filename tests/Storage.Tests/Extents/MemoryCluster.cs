@@ -8,19 +8,19 @@ using ObjectStore.Storage.Simulation;
 
 namespace ObjectStore.Storage.Tests.Extents;
 
-/// <summary>An extent store over drives in memory, with time that stands still until it is moved.</summary>
+/// <summary>An extent store over drives in memory, with time that stands still until it is moved, or with another clock.</summary>
 internal sealed class MemoryCluster : IAsyncDisposable
 {
     public static readonly FailureDomain Domain = new("region", "zone", "rack", "host");
 
-    public MemoryCluster(int drives, int seed = 1, Scheme? small = null, Scheme? large = null, StorageOptions? options = null, int groups = 8)
+    public MemoryCluster(int drives, int seed = 1, Scheme? small = null, Scheme? large = null, StorageOptions? options = null, int groups = 8, TimeProvider? clock = null)
     {
         Random = new Random(seed);
         Drives = [.. Enumerable.Range(1, drives).Select(NewDrive)];
         Directory = new FragmentStoreDirectory(Drives);
         Options = options ?? Settings(small, large);
         Map = Plan(1, groups);
-        Store = new ExtentStore(Options, new ExtentStoreServices(Directory, Time, Random64, Events, Repairs), Map);
+        Store = new ExtentStore(Options, new ExtentStoreServices(Directory, clock ?? Time, Random64, Events, Repairs), Map);
     }
 
     public Random Random { get; }

@@ -1,0 +1,446 @@
+using ObjectStore.Maintenance.Repair;
+using ObjectStore.Maintenance.Tests.Fixtures;
+using ObjectStore.Storage;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
+using ObjectStore.Storage.Simulation;
+
+namespace ObjectStore.Maintenance.Tests.Repair;
+
+public sealed class RepairPassTests
+{
+    private static readonly Scheme Copies3 = Scheme.Copies(3);
+    private static readonly Scheme Coded = new(4, 2);
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public async Task LostDrives_AreRebuiltElsewhereAndTheSlotsCompleted(int lost)
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 10);
+        await cluster.WriteManyAsync(80);
+        RepairService repair = await StartAsync(cluster);
+        foreach (MappedDrive drive in cluster.Mapped.Take(lost).ToArray())
+            cluster.Lose(drive.Id);
+        Assert.True(cluster.IncompleteSlots > 0);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.AssertWholeAsync();
+        RepairStatus status = repair.Status;
+        Assert.True(status.FragmentsRebuilt > 0 && status.BytesRebuilt > 0);
+        Assert.Equal((0, 0, 0L, 0L), (status.IncompleteSlots, status.GroupsLeft, status.Failures, status.BlocksLost));
+        Assert.Empty(await cluster.Metadata.ListCursorsAsync("repair/pass/"));
+    }
+
+    [Fact]
+    public async Task LostDrive_IsRebuiltOnce()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        await cluster.WriteManyAsync(60);
+        RepairService repair = await StartAsync(cluster);
+        int held = cluster.Store(cluster.Mapped[0].Id).Count;
+        cluster.Lose(cluster.Mapped[0].Id);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        Assert.Equal(held, repair.Status.FragmentsRebuilt);
+        Assert.Equal(cluster.Repairer.Asked.Count, cluster.Repairer.Asked.Select(work => (work.Extent, work.Block)).Distinct().Count());
+    }
+
+    [Fact]
+    public async Task Restart_InTheMiddle_GoesOnWhereItStood()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 7, groups: 4);
+        for (int i = 0; i < 900; i++)
+            await cluster.WriteAsync(Coded, 64);
+        cluster.Time.Advance(TimeSpan.FromDays(1));
+        cluster.Lose(cluster.Mapped[0].Id);
+        int expected = cluster.Live.Count(extent => IsAffected(cluster, extent));
+        Assert.True(expected > 500);
+        using CancellationTokenSource stop = new();
+        int repaired = 0;
+        cluster.Repairer.Before = (_, _) =>
+        {
+            if (Interlocked.Increment(ref repaired) == expected / 2)
+                stop.Cancel();
+            return default;
+        };
+        RepairService first = await StartAsync(cluster);
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        {
+            while (true)
+                await first.RunNextPassAsync(stop.Token);
+        });
+        Assert.NotEmpty(await cluster.Metadata.ListCursorsAsync("repair/pass/"));
+        Assert.True(cluster.IncompleteSlots > 0);
+        int before = cluster.Repairer.Asked.Count;
+
+        cluster.Repairer.Before = null;
+        RepairService second = await StartAsync(cluster);
+        await cluster.RunPassesUntilAsync(second, () => cluster.IncompleteSlots == 0);
+        await cluster.AssertWholeAsync();
+
+        // What was done is neither done nor looked at again but for what was in the making; the comparison of recent extents finds nothing that young.
+        Assert.InRange(cluster.Repairer.Asked.Count, expected, expected + 600);
+        Assert.InRange(second.Status.BlocksExamined, 1, first.Status.BlocksExamined + (cluster.Live.Count - before) - 1);
+        Assert.True(second.Status.BlocksExamined < cluster.Live.Count, $"{second.Status.BlocksExamined} blocks were looked at again");
+    }
+
+    [Fact]
+    public async Task SecondLoss_WhileTheFirstIsRepaired_PutsTheGroupsThatMissTwoFirst()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12, groups: 16);
+        for (int i = 0; i < 1500; i++)
+            await cluster.WriteAsync(Coded, 64);
+        cluster.Time.Advance(TimeSpan.FromDays(1));
+        Guid first = cluster.Mapped[0].Id, second = cluster.Mapped[1].Id;
+        cluster.Lose(first);
+        int begun = 0, switchedAt = int.MaxValue;
+        HashSet<int> twice = [];
+        cluster.Repairer.Before = (_, _) =>
+        {
+            if (Interlocked.Increment(ref begun) == 20)
+            {
+                ClusterMap before = cluster.Map;
+                cluster.Lose(second);
+                twice = [.. cluster.Map.Groups.Where(group => cluster.Map.SlotsOf(group).Count(slot => !slot.IsComplete && slot.Sources.IsEmpty) >= 2).Select(group => group.Value)];
+                switchedAt = cluster.Repairer.Asked.Count;
+            }
+
+            return default;
+        };
+        RepairService repair = await StartAsync(cluster);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.AssertWholeAsync();
+        Assert.NotEmpty(twice);
+
+        // Behind what the pass before had in hand come all that miss two, then the others.
+        BlockRepair[] after = [.. cluster.Repairer.Asked.Skip(switchedAt)];
+        int lastOfTwo = Array.FindLastIndex(after, work => twice.Contains(work.PlacementGroup) && work.Wanted.Count == 2);
+        int othersBetween = after.Take(lastOfTwo).Count(work => !twice.Contains(work.PlacementGroup));
+        Assert.True(lastOfTwo >= 0);
+        Assert.InRange(othersBetween, 0, 300);
+        Assert.Contains(after.Skip(lastOfTwo + 1), work => !twice.Contains(work.PlacementGroup));
+    }
+
+    [Fact]
+    public async Task Drain_LeavesTheDriveEmptyAndRewritesNoMetadata()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        await cluster.WriteManyAsync(60);
+        RepairService repair = await StartAsync(cluster);
+        Guid drained = cluster.Mapped[3].Id;
+        Assert.True(cluster.Store(drained).Count > 0);
+        cluster.Drain(drained);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        Assert.True(cluster.Store(drained).Count > 0, "Readers that have not seen the new map are given time.");
+        await cluster.RunPassesUntilAsync(repair, () => repair.Status.SweepsPending == 0);
+        Assert.Empty(cluster.Store(drained).Keys);
+        await cluster.AssertWholeAsync();
+        Assert.Empty(cluster.Strays());
+        Assert.All(cluster.Live, extent => Assert.Equal(1, cluster.Metadata.CountInserts(extent.Version)));
+        Assert.Empty(await cluster.Metadata.ListCursorsAsync("sweep/"));
+    }
+
+    [Fact]
+    public async Task Drain_WhenTheProcessStopsBeforeTheSweep_EndsEmptyAllTheSame()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        await cluster.WriteManyAsync(30);
+        Guid drained = cluster.Mapped[3].Id;
+        cluster.Drain(drained);
+        RepairService first = await StartAsync(cluster);
+        await cluster.RunPassesUntilAsync(first, () => cluster.IncompleteSlots == 0);
+        Assert.True(cluster.Store(drained).Count > 0);
+
+        RepairService second = await StartAsync(cluster);
+        Assert.Equal(1, second.Status.SweepsPending);
+        await cluster.RunPassesUntilAsync(second, () => second.Status.SweepsPending == 0);
+        Assert.Empty(cluster.Store(drained).Keys);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Join_TakesItsShareAndNothingStaysBehind()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8, groups: 64);
+        await cluster.WriteManyAsync(150, maxBytes: 5000);
+        RepairService repair = await StartAsync(cluster);
+        Guid joined = cluster.Join();
+        Assert.True(cluster.IncompleteSlots > 0);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0 && repair.Status.SweepsPending == 0);
+        await cluster.AssertWholeAsync();
+        Assert.Empty(cluster.Strays());
+        int all = cluster.Mapped.Sum(drive => cluster.Store(drive.Id).Count);
+        Assert.InRange(cluster.Store(joined).Count / (double)all, 0.6 / 9, 1.5 / 9);
+    }
+
+    [Fact]
+    public async Task Source_ThatDoesNotAnswer_KeepsItsSlotsIncompleteUntilItDoes()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        await cluster.WriteManyAsync(40);
+        RepairService repair = await StartAsync(cluster);
+        Guid drained = cluster.Mapped[2].Id;
+        cluster.Drain(drained);
+        cluster.SetReachable(drained, false);
+        for (int i = 0; i < 10; i++)
+        {
+            if (!await repair.RunNextPassAsync(CancellationToken.None))
+                cluster.Time.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        // All fragments could be computed from others, and were; but who knows what else is on that drive.
+        await cluster.AssertWholeAsync();
+        Assert.True(cluster.IncompleteSlots > 0);
+        cluster.SetReachable(drained, true);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+    }
+
+    [Fact]
+    public async Task Target_ThatIsFull_KeepsItsSlotsIncompleteAndIsTriedAgain()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        await cluster.WriteManyAsync(40);
+        RepairService repair = await StartAsync(cluster);
+        cluster.Lose(cluster.Mapped[0].Id);
+        MemoryFragmentStore target = cluster.Store(cluster.Map.Groups.SelectMany(cluster.Map.SlotsOf).First(slot => !slot.IsComplete).Drive!.Value);
+        target.Fault = (operation, _, _) => operation == FragmentOperation.Write ? throw new DriveFullException(target.DriveId, 0, 1) : default;
+        for (int i = 0; i < 6; i++)
+        {
+            if (!await repair.RunNextPassAsync(CancellationToken.None))
+                cluster.Time.Advance(TimeSpan.FromSeconds(5));
+        }
+
+        Assert.Contains(cluster.Map.Groups.SelectMany(cluster.Map.SlotsOf), slot => !slot.IsComplete && slot.Drive == target.DriveId);
+        Assert.True(repair.Status.Failures > 0);
+        target.Fault = null;
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Listing_ThatBreaksOffOnOneDrive_CompletesNoSlotOfItsGroups()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8, groups: 2);
+        await cluster.WriteManyAsync(200, maxBytes: 100);
+        RepairService repair = await StartAsync(cluster, new RepairOptions { ListPageEntries = 10 });
+        await DrainPassesAsync(cluster, repair);
+        cluster.Drain(cluster.Mapped[0].Id);
+        MemoryFragmentStore failing = cluster.Store(cluster.Mapped[1].Id);
+        int pages = 0;
+        failing.Fault = (operation, _, _) => operation == FragmentOperation.List && ++pages == 4 ? throw new DriveUnavailableException(failing.DriveId, "test") : default;
+        ClusterMap before = cluster.Map;
+        await repair.RunNextPassAsync(CancellationToken.None);
+        PlacementGroupId[] touched = [.. before.Groups.Where(group => before.SlotsOf(group).Any(slot => slot.Drive == failing.DriveId))];
+        Assert.NotEmpty(touched);
+        Assert.All(touched, group => Assert.Equal(before.SlotsOf(group), cluster.Map.SlotsOf(group)));
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task DeletedExtent_WithAFragmentLeftOnADriveThatWasAway_IsNotRebuilt()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent young = await cluster.WriteAsync(Copies3), kept = await cluster.WriteAsync(Copies3);
+        TestExtent old = await cluster.WriteAsync(Copies3), queued = await cluster.WriteAsync(Copies3);
+        foreach (TestExtent extent in new[] { young, old, queued })
+        {
+            // All but the last shard are reclaimed; that drive is away.
+            await cluster.DeleteAsync(extent);
+            for (int shard = 0; shard < 2; shard++)
+                await cluster.Store(cluster.DriveOf(extent, shard)).DeleteAsync(new[] { new FragmentKey(extent.Id, 0, (ushort)shard) });
+            if (extent != queued)
+                await cluster.Metadata.RemoveGarbageAsync([.. (await cluster.Metadata.ListGarbageAsync(long.MaxValue, 100)).Where(garbage => garbage.Extent == extent.Part).Select(garbage => garbage.GarbageId)]);
+        }
+
+        // The three are in groups that a lost drive leaves incomplete.
+        RepairService repair = await StartAsync(cluster);
+        cluster.SetMap(AllIncomplete(cluster.Map));
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        Assert.DoesNotContain(cluster.Repairer.Asked, work => work.Extent == old.Id || work.Extent == queued.Id || work.Extent == young.Id);
+        await cluster.AssertWholeAsync();
+
+        // The young one is looked at later, when it is an orphan.
+        Assert.Equal(2, await cluster.Metadata.CountRepairsAsync());
+        cluster.Time.Advance(TimeSpan.FromHours(73));
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.DoesNotContain(cluster.Repairer.Asked.Select(work => work.Extent), extent => extent == kept.Id);
+        Assert.Equal(3, cluster.Metadata.GarbageCount);
+        foreach (TestExtent extent in new[] { young, old, queued })
+            Assert.Single(cluster.Mapped, drive => cluster.Store(drive.Id).Keys.Any(key => key.Extent == extent.Id));
+    }
+
+    [Fact]
+    public async Task WriteUnderWay_IsLeftToItsWriterAndLookedAtLater()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent written = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
+        RepairService repair = await StartAsync(cluster);
+        cluster.SetMap(AllIncomplete(cluster.Map));
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        Assert.Empty(cluster.Repairer.Asked);
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
+
+        await cluster.CommitAsync(written);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task LostBlock_OfANamedExtent_IsCountedAndStandsInNobodysWay()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        TestExtent lost = await cluster.WriteAsync(Coded, without: new ShardSet(0b000111)), other = await cluster.WriteAsync(Coded);
+        RepairService repair = await StartAsync(cluster);
+        cluster.SetMap(AllIncomplete(cluster.Map));
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        Assert.True(repair.Status.BlocksLost > 0);
+        cluster.Live.Remove(lost);
+        await cluster.AssertWholeAsync();
+        Assert.NotNull(other);
+    }
+
+    [Fact]
+    public async Task UncleanStop_MakesTheNewestExtentsComeFirst()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        RepairService first = await StartAsync(cluster);
+        await DrainPassesAsync(cluster, first);
+        TestExtent old = await cluster.WriteAsync(Copies3, without: new ShardSet(0b001));
+        cluster.Time.Advance(TimeSpan.FromHours(3));
+
+        // A write was acknowledged with a quorum, and the process went before it could say what was missing.
+        TestExtent degraded = await cluster.WriteAsync(Coded, without: new ShardSet(0b010000));
+        cluster.Time.Advance(TimeSpan.FromMinutes(20));
+        await cluster.Metadata.SetCursorAsync("repair/recent", [1, .. BitConverter.GetBytes(cluster.Time.GetUtcNow().AddMinutes(-10).ToUnixTimeMilliseconds())]);
+        cluster.Drain(cluster.Mapped[0].Id);
+        RepairService second = await StartAsync(cluster);
+        await second.RunNextPassAsync(CancellationToken.None);
+        Assert.Equal([degraded.Id], cluster.Repairer.Asked.Select(work => work.Extent).ToArray());
+
+        // The older one is found by the comparison of everything.
+        cluster.Time.Advance(TimeSpan.FromDays(2));
+        await cluster.RunPassesUntilAsync(second, () => cluster.Repairer.Asked.Any(work => work.Extent == old.Id) && cluster.IncompleteSlots == 0);
+        await DrainPassesAsync(cluster, second);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task RecentComparison_WhileADriveIsAway_IsRepeated()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        RepairService repair = await StartAsync(cluster);
+        await DrainPassesAsync(cluster, repair);
+        cluster.Time.Advance(TimeSpan.FromMinutes(30));
+        TestExtent degraded = await cluster.WriteAsync(Copies3, without: new ShardSet(0b001));
+        Guid away = cluster.DriveOf(degraded, 0);
+        cluster.SetReachable(away, false);
+        for (int i = 0; i < 12; i++)
+        {
+            cluster.Time.Advance(TimeSpan.FromMinutes(10));
+            await DrainPassesAsync(cluster, repair);
+        }
+
+        cluster.SetReachable(away, true);
+        cluster.Time.Advance(TimeSpan.FromMinutes(10));
+        await DrainPassesAsync(cluster, repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Audit_FindsWhatNoIndexLists()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        await cluster.WriteManyAsync(50);
+        RepairService repair = await StartAsync(cluster);
+        await DrainPassesAsync(cluster, repair);
+        foreach (TestExtent extent in cluster.Live)
+            await cluster.Store(cluster.DriveOf(extent, 1)).DeleteAsync(extent.Keys.Where(key => key.Shard == 1).ToArray());
+        cluster.Time.Advance(TimeSpan.FromDays(4));
+        await DrainPassesAsync(cluster, repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Rate_IsKept()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 7, groups: 2);
+        for (int i = 0; i < 20; i++)
+            await cluster.WriteAsync(Copies3, 10_000, 10_000);
+        RepairService repair = await StartAsync(cluster, new RepairOptions { BytesPerSecond = 10_000, MaxParallelBlocks = 4 });
+        await DrainPassesAsync(cluster, repair);
+        cluster.Lose(cluster.Mapped[0].Id);
+        DateTimeOffset began = cluster.Time.GetUtcNow();
+        Task pass = repair.RunNextPassAsync(CancellationToken.None);
+        while (!pass.IsCompleted)
+        {
+            await Task.Yield();
+            cluster.Time.AdvanceToNextTimer();
+        }
+
+        await pass;
+        long bytes = repair.Status.BytesRebuilt;
+        Assert.True(bytes > 30_000);
+        Assert.InRange((cluster.Time.GetUtcNow() - began).TotalSeconds, bytes / 10_000.0 - 1, bytes / 10_000.0 + 1);
+        Assert.InRange(cluster.Repairer.MostInside, 1, 4);
+    }
+
+    [Fact]
+    public async Task Pause_HoldsTheWorkUntilItIsResumed()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        await cluster.WriteManyAsync(20);
+        RepairService repair = await StartAsync(cluster);
+        await DrainPassesAsync(cluster, repair);
+        cluster.Lose(cluster.Mapped[0].Id);
+        repair.Pause();
+        Task<bool> pass = repair.RunNextPassAsync(CancellationToken.None);
+        Assert.False(pass.IsCompleted);
+        Assert.Empty(cluster.Repairer.Asked);
+        Assert.True(repair.Status.Paused);
+        repair.Resume();
+        await pass.WaitAsync(TimeSpan.FromSeconds(30));
+        await DrainPassesAsync(cluster, repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Service_RepairsWhileItRunsAndStopsCleanly()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        await cluster.WriteManyAsync(30);
+        TaskCompletionSource completed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        cluster.OnComplete = _ => completed.TrySetResult();
+        cluster.Lose(cluster.Mapped[0].Id);
+        RepairService repair = cluster.CreateRepair();
+        await repair.StartAsync(CancellationToken.None);
+        await completed.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await repair.StopAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.True(repair.Status.FragmentsRebuilt > 0);
+        Assert.Empty(await cluster.Metadata.ListCursorsAsync("repair/running"));
+    }
+
+    private static async Task<RepairService> StartAsync(TestCluster cluster, RepairOptions? options = null)
+    {
+        RepairService repair = cluster.CreateRepair(options);
+        await repair.BeginAsync(CancellationToken.None);
+        return repair;
+    }
+
+    private static async Task DrainPassesAsync(TestCluster cluster, RepairService repair)
+    {
+        for (int i = 0; i < 50 && await repair.RunNextPassAsync(CancellationToken.None); i++)
+        {
+        }
+
+        Assert.NotNull(cluster);
+    }
+
+    private static bool IsAffected(TestCluster cluster, TestExtent extent) => cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Any(slot => !slot.IsComplete);
+
+    /// <summary>The map with one slot of each group to be filled: that of shard 0, whose drive stays.</summary>
+    private static ClusterMap AllIncomplete(ClusterMap map) => new(map.Epoch + 1, map.Drives, map.Widths.ToDictionary(width => width, width => System.Collections.Immutable.ImmutableArray.CreateRange(
+        Enumerable.Range(0, map.GroupCount).Select(index => System.Collections.Immutable.ImmutableArray.CreateRange(
+            map.SlotsOf(new PlacementGroupId(width, index)).Select((slot, number) => number == 0 ? slot with { IsComplete = false, Since = map.Epoch + 1 } : slot))))));
+}

@@ -1,0 +1,212 @@
+using Microsoft.Extensions.Logging.Abstractions;
+using ObjectStore.Maintenance.Repair;
+using ObjectStore.Maintenance.Tests.Fixtures;
+using ObjectStore.Metadata;
+using ObjectStore.Storage;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Repair;
+using ObjectStore.Storage.Simulation;
+using ObjectStore.Testing;
+
+namespace ObjectStore.Maintenance.Tests.Repair;
+
+public sealed class RepairQueueTests
+{
+    private static readonly Scheme Copies3 = Scheme.Copies(3);
+    private static readonly Scheme Coded = new(4, 2);
+
+    [Fact]
+    public async Task Record_IsInTheMetadataWhenItCompletes_AndFailsWhereThatDoes()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3);
+        RepairNotice notice = Notice(extent, 0b100, RepairReason.DegradedWrite);
+        cluster.Metadata.OnCall = call => call.Method == "RecordRepairs" ? new StoreFault { Fail = new MetadataStoreException("test") } : null;
+        await Assert.ThrowsAsync<MetadataStoreException>(() => cluster.Queue.RecordAsync(notice).AsTask());
+        cluster.Metadata.OnCall = null;
+        await cluster.Queue.RecordAsync(notice);
+        RepairEntry entry = Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10));
+        Assert.Equal((extent.Group, (int)Copies3.Id, 0b100UL), (entry.Record.PlacementGroup, entry.Record.Scheme, entry.Record.Shards));
+        Assert.True(entry.Record.NotBeforeUnixMs > cluster.Time.GetUtcNow().ToUnixTimeMilliseconds(), "The write itself may still bring it.");
+    }
+
+    [Fact]
+    public async Task Report_BeyondTheBoundIsDropped_AndTheRestIsRecordedByTheLoop()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3);
+        using var queue = new RepairQueue(cluster.Metadata, cluster.Time, new RepairQueueOptions { ReportCapacity = 5, BatchNotices = 2 }, NullLogger<RepairQueue>.Instance);
+        for (int block = 0; block < 9; block++)
+            queue.Report(Notice(extent, 0b1, RepairReason.MissingOnRead) with { FirstBlock = block });
+        int recorded = 0;
+        TaskCompletionSource all = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        queue.Recorded += () =>
+        {
+            if (++recorded == 3)
+                all.SetResult();
+        };
+        await queue.StartAsync(CancellationToken.None);
+        await all.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await queue.StopAsync(CancellationToken.None);
+        Assert.Equal([0, 1, 2, 3, 4], (await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10)).Select(entry => entry.Record.FirstBlock).Order());
+    }
+
+    [Theory]
+    [InlineData(RepairReason.DegradedWrite)]
+    [InlineData(RepairReason.MissingOnRead)]
+    [InlineData(RepairReason.CorruptOnRead)]
+    [InlineData(RepairReason.Scrub)]
+    public async Task Queue_MakesWholeWhatWasRecorded(RepairReason reason)
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Coded, 20_000, 5000, without: reason is RepairReason.DegradedWrite or RepairReason.MissingOnRead ? new ShardSet(0b010010) : default);
+        if (reason is RepairReason.CorruptOnRead or RepairReason.Scrub)
+        {
+            foreach (FragmentKey key in extent.Keys.Where(key => key.Shard is 1 or 4))
+                Assert.True(cluster.Store(cluster.DriveOf(extent, key.Shard)).Corrupt(key, 100));
+        }
+
+        RepairService repair = await StartAsync(cluster);
+        await cluster.Queue.RecordAsync(Notice(extent, 0b010010, reason) with { BlockCount = extent.Shards.Length });
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+        Assert.Equal(2 * extent.Shards.Length, repair.Status.FragmentsRebuilt);
+    }
+
+    [Fact]
+    public async Task Queue_TakesTheBlocksWithTheFewestToSpareFirst()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        List<(TestExtent Extent, int Spare)> written = [];
+        for (int i = 0; i < 12; i++)
+        {
+            ulong shards = i % 2 == 0 ? 0b1UL : 0b11UL;
+            TestExtent extent = await cluster.WriteAsync(Coded, without: new ShardSet(shards));
+            await cluster.Queue.RecordAsync(Notice(extent, shards, RepairReason.Scrub));
+            written.Add((extent, i % 2 == 0 ? 1 : 0));
+        }
+
+        RepairService repair = await StartAsync(cluster, new RepairOptions { MaxParallelBlocks = 1 });
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        int[] spares = [.. cluster.Repairer.Asked.Select(work => written.Single(entry => entry.Extent.Id == work.Extent).Spare)];
+        Assert.Equal(spares.Order(), spares);
+        Assert.Equal(12, spares.Length);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Entry_WhoseDriveIsAway_IsPutOffAndMadeWholeWhenItIsBack()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1)), other = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+        while (cluster.DriveOf(other, 0) == cluster.DriveOf(extent, 0))
+        {
+            cluster.Live.Remove(other);
+            other = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+        }
+
+        Guid away = cluster.DriveOf(extent, 0);
+        cluster.SetReachable(away, false);
+        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
+        await cluster.Queue.RecordAsync(Notice(other, 0b1, RepairReason.Scrub));
+        RepairService repair = await StartAsync(cluster);
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.False(await repair.WorkOffQueueAsync(CancellationToken.None));
+        RepairEntry left = Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10));
+        Assert.Equal(((ulong)extent.Id.Value, 1), (left.Record.ExtentLow, left.Attempts));
+        Assert.True(await cluster.IsIntactAsync(other, other.Keys.First(), cluster.DriveOf(other, 0)));
+        cluster.SetReachable(away, true);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Notice_ThatComesWhileTheSameBlockIsRepaired_IsNotLost()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
+        RepairService repair = await StartAsync(cluster);
+        cluster.Repairer.Before = async (_, _) =>
+        {
+            cluster.Repairer.Before = null;
+            await cluster.Queue.RecordAsync(Notice(extent, 0b10, RepairReason.CorruptOnRead));
+        };
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        RepairEntry entry = Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10));
+        Assert.Equal(0b11UL, entry.Record.Shards);
+    }
+
+    [Fact]
+    public async Task Fragment_ThatWasDamagedAndIsNoLonger_IsUsedWhereItIsAllThatIsLeft()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b110));
+        await cluster.Queue.RecordAsync(Notice(extent, 0b111, RepairReason.CorruptOnRead));
+        RepairService repair = await StartAsync(cluster);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task DeletedExtent_OfTheQueue_IsForgottenAndNotRebuilt()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent garbage = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1)), gone = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+        foreach (TestExtent extent in new[] { garbage, gone })
+        {
+            await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.DegradedWrite));
+            await cluster.DeleteAsync(extent);
+        }
+
+        await cluster.ReclaimAsync(gone);
+        RepairService repair = await StartAsync(cluster);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.Empty(cluster.Repairer.Asked);
+    }
+
+    [Fact]
+    public async Task DegradedWrite_IsMadeWholeBeforeItsVersionIsCommitted()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
+        await cluster.Queue.RecordAsync(Notice(extent, 0b100, RepairReason.DegradedWrite));
+        RepairService repair = await StartAsync(cluster);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.CommitAsync(extent);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Repairer_ThatThrows_CostsOneAttemptAndNoOther()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent bad = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1)), good = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+        await cluster.Queue.RecordAsync(Notice(bad, 0b1, RepairReason.Scrub));
+        await cluster.Queue.RecordAsync(Notice(good, 0b1, RepairReason.Scrub));
+        bool thrown = false;
+        cluster.Repairer.Before = (work, _) =>
+        {
+            if (work.Extent != bad.Id || thrown)
+                return default;
+            thrown = true;
+            throw new InvalidOperationException("test");
+        };
+        RepairService repair = await StartAsync(cluster);
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal((ulong)bad.Id.Value, Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10)).Record.ExtentLow);
+        Assert.Contains("test", repair.Status.LastFailure);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    private static RepairNotice Notice(TestExtent extent, ulong shards, RepairReason reason) => new(extent.Id, extent.Group, extent.Scheme, 0, 1, new ShardSet(shards), reason);
+
+    private static async Task<RepairService> StartAsync(TestCluster cluster, RepairOptions? options = null)
+    {
+        RepairService repair = cluster.CreateRepair(options);
+        await repair.BeginAsync(CancellationToken.None);
+        return repair;
+    }
+}

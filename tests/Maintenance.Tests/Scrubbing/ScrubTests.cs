@@ -1,0 +1,333 @@
+using ObjectStore.Maintenance.Repair;
+using ObjectStore.Maintenance.Scrubbing;
+using ObjectStore.Maintenance.Tests.Fixtures;
+using ObjectStore.Metadata;
+using ObjectStore.Storage;
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
+using ObjectStore.Storage.Simulation;
+
+namespace ObjectStore.Maintenance.Tests.Scrubbing;
+
+public sealed class ScrubTests
+{
+    private static readonly Scheme Copies3 = Scheme.Copies(3);
+
+    // A gibibyte a second: no test waits for the rate but the one about it.
+    private static readonly ScrubOptions Fast = new() { FloorBytesPerSecond = 1 << 30 };
+
+    [Fact]
+    public async Task Scrub_FindsDamageOnEveryDrive_AndRepairMakesItWhole()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        await cluster.WriteManyAsync(60);
+        HashSet<Guid> damaged = [];
+        foreach (TestExtent extent in cluster.Live)
+        {
+            // One fragment of each extent, a byte anywhere in it.
+            FragmentKey key = extent.Keys.ElementAt((int)(extent.Id.Value % (ulong)extent.Keys.Count()));
+            Guid drive = cluster.DriveOf(extent, key.Shard);
+            Assert.True(cluster.Store(drive).Corrupt(key, (int)(extent.Id.Value % 5000)));
+            damaged.Add(drive);
+        }
+
+        Assert.Equal(cluster.Mapped.Select(drive => drive.Id).Order(), damaged.Order());
+        Assert.Equal(60, await ScrubAllAsync(cluster));
+        RepairService repair = cluster.CreateRepair();
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+        Assert.Equal(0, await ScrubAllAsync(cluster));
+    }
+
+    [Fact]
+    public async Task Fragment_ThatIsListedAndCannotBeFound_IsMissing()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3), before = await cluster.WriteAsync(Copies3);
+        Assert.NotNull(before);
+        MemoryFragmentStore store = cluster.Store(cluster.DriveOf(extent, 1));
+        var key = new FragmentKey(extent.Id, 0, 1);
+        store.Fault = (operation, at, _) => operation == FragmentOperation.Read && at == key ? throw new FragmentMissingException(key.Extent, key.Block, key.Shard) : default;
+        Assert.Equal(1, await ScrubAllAsync(cluster));
+        RepairEntry entry = Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10));
+        Assert.Equal(((int)RepairReason.Scrub, 0b10UL), (entry.Record.Reason, entry.Record.Shards));
+    }
+
+    [Fact]
+    public async Task Fragment_ThatIsDeletedBetweenListingAndReading_IsNobodysLoss()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent first = await cluster.WriteAsync(Copies3), extent = await cluster.WriteAsync(Copies3);
+        Assert.NotNull(first);
+        MemoryFragmentStore store = cluster.Store(cluster.DriveOf(extent, 1));
+        var key = new FragmentKey(extent.Id, 0, 1);
+        store.Fault = async (operation, at, _) =>
+        {
+            if (operation == FragmentOperation.Read && at == key)
+                await store.DeleteAsync(new[] { key });
+        };
+        Assert.Equal(0, await ScrubAllAsync(cluster));
+        Assert.Equal(0, await cluster.Metadata.CountRepairsAsync());
+        Assert.DoesNotContain(key, store.Keys);
+    }
+
+    [Fact]
+    public async Task Orphans_AreDeletedOnceTheyAreOld_AndNoCommitNamesThemAfterwards()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent orphan = await cluster.WriteAsync(new Scheme(4, 2), 12_000, commit: false), live = await cluster.WriteAsync(Copies3);
+        cluster.Time.Advance(TimeSpan.FromHours(71));
+        TestExtent young = await cluster.WriteAsync(Copies3, commit: false);
+        await ScrubAllAsync(cluster);
+        Assert.Equal(orphan.Keys.Count(), CountFragments(cluster, orphan));
+
+        cluster.Time.Advance(TimeSpan.FromHours(2));
+        await ScrubAllAsync(cluster);
+        Assert.Equal(3, CountFragments(cluster, young));
+        await cluster.AssertWholeAsync();
+        Assert.NotNull(live);
+
+        // The first drive's are gone; then it is garbage, which the reclaimer deletes from all.
+        Assert.Equal(orphan.Keys.Count() - orphan.Shards.Length, CountFragments(cluster, orphan));
+        ExtentGarbage garbage = Assert.Single(await cluster.Metadata.ListGarbageAsync(long.MaxValue, 10));
+        Assert.Equal(((ulong)orphan.Id.Value, orphan.Group, 12_000L), (garbage.Extent.ExtentLow, garbage.Extent.PlacementGroup, garbage.Extent.LengthBytes));
+        await Assert.ThrowsAnyAsync<Exception>(() => cluster.CommitAsync(orphan));
+        await cluster.ReclaimAsync(orphan);
+        await ScrubAllAsync(cluster);
+        Assert.Equal(0, CountFragments(cluster, orphan));
+        await cluster.CommitAsync(young);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Orphan_ThatIsCommittedWhileItIsLookedAt_Stays()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent slow = await cluster.WriteAsync(Copies3, commit: false);
+        cluster.Time.Advance(TimeSpan.FromHours(100));
+        bool committed = false;
+        cluster.Metadata.OnCall = call =>
+        {
+            if (call.Method != "CondemnExtents" || committed)
+                return null;
+            committed = true;
+            return new Testing.StoreFault { Meanwhile = () => cluster.CommitAsync(slow).GetAwaiter().GetResult() };
+        };
+        await ScrubAllAsync(cluster);
+        Assert.True(committed);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Stray_WhoseHomeIsWhole_IsDeleted()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3);
+        Guid elsewhere = Elsewhere(cluster, extent);
+        await cluster.PutAsync(extent, extent.Keys.First(), elsewhere);
+        await ScrubAllAsync(cluster);
+        Assert.Single(cluster.Strays());
+        cluster.Time.Advance(TimeSpan.FromHours(2));
+        await ScrubAllAsync(cluster);
+        Assert.Empty(cluster.Strays());
+        await cluster.AssertWholeAsync();
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Stray_WhoseHomeLacksIt_IsBroughtHome(bool damagedAtHome)
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(new Scheme(4, 2), 9000, 9000);
+        FragmentKey key = extent.Keys.First();
+        await cluster.PutAsync(extent, key, Elsewhere(cluster, extent));
+        MemoryFragmentStore home = cluster.Store(cluster.DriveOf(extent, key.Shard));
+        if (damagedAtHome)
+            Assert.True(home.Corrupt(key, 17));
+        else
+            await home.DeleteAsync(new[] { key });
+        cluster.Time.Advance(TimeSpan.FromHours(2));
+        await ScrubAllAsync(cluster);
+        Assert.Empty(cluster.Strays());
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Stray_WhoseSlotIsIncompleteOrWhoseHomeIsAway_Stays()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3);
+        FragmentKey key = extent.Keys.First();
+        await cluster.PutAsync(extent, key, Elsewhere(cluster, extent));
+        cluster.Time.Advance(TimeSpan.FromHours(2));
+        ClusterMap map = cluster.Map;
+        Guid home = cluster.DriveOf(extent, 0);
+        cluster.SetReachable(home, false);
+        await ScrubAllAsync(cluster);
+        Assert.Single(cluster.Strays());
+        cluster.SetReachable(home, true);
+        cluster.SetMap(new ClusterMap(map.Epoch + 1, map.Drives, map.Widths.ToDictionary(width => width, width => System.Collections.Immutable.ImmutableArray.CreateRange(
+            Enumerable.Range(0, map.GroupCount).Select(index => System.Collections.Immutable.ImmutableArray.CreateRange(
+                map.SlotsOf(new PlacementGroupId(width, index)).Select(slot => slot with { IsComplete = false, Since = map.Epoch + 1 })))))));
+        await ScrubAllAsync(cluster);
+        Assert.Single(cluster.Strays());
+        cluster.SetMap(map);
+        await ScrubAllAsync(cluster);
+        Assert.Empty(cluster.Strays());
+    }
+
+    [Fact]
+    public async Task Restart_GoesOnWhereItStood()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 6, groups: 2);
+        for (int i = 0; i < 100; i++)
+            await cluster.WriteAsync(new Scheme(4, 2), 64);
+        MemoryFragmentStore drive = cluster.Store(cluster.Mapped[0].Id);
+        ScrubOptions options = new() { FloorBytesPerSecond = 1 << 30, PageEntries = 10 };
+        using CancellationTokenSource stop = new();
+        int reads = 0;
+        drive.Fault = (operation, _, _) =>
+        {
+            if (operation == FragmentOperation.Read && Interlocked.Increment(ref reads) == 50)
+                stop.Cancel();
+            return default;
+        };
+        DriveScrubber first = cluster.CreateScrub(options).CreateScrubber(drive);
+        await first.LoadAsync(CancellationToken.None);
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => first.RunPassAsync(stop.Token));
+        DriveScrubber second = cluster.CreateScrub(options).CreateScrubber(drive);
+        await second.LoadAsync(CancellationToken.None);
+        await second.RunPassAsync(CancellationToken.None);
+        Assert.InRange(reads, 100, 111);
+        Assert.True(second.Status.Fragments >= 100);
+        Assert.NotNull(second.Status.LastPassFinished);
+    }
+
+    [Fact]
+    public async Task Pass_IsSpreadOverThePeriod()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 6, groups: 2);
+        for (int i = 0; i < 50; i++)
+            await cluster.WriteAsync(Copies3, 100_000, 100_000);
+        MemoryFragmentStore drive = cluster.Store(cluster.Mapped[0].Id);
+        long bytes = (await drive.GetStatisticsAsync()).LiveBytes;
+        Assert.True(bytes > 1_000_000);
+        ScrubService service = cluster.CreateScrub(new ScrubOptions { Period = TimeSpan.FromMinutes(10), FloorBytesPerSecond = 1024 });
+        DriveScrubber scrubber = service.CreateScrubber(drive);
+        await scrubber.LoadAsync(CancellationToken.None);
+        DateTimeOffset began = cluster.Time.GetUtcNow();
+        Task pass = scrubber.RunPassAsync(CancellationToken.None);
+        while (!pass.IsCompleted)
+        {
+            await Task.Yield();
+            cluster.Time.AdvanceToNextTimer();
+        }
+
+        await pass;
+        Assert.InRange((cluster.Time.GetUtcNow() - began).TotalMinutes, 8.5, 9.5);
+        Assert.Equal(bytes, scrubber.Status.Bytes);
+    }
+
+    [Fact]
+    public async Task SealedVolumes_AreVerifiedAfterTheFragments()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 6);
+        await cluster.WriteManyAsync(10);
+        await using var drive = new DriveWithVolumes(cluster.Store(cluster.Mapped[0].Id), new Dictionary<long, string?> { [3] = null, [4] = "a byte between two records differs", [9] = null });
+        DriveScrubber scrubber = cluster.CreateScrub(Fast).CreateScrubber(drive);
+        await scrubber.LoadAsync(CancellationToken.None);
+        await scrubber.RunPassAsync(CancellationToken.None);
+        Assert.Equal([3L, 4, 9], drive.Verified);
+        Assert.Equal(1, scrubber.Status.Findings);
+    }
+
+    [Fact]
+    public async Task Service_ScrubsTheLocalDrivesThereAre()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 6);
+        await cluster.WriteManyAsync(10);
+        ScrubService service = cluster.CreateScrub(Fast);
+        await service.StartAsync(CancellationToken.None);
+        await WaitAsync(cluster, () => service.Status.Count == 6 && service.Status.All(status => status.LastPassFinished is not null));
+        cluster.SetReachable(cluster.Mapped[0].Id, false);
+        await WaitAsync(cluster, () => service.Status.Count == 5);
+        await service.StopAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.Equal(6, (await cluster.Metadata.ListCursorsAsync("scrub/")).Length);
+    }
+
+    private static async Task WaitAsync(TestCluster cluster, Func<bool> condition)
+    {
+        using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
+        while (!condition())
+        {
+            limit.Token.ThrowIfCancellationRequested();
+            await Task.Yield();
+            cluster.Time.Advance(TimeSpan.FromSeconds(20));
+        }
+    }
+
+    /// <summary>One pass over each drive; how much was found.</summary>
+    private static async Task<long> ScrubAllAsync(TestCluster cluster)
+    {
+        ScrubService service = cluster.CreateScrub(Fast);
+        long findings = 0;
+        foreach (IFragmentStore drive in cluster.All)
+        {
+            await cluster.Metadata.SetCursorAsync("scrub/" + drive.DriveId.ToString("N"), null);
+            DriveScrubber scrubber = service.CreateScrubber(drive);
+            await scrubber.LoadAsync(CancellationToken.None);
+            await scrubber.RunPassAsync(CancellationToken.None);
+            findings += scrubber.Status.Findings;
+        }
+
+        return findings;
+    }
+
+    private static int CountFragments(TestCluster cluster, TestExtent extent) => cluster.Mapped.Sum(drive => cluster.Store(drive.Id).Keys.Count(key => key.Extent == extent.Id));
+
+    private static Guid Elsewhere(TestCluster cluster, TestExtent extent)
+    {
+        HashSet<Guid> members = [.. Enumerable.Range(0, extent.Scheme.Width).Select(shard => cluster.DriveOf(extent, shard))];
+        return cluster.Mapped.First(drive => !members.Contains(drive.Id)).Id;
+    }
+
+    private sealed class DriveWithVolumes(MemoryFragmentStore inner, Dictionary<long, string?> volumes) : IFragmentStore, IVolumeVerifier
+    {
+        public List<long> Verified { get; } = [];
+
+        public Guid DriveId => inner.DriveId;
+
+        public bool IsLocal => true;
+
+        public IReadOnlyList<SealedVolume> ListSealedVolumes() => [.. volumes.Keys.Order().Select(id => new SealedVolume(id, 1000))];
+
+        public async ValueTask<VolumeVerdict?> VerifyVolumeAsync(long volumeId, Func<long, CancellationToken, ValueTask> pace, CancellationToken cancellationToken = default)
+        {
+            await pace(1000, cancellationToken);
+            Verified.Add(volumeId);
+            return new VolumeVerdict(volumes[volumeId] is null, 1000, volumes[volumeId]);
+        }
+
+        public ValueTask<FragmentTicket> WriteAsync(FragmentWrite fragment, bool sync, CancellationToken cancellationToken = default) => inner.WriteAsync(fragment, sync, cancellationToken);
+
+        public ValueTask SyncAsync(ReadOnlyMemory<FragmentTicket> tickets, CancellationToken cancellationToken = default) => inner.SyncAsync(tickets, cancellationToken);
+
+        public ValueTask ReadAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default) => inner.ReadAsync(address, offsetBytes, destination, cancellationToken);
+
+        public bool TryRead(FragmentAddress address, int offsetBytes, Span<byte> destination) => inner.TryRead(address, offsetBytes, destination);
+
+        public ValueTask<FragmentDetails?> StatAsync(FragmentKey key, CancellationToken cancellationToken = default) => inner.StatAsync(key, cancellationToken);
+
+        public ValueTask DeleteAsync(ReadOnlyMemory<FragmentKey> keys, CancellationToken cancellationToken = default) => inner.DeleteAsync(keys, cancellationToken);
+
+        public ValueTask<FragmentPage> ListAsync(IReadOnlySet<int>? groups, FragmentKey? after, int maxEntries, CancellationToken cancellationToken = default) => inner.ListAsync(groups, after, maxEntries, cancellationToken);
+
+        public ValueTask<DriveStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => inner.GetStatisticsAsync(cancellationToken);
+
+        public ValueTask DisposeAsync() => default;
+    }
+}

@@ -1,0 +1,171 @@
+using ObjectStore.EmbeddedRuntime.Simulation;
+using ObjectStore.Maintenance.Throttling;
+using ObjectStore.Storage.Repair;
+
+namespace ObjectStore.Maintenance.Tests.Throttling;
+
+public sealed class ThrottlingTests
+{
+    [Theory]
+    [InlineData(0.003)]
+    [InlineData(0.7)]
+    [InlineData(12)]
+    [InlineData(950)]
+    public void P99_IsWithinAQuarterOfTheTrueOne(double milliseconds)
+    {
+        var load = new ForegroundLoad(new VirtualTimeProvider());
+        for (int i = 0; i < 970; i++)
+            load.Record(TimeSpan.FromMilliseconds(milliseconds / 3));
+        for (int i = 0; i < 30; i++)
+            load.Record(TimeSpan.FromMilliseconds(milliseconds));
+        Assert.InRange(load.GetP99()!.Value.TotalMilliseconds, milliseconds, milliseconds * 1.25 + 0.001);
+    }
+
+    [Fact]
+    public void P99_OfFewRequests_SaysNothing()
+    {
+        var load = new ForegroundLoad(new VirtualTimeProvider());
+        for (int i = 0; i < ForegroundLoad.LeastRequests - 1; i++)
+            load.Record(TimeSpan.FromMilliseconds(1));
+        Assert.Null(load.GetP99());
+        load.Record(TimeSpan.FromDays(1));
+        Assert.NotNull(load.GetP99());
+    }
+
+    [Fact]
+    public void P99_ForgetsWhatIsPast()
+    {
+        var time = new VirtualTimeProvider();
+        var load = new ForegroundLoad(time);
+        Fill(load, 100);
+        time.Advance(TimeSpan.FromSeconds(ForegroundLoad.WindowSeconds + 1));
+        Assert.Null(load.GetP99());
+        for (int second = 0; second < 20; second++)
+        {
+            Fill(load, second < 10 ? 100 : 1);
+            time.Advance(TimeSpan.FromSeconds(1));
+        }
+
+        Assert.InRange(load.GetP99()!.Value.TotalMilliseconds, 1, 1.25);
+    }
+
+    [Fact]
+    public void Governor_HalvesWhileClientsSufferAndRecoversSlowly()
+    {
+        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
+        for (int i = 0; i < 20; i++)
+            governor.Observe();
+        Assert.Equal(5, governor.Baseline!.Value.TotalMilliseconds, 0.1);
+        Assert.Equal(16, governor.Workers(16));
+
+        using IDisposable busy = governor.Busy();
+        latency.P99 = TimeSpan.FromMilliseconds(11);
+        governor.Observe();
+        Assert.Equal(8, governor.Workers(16));
+        Assert.True(governor.IsHeldBack);
+        governor.Observe();
+        Assert.Equal(4, governor.Workers(16));
+        for (int i = 0; i < 20; i++)
+            governor.Observe();
+        Assert.Equal(1, governor.Workers(16));
+        Assert.Equal(5, governor.Baseline!.Value.TotalMilliseconds, 0.1);
+
+        latency.P99 = TimeSpan.FromMilliseconds(9);
+        governor.Observe();
+        Assert.InRange(governor.Workers(16), 1, 2);
+        for (int i = 0; i < 7; i++)
+            governor.Observe();
+        Assert.InRange(governor.Workers(16), 7, 9);
+        for (int i = 0; i < 9; i++)
+            governor.Observe();
+        Assert.False(governor.IsHeldBack);
+
+        // Without clients there is nobody to give way to.
+        latency.P99 = TimeSpan.FromMilliseconds(50);
+        governor.Observe();
+        Assert.True(governor.IsHeldBack);
+        latency.P99 = null;
+        for (int i = 0; i < 16; i++)
+            governor.Observe();
+        Assert.False(governor.IsHeldBack);
+    }
+
+    [Fact]
+    public void Governor_WhileNothingRuns_LearnsWhatIsUsual()
+    {
+        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
+        governor.Observe();
+        latency.P99 = TimeSpan.FromMilliseconds(40);
+        for (int i = 0; i < 60; i++)
+            governor.Observe();
+        Assert.False(governor.IsHeldBack);
+        Assert.InRange(governor.Baseline!.Value.TotalMilliseconds, 38, 40);
+    }
+
+    [Fact]
+    public async Task Governor_LooksAtEachInterval()
+    {
+        var time = new VirtualTimeProvider();
+        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        using var governor = new LoadGovernor(time, new LoadGovernorOptions(), latency);
+        await governor.StartAsync(CancellationToken.None);
+        using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
+        while (governor.Baseline is null)
+        {
+            limit.Token.ThrowIfCancellationRequested();
+            await Task.Yield();
+            time.Advance(TimeSpan.FromSeconds(1));
+        }
+
+        await governor.StopAsync(CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task Gate_LetsInSoManyInAllAndSoManyADrive()
+    {
+        Guid a = new(1, 0, 0, new byte[8]), b = new(2, 0, 0, new byte[8]);
+        int limit = 3;
+        var gate = new WorkGate(() => limit, driveLimit: 2);
+        await gate.EnterAsync([a], CancellationToken.None);
+        await gate.EnterAsync([a], CancellationToken.None);
+        Task third = gate.EnterAsync([a, b], CancellationToken.None).AsTask();
+        Assert.False(third.IsCompleted);
+
+        // The other drive's work does not wait behind it.
+        await gate.EnterAsync([b], CancellationToken.None);
+        Task fourth = gate.EnterAsync([b], CancellationToken.None).AsTask();
+        Assert.False(fourth.IsCompleted);
+        gate.Leave([a]);
+        await third.WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.False(fourth.IsCompleted);
+        limit = 1;
+        gate.Leave([a, b]);
+        gate.Leave([a]);
+        Assert.False(fourth.IsCompleted);
+        gate.Leave([b]);
+        await fourth.WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.Equal(1, gate.Inside);
+
+        using CancellationTokenSource stop = new();
+        Task waiting = gate.EnterAsync([b], stop.Token).AsTask();
+        await stop.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
+        gate.Leave([b]);
+        Assert.Equal(0, gate.Inside);
+    }
+
+    private static void Fill(ForegroundLoad load, double milliseconds)
+    {
+        for (int i = 0; i < 100; i++)
+            load.Record(TimeSpan.FromMilliseconds(milliseconds));
+    }
+
+    private sealed class Latency : IForegroundLatency
+    {
+        public TimeSpan? P99 { get; set; }
+
+        public TimeSpan? GetP99() => P99;
+    }
+}
