@@ -1,6 +1,6 @@
 namespace ObjectStore.Storage.Drives;
 
-public enum DriveCondition
+public enum DriveHealthState
 {
     Healthy,
 
@@ -22,7 +22,7 @@ public enum DriveCondition
 /// <param name="Since">When it came into this state.</param>
 /// <param name="RecentErrors">Errors within the supervisor's window.</param>
 /// <param name="Statistics">As of the last probe; null where there has been none since it was opened.</param>
-public sealed record DriveHealth(string Path, Guid? DriveId, DriveCondition State, string Reason, DateTimeOffset Since, DriveErrorCounts RecentErrors, DriveStatistics? Statistics);
+public sealed record DriveHealth(string Path, Guid? DriveId, DriveHealthState State, string Reason, DateTimeOffset Since, DriveErrorCounts RecentErrors, DriveStatistics? Statistics);
 
 /// <summary>Settings of <see cref="DriveSupervisor"/>.</summary>
 public sealed class DriveSupervisorOptions

@@ -51,7 +51,7 @@ internal sealed class WatchedDrive
         _open = open;
         _claims = claims;
         _time = services.Time;
-        _health = new DriveHealth(path, null, DriveCondition.Failed, "it has not been opened yet", _time.GetUtcNow(), default, null);
+        _health = new DriveHealth(path, null, DriveHealthState.Failed, "it has not been opened yet", _time.GetUtcNow(), default, null);
     }
 
     public string Path { get; }
@@ -165,15 +165,15 @@ internal sealed class WatchedDrive
         else if (engine.Index.NeedsRebuild)
             TakeOut("its index is damaged or has missed changes, and is rebuilt from the volumes", atOnce: true);
         else if (engine.IsFull || _noSpace)
-            Become(DriveCondition.Full, "it is full");
+            Become(DriveHealthState.Full, "it is full");
         else if (_probeComplaint is not null)
-            Become(DriveCondition.Suspect, $"the probe failed: {_probeComplaint}");
+            Become(DriveHealthState.Suspect, $"the probe failed: {_probeComplaint}");
         else if (busy >= _settings.SlowLimit)
-            Become(DriveCondition.Suspect, "it is slow: an operation has been under way for seconds");
+            Become(DriveHealthState.Suspect, "it is slow: an operation has been under way for seconds");
         else if (recent.Total > 0)
-            Become(DriveCondition.Suspect, $"{recent.IoErrors} operations failed, {recent.PoisonedVolumes} volumes were poisoned and {recent.CorruptFragments} fragments were corrupt within {_settings.ErrorWindow}");
+            Become(DriveHealthState.Suspect, $"{recent.IoErrors} operations failed, {recent.PoisonedVolumes} volumes were poisoned and {recent.CorruptFragments} fragments were corrupt within {_settings.ErrorWindow}");
         else
-            Become(DriveCondition.Healthy, "");
+            Become(DriveHealthState.Healthy, "");
     }
 
     private DriveErrorCounts CountRecent(DriveErrorCounts now)
@@ -185,7 +185,7 @@ internal sealed class WatchedDrive
         return now - _samples.Peek().Counts;
     }
 
-    private void Become(DriveCondition condition, string reason)
+    private void Become(DriveHealthState condition, string reason)
     {
         if (_health.State != condition)
             _health = _health with { State = condition, Since = _time.GetUtcNow() };
@@ -204,7 +204,7 @@ internal sealed class WatchedDrive
         _samples.Clear();
         _samples.Enqueue((_openedAt, default));
         _health = _health with { DriveId = store.DriveId, Statistics = null, RecentErrors = default };
-        Become(DriveCondition.Healthy, "");
+        Become(DriveHealthState.Healthy, "");
         _set.Add(store);
     }
 
@@ -225,7 +225,7 @@ internal sealed class WatchedDrive
         _reopenDelay = atOnce && _relapses == 0 ? TimeSpan.Zero : delay;
         _relapses++;
         _lastStep = 0;
-        Become(DriveCondition.Failed, reason);
+        Become(DriveHealthState.Failed, reason);
         StorageMetrics.DrivesFailed.Add(1);
         _services.Events.DriveUnavailable(store.DriveId, reason);
     }
@@ -417,7 +417,7 @@ internal sealed class WatchedDrive
         {
             if (_closing || _health.Reason == reason)
                 return;
-            Become(DriveCondition.Failed, reason);
+            Become(DriveHealthState.Failed, reason);
             _services.Events.DriveSetAside(Path, _health.DriveId, reason);
         }
     }

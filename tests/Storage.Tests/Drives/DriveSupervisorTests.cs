@@ -21,7 +21,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await _drives.OpenAsync();
         Assert.Equal(3, _drives.InUse.Count);
         await _drives.Until(() => _drives.Supervisor.Health.All(drive => drive.Statistics is not null), "probes");
-        Assert.All(_drives.Supervisor.Health, drive => Assert.Equal((DriveCondition.Healthy, ""), (drive.State, drive.Reason)));
+        Assert.All(_drives.Supervisor.Health, drive => Assert.Equal((DriveHealthState.Healthy, ""), (drive.State, drive.Reason)));
         Assert.Equal(_drives.InUse.Keys.Order(), _drives.Supervisor.Health.Select(drive => drive.DriveId!.Value).Order());
         await _drives.CloseAsync();
         Assert.Empty(_drives.InUse);
@@ -73,7 +73,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await Assert.ThrowsAsync<ArgumentException>(() => _drives.Supervisor.FormatAsync("/elsewhere", Stop));
 
         DriveHealth health = await _drives.Supervisor.FormatAsync(_drives.FolderOf(0), Stop);
-        Assert.Equal(DriveCondition.Healthy, health.State);
+        Assert.Equal(DriveHealthState.Healthy, health.State);
         Assert.NotEqual(lost.DriveId, health.DriveId);
         Assert.Equal(_drives.Supervisor.ClusterId, _drives.StoreAt(0).Engine.ClusterId);
         await SupervisedDrives.AssertServes(_drives.StoreAt(0), await _drives.WriteAsync(_drives.StoreAt(0)));
@@ -137,7 +137,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
 
         await _drives.Told("unavailable", $"{lost.DriveId}");
         await _drives.Told("set aside", folder, reason);
-        Assert.Equal(DriveCondition.Failed, _drives.HealthOf(2).State);
+        Assert.Equal(DriveHealthState.Failed, _drives.HealthOf(2).State);
         await _drives.AssertUnavailable(lost, write);
         await SupervisedDrives.AssertServes(_drives.StoreAt(0), other);
         await File.WriteAllTextAsync(identity, good, Stop);
@@ -155,7 +155,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await File.WriteAllTextAsync(_drives.FolderOf(1), "no folder", Stop);
         await _drives.OpenAsync();
         Assert.Equal(2, _drives.InUse.Count);
-        Assert.Equal(DriveCondition.Failed, _drives.HealthOf(1).State);
+        Assert.Equal(DriveHealthState.Failed, _drives.HealthOf(1).State);
         File.Delete(_drives.FolderOf(1));
         Directory.Move(_drives.FolderOf(1) + "-away", _drives.FolderOf(1));
         await _drives.Told("again", $"{driveId}");
@@ -203,7 +203,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await _drives.OpenAsync();
         LocalFragmentStore drive = _drives.StoreAt(0);
         _drives.FaultsOf(0).ProbeError = new IOException("injected EIO", Posix.ErrorIo);
-        await _drives.Until(DriveCondition.Suspect, 0, "injected EIO");
+        await _drives.Until(DriveHealthState.Suspect, 0, "injected EIO");
         await _drives.Told("unavailable", $"{drive.DriveId}", "3 probes in a row");
         _drives.FaultsOf(0).ProbeError = null;
         await _drives.Told("again", $"{drive.DriveId}");
@@ -218,7 +218,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         FragmentWrite write = await _drives.WriteAsync(drive);
         _drives.FaultsOf(0).FailSyncs = true;
         await Assert.ThrowsAsync<VolumePoisonedException>(() => _drives.WriteAsync(drive));
-        await _drives.Until(DriveCondition.Suspect, 0, "poisoned");
+        await _drives.Until(DriveHealthState.Suspect, 0, "poisoned");
         await SupervisedDrives.AssertServes(drive, write);
         for (int i = 0; i < 3; i++)
             await Assert.ThrowsAnyAsync<StorageException>(() => _drives.WriteAsync(drive));
@@ -256,7 +256,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         using AlignedBuffer next = pool.Rent();
         Assert.NotEqual(inKernel, ReferenceEquals(next, pooled));
         await _drives.Told("unavailable", $"{drive.DriveId}");
-        Assert.Equal(DriveCondition.Failed, _drives.HealthOf(0).State);
+        Assert.Equal(DriveHealthState.Failed, _drives.HealthOf(0).State);
 
         // It answers again: the last threads leave, and only then is it opened.
         Assert.DoesNotContain(drive.DriveId, _drives.InUse.Keys);
@@ -398,12 +398,12 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
             }
         }
 
-        await _drives.Until(DriveCondition.Full, 0, "full");
+        await _drives.Until(DriveHealthState.Full, 0, "full");
         await SupervisedDrives.AssertServes(drive, write);
         _drives.FaultsOf(0).FreeBytes = null;
         await drive.DeleteAsync(new[] { gone.Key }, Stop);
         await _drives.WriteAsync(drive, 500_000);
-        await _drives.Until(DriveCondition.Healthy, 0, "");
+        await _drives.Until(DriveHealthState.Healthy, 0, "");
     }
 
     [Theory]
@@ -441,7 +441,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         }
 
         Assert.InRange(corrupt, 1, writes.Count / 2);
-        await _drives.Until(DriveCondition.Suspect, 0, "corrupt");
+        await _drives.Until(DriveHealthState.Suspect, 0, "corrupt");
         await SupervisedDrives.AssertServes(drive, await _drives.WriteAsync(drive));
         Assert.Same(drive, _drives.StoreAt(0));
     }
@@ -512,7 +512,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         Assert.Contains("placement group 7", corrupt.Message, StringComparison.Ordinal);
         await SupervisedDrives.AssertServes(drive, strange);
         await SupervisedDrives.AssertServes(drive, good);
-        await _drives.Until(DriveCondition.Suspect, 0, "1 fragments were corrupt");
+        await _drives.Until(DriveHealthState.Suspect, 0, "1 fragments were corrupt");
     }
 
     [Theory]

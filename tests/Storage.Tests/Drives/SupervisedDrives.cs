@@ -73,7 +73,7 @@ internal sealed class SupervisedDrives : IStorageEvents, IDriveSet, IAsyncDispos
             return _told.Any(text => words.All(word => text.Contains(word, StringComparison.Ordinal)));
     }, $"told of '{string.Join("', '", words)}'");
 
-    public Task Until(DriveCondition state, int number, string reason) => Until(() => HealthOf(number).State == state && HealthOf(number).Reason.Contains(reason, StringComparison.Ordinal), $"{state}: {reason}");
+    public Task Until(DriveHealthState state, int number, string reason) => Until(() => HealthOf(number).State == state && HealthOf(number).Reason.Contains(reason, StringComparison.Ordinal), $"{state}: {reason}");
 
     public async Task Until(Func<bool> condition, string what)
     {
