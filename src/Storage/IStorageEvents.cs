@@ -17,6 +17,9 @@ public interface IStorageEvents
     /// <summary>Recovery met damaged bytes where the log says synced data was, or with intact records behind them.</summary>
     void VolumeCorrupt(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) { }
 
+    /// <summary>A volume was written by a newer build. It is left alone and its fragments cannot be read; the drive's other volumes serve.</summary>
+    void VolumeOfNewerFormat(Guid driveId, long volumeId, uint format, uint newestKnown) { }
+
     /// <summary>A volume's file that the index knows is gone. Its fragments are missing.</summary>
     void VolumeMissing(Guid driveId, long volumeId, long liveFragments) { }
 

@@ -21,6 +21,9 @@ internal static class StorageMetrics
     public static readonly Counter<long> CompactionFreedBytes = Meter.CreateCounter<long>("objectstore.storage.compaction.freed", "By", "Volume files deleted by compaction.");
     public static readonly Counter<long> VerifiedBytes = Meter.CreateCounter<long>("objectstore.storage.verified", "By", "Bytes of volumes read to verify them.");
     public static readonly Histogram<double> RecoveryDuration = Meter.CreateHistogram<double>("objectstore.storage.recovery.duration", "s");
+    public static readonly Counter<long> DrivesFailed = Meter.CreateCounter<long>("objectstore.storage.drives.failed", "{drive}", "Drives taken out of use while the process runs.");
+    public static readonly Counter<long> DrivesReopened = Meter.CreateCounter<long>("objectstore.storage.drives.reopened", "{drive}");
+    public static readonly Histogram<double> ProbeDuration = Meter.CreateHistogram<double>("objectstore.storage.drives.probe.duration", "s");
     public static readonly Counter<long> BlocksReconstructed = Meter.CreateCounter<long>("objectstore.storage.blocks.reconstructed", "{block}", "Blocks rebuilt for readers from other shards.");
     public static readonly Counter<long> ReadsHedged = Meter.CreateCounter<long>("objectstore.storage.reads.hedged", "{read}", "Reads of further shards because one was slow.");
     public static readonly Counter<long> WritesDegraded = Meter.CreateCounter<long>("objectstore.storage.writes.degraded", "{extent}", "Extents acknowledged without all fragments.");

@@ -27,6 +27,9 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
     public void VolumeCorrupt(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) =>
         logger.LogError("Volume {VolumeId} of drive {DriveId} has {LengthBytes} damaged bytes at {OffsetBytes} where synced data was", volumeId, driveId, lengthBytes, offsetBytes);
 
+    public void VolumeOfNewerFormat(Guid driveId, long volumeId, uint format, uint newestKnown) =>
+        logger.LogError("Volume {VolumeId} of drive {DriveId} is of a newer version, format {Format}, and this build knows up to {NewestKnown}: it is left alone and its fragments cannot be read", volumeId, driveId, format, newestKnown);
+
     public void VolumeMissing(Guid driveId, long volumeId, long liveFragments) =>
         logger.LogError("Volume {VolumeId} of drive {DriveId} is gone, with {LiveFragments} fragments", volumeId, driveId, liveFragments);
 
@@ -57,4 +60,10 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
 
     public void DirectIoUnavailable(Guid driveId, string path) =>
         logger.LogWarning("The file system of {Path} refuses direct I/O; writes of drive {DriveId} go through the page cache and are slower", path, driveId);
+
+    public void DriveSetAside(string path, Guid? driveId, string reason) => logger.LogError("The drive folder {Path} ({DriveId}) is set aside: {Reason}", path, driveId, reason);
+
+    public void DriveUnavailable(Guid driveId, string reason) => logger.LogError("Drive {DriveId} is out of use: {Reason}", driveId, reason);
+
+    public void DriveAvailableAgain(Guid driveId) => logger.LogInformation("Drive {DriveId} is in use again", driveId);
 }

@@ -8,7 +8,7 @@ namespace ObjectStore.Storage.Buffers;
 /// </summary>
 internal sealed class ShardBuffer(int lengthBytes)
 {
-    private readonly AlignedBuffer _memory = new(lengthBytes);
+    private readonly AlignedBuffer _memory = new(lengthBytes, honoursPins: true);
     private ShardBufferPool? _pool;
     private BufferBudget? _budget;
     private int _holders;
@@ -20,6 +20,9 @@ internal sealed class ShardBuffer(int lengthBytes)
     public Span<byte> Span => _memory.GetSpan();
 
     public unsafe nint Address => (nint)_memory.Address;
+
+    /// <summary>An operation on it was given up, and the kernel may yet touch the memory.</summary>
+    public bool IsPinned => _memory.IsPinned;
 
     public void Retain() => Interlocked.Increment(ref _holders);
 
@@ -73,6 +76,12 @@ internal sealed class ShardBufferPool(int bufferBytes, int maxRetained)
     public void Return(ShardBuffer buffer)
     {
         Interlocked.Decrement(ref _lent);
+        if (buffer.IsPinned)
+        {
+            buffer.Free(); // with the last pin
+            return;
+        }
+
         if (!_closed && Interlocked.Increment(ref _retained) <= maxRetained)
         {
             _free.Push(buffer);

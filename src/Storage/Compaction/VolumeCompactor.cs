@@ -73,8 +73,8 @@ internal sealed class VolumeCompactor(DriveEngine engine)
 
             // Only volumes that were there at the beginning: what this run writes is not compacted by it.
             HashSet<long> candidates = [.. engine.Index.Volumes.Keys];
-            using var window = new AlignedBuffer(WindowBytes);
-            using var area = new AlignedBuffer(BatchBytes);
+            using var window = new AlignedBuffer(WindowBytes, honoursPins: true);
+            using var area = new AlignedBuffer(BatchBytes, honoursPins: true);
             while (_emptied < options.MaxVolumes && Pick(candidates) is { } volume)
             {
                 cancellationToken.ThrowIfCancellationRequested();
@@ -118,7 +118,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             long length = volume.File.LengthBytes;
             try
             {
-                await MoveAsync(volume, scanner, area).ConfigureAwait(false);
+                await MoveAsync(volume, scanner, window, area).ConfigureAwait(false);
 
                 // From here on the volume needs nothing of what is in it but fragments that could not be moved.
                 await engine.SettleDeadCopiesAsync(cancellationToken).ConfigureAwait(false);
@@ -132,7 +132,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             }
 
             if (engine.Threaded)
-                await Task.Run(() => Reclaim(volume, scanner), CancellationToken.None).ConfigureAwait(false);
+                await engine.Threads.RunAsync(() => Reclaim(volume, scanner), window).ConfigureAwait(false);
             else
                 Reclaim(volume, scanner);
             if (engine.Index.Volumes.ContainsKey(volume.Id))
@@ -146,7 +146,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             StorageMetrics.CompactionFreedBytes.Add(length);
         }
 
-        private async ValueTask MoveAsync(Volume volume, VolumeScanner scanner, AlignedBuffer area)
+        private async ValueTask MoveAsync(Volume volume, VolumeScanner scanner, AlignedBuffer window, AlignedBuffer area)
         {
             VolumeWriter writer = engine.CompactionWriter;
             var batch = new Batch();
@@ -156,18 +156,19 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 cancellationToken.ThrowIfCancellationRequested();
                 long from = position;
                 position = engine.Threaded
-                    ? await Task.Run(() => Fill(volume, scanner, from, batch, area), cancellationToken).ConfigureAwait(false)
+                    ? await engine.Threads.RunAsync(() => Fill(volume, scanner, from, batch, area), window, area).ConfigureAwait(false)
                     : Fill(volume, scanner, from, batch, area);
                 await WriteAsync(batch, writer).ConfigureAwait(false);
                 await _rate.SpendAsync(batch.Bytes + ((position - from) / 8), cancellationToken).ConfigureAwait(false); // reading over garbage costs a little too
             }
         }
 
-        private void Reclaim(Volume volume, VolumeScanner scanner)
+        private bool Reclaim(Volume volume, VolumeScanner scanner)
         {
             if (volume.UnmovableFragments > 0)
                 ReportUnseen(volume, scanner);
             engine.Index.ReclaimVolumes();
+            return true;
         }
 
         /// <summary>Fragments that the index has in the volume and that the walk through it did not find, because their headers are damaged.</summary>
@@ -216,7 +217,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 {
                     foreach (TombstoneEntry entry in TombstoneEntry.Decode(bytes.Slice(record.PayloadOffset, record.PayloadBytes)))
                     {
-                        if (entry.VolumeId != volume.Id && engine.Index.Volumes.ContainsKey(entry.VolumeId))
+                        if (entry.VolumeId != volume.Id && engine.Index.Holds(entry.VolumeId))
                             batch.Tombstones.Add(entry);
                     }
                 }

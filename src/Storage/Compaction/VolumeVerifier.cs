@@ -25,16 +25,17 @@ internal sealed class VolumeVerifier(DriveEngine engine)
         {
             while (!pass.IsAtEnd)
             {
+                cancellationToken.ThrowIfCancellationRequested();
                 long before = pass.Position;
                 if (engine.Threaded)
-                    await Task.Run(pass.Step, cancellationToken).ConfigureAwait(false);
+                    await engine.Threads.RunAsync(pass.Step, window).ConfigureAwait(false);
                 else
                     pass.Step();
                 StorageMetrics.VerifiedBytes.Add(pass.Position - before);
                 await rate.SpendAsync(pass.Position - before, cancellationToken).ConfigureAwait(false);
             }
 
-            return engine.Threaded ? await Task.Run(pass.Finish, cancellationToken).ConfigureAwait(false) : pass.Finish();
+            return engine.Threaded ? await engine.Threads.RunAsync(pass.Finish, window).ConfigureAwait(false) : pass.Finish();
         }
         catch (ObjectDisposedException) when (!engine.Index.Volumes.ContainsKey(volumeId))
         {
@@ -57,7 +58,7 @@ internal sealed class VolumeVerifier(DriveEngine engine)
 
         public bool IsAtEnd => Position >= _end;
 
-        public void Step()
+        public bool Step()
         {
             long position = Position, stop = Math.Min(_end, Position + StepBytes);
             while (position < stop)
@@ -83,6 +84,7 @@ internal sealed class VolumeVerifier(DriveEngine engine)
             Position = Math.Max(position, stop);
             if (_matches is null)
                 Sum(Math.Min(position, _end));
+            return true;
         }
 
         public VolumeVerification Finish()

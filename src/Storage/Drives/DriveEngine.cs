@@ -18,7 +18,7 @@ internal sealed record EngineServices(StorageOptions Options, TimeProvider Time,
 }
 
 /// <summary>One drive at work: its volumes, its index, its writers, and the thread that keeps the index up with the log.</summary>
-internal sealed class DriveEngine : IVolumeSource, IDisposable
+internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 {
     private const int MaxDeleteRounds = 3;
     private const long SmallestVolumeBytes = 64L << 20;
@@ -37,6 +37,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
     private volatile bool _full;
     private volatile bool _closing;
     private volatile bool _closed;
+    private int _released;
 
     private DriveEngine(IDrive drive, DriveIdentity identity, DriveIndex index, EngineServices services)
     {
@@ -49,6 +50,8 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             _indexThread = new Thread(RunIndex) { IsBackground = true, Name = "index writer" };
             index.WorkDue = () => _work.Set();
         }
+
+        Threads = new DriveThreads(services.Threaded, services.Time);
     }
 
     public Guid DriveId => _identity.DriveId;
@@ -93,7 +96,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
         catch (IndexDamagedException e) when (!rebuilt)
         {
-            engine.LetGo();
+            engine.GiveBack();
             services.Events.IndexRebuildStarted(identity.DriveId, e.Message);
             engine = Build(Recreate(drive, identity));
             try
@@ -102,13 +105,13 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             }
             catch
             {
-                engine.LetGo();
+                engine.GiveBack();
                 throw;
             }
         }
         catch
         {
-            engine.LetGo();
+            engine.GiveBack();
             throw;
         }
 
@@ -274,10 +277,12 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
 
             // The volume has been deleted since the location was cached, and the fragment may have moved before; or its file is lost.
             _index.Forget(key);
-            if (tries == 3)
+            if (tries == 3 || _index.Unreadable.ContainsKey(location.VolumeId))
                 break;
         }
 
+        if (_index.Unreadable.TryGetValue(location.VolumeId, out string? reason))
+            throw Corrupt(key, location, reason);
         volume = null!;
         return false;
     }
@@ -300,7 +305,11 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         throw Unavailable(cause);
     }
 
-    public DriveUnavailableException Unavailable(Exception cause) => new(DriveId, cause.Message, cause);
+    public DriveUnavailableException Unavailable(Exception cause)
+    {
+        Errors.CountIoError();
+        return new DriveUnavailableException(DriveId, cause.Message, cause);
+    }
 
     /// <summary>What a caller of the data plane is told of a failure that is not one of the contract's own.</summary>
     public StorageException Translate(Exception cause)
@@ -309,6 +318,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
     public FragmentCorruptException Corrupt(FragmentKey key, FragmentLocation location, string reason, Exception? inner = null)
     {
         StorageMetrics.FragmentsCorrupt.Add(1);
+        Errors.CountCorruptFragment(location.VolumeId, location.Offset);
         _services.Events.FragmentCorrupt(DriveId, location.VolumeId, location.Offset, key.Extent, key.Block, key.Shard, reason);
         return new FragmentCorruptException(key.Extent, key.Block, key.Shard, DriveId, location.VolumeId, location.Offset, reason, inner);
     }
@@ -367,7 +377,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             available = false; // the folder is gone, or the drive is
         }
 
-        DriveState state = _closed ? DriveState.Closed : !available ? DriveState.Unavailable : _full ? DriveState.Full : poisoned > 0 ? DriveState.Degraded : DriveState.Healthy;
+        DriveState state = _failure is not null ? DriveState.Unavailable : _closed ? DriveState.Closed : !available ? DriveState.Unavailable : _full ? DriveState.Full : poisoned > 0 ? DriveState.Degraded : DriveState.Healthy;
         return new DriveStatistics(
             DriveId, _drive.Path, state, capacity, free, live, garbage, fragments, volumes.Count,
             volumes.Count(volume => volume.State == VolumeState.Sealed), poisoned, _writers.Sum(writer => writer.Budget.TakenBytes));
@@ -396,29 +406,34 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
         }
     }
 
+    /// <summary>Finishes what waits. Of a drive that was given up there is nothing to finish: its threads and files are let go in the background.</summary>
     public void Dispose()
     {
-        if (_closed)
-            return;
-        foreach (VolumeWriter writer in _writers)
-            writer.Close();
-        _closing = true;
-        _work.Set();
-        _indexThread?.Join();
-        Maintain(durable: true);
-        _closed = true;
-        Release();
+        lock (_disposal)
+        {
+            if (_closed || _failure is not null)
+                return;
+            Threads.Close();
+            foreach (VolumeWriter writer in _writers)
+                writer.Close();
+            _closing = true;
+            _work.Set();
+            _indexThread?.Join();
+            if (_failure is not null)
+                return;
+            Maintain(durable: true);
+            Release();
+        }
     }
 
     /// <summary>Lets go of everything without finishing anything, as a crash would. For the simulation.</summary>
-    internal void Abandon()
-    {
-        _closed = true;
-        Release();
-    }
+    internal void Abandon() => Release();
 
     private void Release()
     {
+        if (Interlocked.Exchange(ref _released, 1) != 0)
+            return;
+        _closed = true;
         foreach (VolumeWriter writer in _writers)
             writer.Dispose();
         _index.Dispose();
@@ -428,7 +443,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
     }
 
     /// <summary>Of an engine that did not come up. The drive stays the caller's.</summary>
-    private void LetGo()
+    private void GiveBack()
     {
         DisposeVolumes();
         _index.Dispose();
@@ -502,6 +517,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             }
         }
 
+        RequireIdentity();
         long id = ++_lastVolumeId; // taken whatever happens: a file may stay behind where the creation fails
         IVolumeFile file;
         try
@@ -694,6 +710,14 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
             if (VolumeHeader.OtherFormat(first[page..]) is not { } format)
                 continue;
             file.Dispose();
+            if (format > VolumeHeader.FormatVersion)
+            {
+                // Left as it is for the build that wrote it: neither deleted nor appended to, and its id stays taken.
+                _index.Unreadable[id] = $"volume {id} is of the newer format {format}; this build knows up to {VolumeHeader.FormatVersion}";
+                _services.Events.VolumeOfNewerFormat(DriveId, id, format, VolumeHeader.FormatVersion);
+                return false;
+            }
+
             throw new DriveIdentityException(_drive.Path, $"volume {id} is of format {format}; this build reads and writes format {VolumeHeader.FormatVersion}.");
         }
 
@@ -709,6 +733,7 @@ internal sealed class DriveEngine : IVolumeSource, IDisposable
                 }
 
                 // Without a generation no record can be told from stale bytes. The file is left for a human.
+                _index.Unreadable[id] = $"the header of volume {id} is damaged";
                 _services.Events.VolumeCorrupt(DriveId, id, 0, file.LengthBytes);
                 file.Dispose();
                 return false;

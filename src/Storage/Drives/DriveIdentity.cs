@@ -39,6 +39,19 @@ internal sealed record DriveIdentity(Guid ClusterId, Guid DriveId)
         }
     }
 
+    /// <summary>As <see cref="Decode"/>; null where that throws.</summary>
+    public static DriveIdentity? TryDecode(ReadOnlyMemory<byte> content, string path)
+    {
+        try
+        {
+            return Decode(content, path);
+        }
+        catch (DriveIdentityException)
+        {
+            return null;
+        }
+    }
+
     private ulong Checksum(int version)
         => Crc64Nvme.Compute(Encoding.UTF8.GetBytes(FormattableString.Invariant($"{Magic}/{version}/{ClusterId:D}/{DriveId:D}")));
 }

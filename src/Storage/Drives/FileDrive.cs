@@ -64,6 +64,21 @@ internal sealed class FileDrive : IDrive
         SyncFolder(Path);
     }
 
+    public void Probe(ReadOnlySpan<byte> content)
+    {
+        string file = System.IO.Path.Combine(Path, "probe");
+        using (SafeFileHandle handle = File.OpenHandle(file, FileMode.Create, FileAccess.ReadWrite))
+        {
+            RandomAccess.Write(handle, content, 0);
+            RandomAccess.FlushToDisk(handle);
+            var back = new byte[content.Length];
+            if (RandomAccess.Read(handle, back, 0) != back.Length || !content.SequenceEqual(back))
+                throw new IOException($"'{file}' does not give back what was written to it.");
+        }
+
+        File.Delete(file);
+    }
+
     public IReadOnlyList<long> ListVolumes()
     {
         if (!Directory.Exists(_volumes))

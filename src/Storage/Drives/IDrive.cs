@@ -20,6 +20,10 @@ internal interface IDrive : IDisposable
     /// <summary>Atomic and durable.</summary>
     void WriteIdentity(ReadOnlySpan<byte> content);
 
+    /// <summary>Writes a small file, syncs it, reads it back and deletes it.</summary>
+    /// <exception cref="IOException">One of the steps failed, or other bytes came back.</exception>
+    void Probe(ReadOnlySpan<byte> content);
+
     IReadOnlyList<long> ListVolumes();
 
     /// <summary>Makes a volume file of the given size, reading as zeros. The name is durable when this returns.</summary>

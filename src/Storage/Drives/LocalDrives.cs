@@ -37,22 +37,32 @@ public sealed class LocalDrives : IAsyncDisposable
     /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
     /// <exception cref="DriveInUseException">No drive can be used; the first is in use by another process.</exception>
     /// <exception cref="DriveIdentityException">No drive can be used, for another reason.</exception>
-    public static async Task<LocalDrives> OpenAsync(StorageOptions options, TimeProvider time, Func<ulong> nextRandom, IStorageEvents events, CancellationToken cancellationToken = default)
+    public static Task<LocalDrives> OpenAsync(StorageOptions options, TimeProvider time, Func<ulong> nextRandom, IStorageEvents events, CancellationToken cancellationToken = default)
     {
         options.Validate();
-        Candidate[] candidates = await Task.WhenAll(options.DrivePaths.Select(path => LookAsync(path, options.DirectIo, time, cancellationToken))).ConfigureAwait(false);
+        var services = new EngineServices(options, time, nextRandom, events, Threaded: true) { DriveCount = options.DrivePaths.Count };
+        return OpenAsync(services, path => new FileDrive(path, options.DirectIo), Timeout.InfiniteTimeSpan, cancellationToken);
+    }
+
+    /// <param name="services">What the engines share.</param>
+    /// <param name="open">Opens the folder of a path.</param>
+    /// <param name="patience">How long recovery may take; a drive that has not come up by then is set aside, and closed when it does.</param>
+    /// <param name="cancellationToken">Ends the opening.</param>
+    internal static async Task<LocalDrives> OpenAsync(EngineServices services, Func<string, IDrive> open, TimeSpan patience, CancellationToken cancellationToken)
+    {
+        TimeProvider time = services.Time;
+        DriveCandidate[] candidates = await Task.WhenAll(services.Options.DrivePaths.Select(path => LookAsync(path, open, time, cancellationToken))).ConfigureAwait(false);
         try
         {
             cancellationToken.ThrowIfCancellationRequested();
-            var services = new EngineServices(options, time, nextRandom, events, Threaded: true) { DriveCount = candidates.Length };
             Guid clusterId = Admit(candidates, services);
-            await Task.WhenAll(candidates.Where(candidate => candidate.Identity is not null && candidate.Refusal is null).Select(candidate => Task.Run(() => candidate.Open(services), CancellationToken.None))).ConfigureAwait(false);
+            await Task.WhenAll(Enumerable.Range(0, candidates.Length).Select(async i => candidates[i] = await OpenAsync(candidates[i], services, patience).ConfigureAwait(false))).ConfigureAwait(false);
             cancellationToken.ThrowIfCancellationRequested();
-            return Finish(clusterId, candidates, events);
+            return Finish(clusterId, candidates, services.Events);
         }
         catch
         {
-            foreach (Candidate candidate in candidates)
+            foreach (DriveCandidate candidate in candidates)
                 candidate.Dispose();
             throw;
         }
@@ -61,10 +71,10 @@ public sealed class LocalDrives : IAsyncDisposable
     /// <summary>Opens over given drives, whose writers move only by <see cref="Step"/> where the services are not threaded. Owns the drives once it returns.</summary>
     internal static LocalDrives Open(IReadOnlyList<IDrive> drives, EngineServices services)
     {
-        Candidate[] candidates = [.. drives.Select(drive => Candidate.Look(drive.Path, () => drive))];
+        DriveCandidate[] candidates = [.. drives.Select(drive => DriveCandidate.Look(drive.Path, () => drive))];
         services = services with { DriveCount = drives.Count };
         Guid clusterId = Admit(candidates, services);
-        foreach (Candidate candidate in candidates)
+        foreach (DriveCandidate candidate in candidates)
         {
             if (candidate.Identity is not null && candidate.Refusal is null)
                 candidate.Open(services);
@@ -100,9 +110,9 @@ public sealed class LocalDrives : IAsyncDisposable
         return new Guid(bytes, bigEndian: true);
     }
 
-    private static async Task<Candidate> LookAsync(string path, bool directIo, TimeProvider time, CancellationToken cancellationToken)
+    private static async Task<DriveCandidate> LookAsync(string path, Func<string, IDrive> open, TimeProvider time, CancellationToken cancellationToken)
     {
-        Task<Candidate> look = Task.Run(() => Candidate.Look(path, () => new FileDrive(path, directIo)), CancellationToken.None);
+        Task<DriveCandidate> look = Blocking(() => DriveCandidate.Look(path, () => open(path)));
         try
         {
             return await look.WaitAsync(IdentityTimeout, time, cancellationToken).ConfigureAwait(false);
@@ -111,24 +121,52 @@ public sealed class LocalDrives : IAsyncDisposable
         {
             // A drive that hangs keeps the thread that asked it; should it answer after all, its folder is let go again.
             _ = look.ContinueWith(static late => late.Result.Dispose(), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
-            return Candidate.Refused(path, new DriveIdentityException(path, $"it does not answer within {IdentityTimeout.TotalSeconds:0} s."));
+            return DriveCandidate.Refused(path, new DriveIdentityException(path, $"it does not answer within {IdentityTimeout.TotalSeconds:0} s."));
         }
     }
 
+    private static async Task<DriveCandidate> OpenAsync(DriveCandidate candidate, EngineServices services, TimeSpan patience)
+    {
+        if (candidate.Identity is null || candidate.Refusal is not null)
+            return candidate;
+        Task<bool> opening = Blocking(() =>
+        {
+            candidate.Open(services);
+            return true;
+        });
+        try
+        {
+            await opening.WaitAsync(patience, services.Time).ConfigureAwait(false);
+            return candidate;
+        }
+        catch (TimeoutException)
+        {
+            _ = opening.ContinueWith(_ => candidate.Dispose(), CancellationToken.None, TaskContinuationOptions.LongRunning, TaskScheduler.Default);
+            return DriveCandidate.Refused(candidate.Path, new DriveIdentityException(candidate.Path, $"its recovery has not ended within {patience.TotalSeconds:0.###} s."));
+        }
+    }
+
+    /// <summary>On a thread of its own, which a drive that hangs may keep.</summary>
+    private static Task<T> Blocking<T>(Func<T> work) => Task.Factory.StartNew(work, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
     /// <summary>Settles which cluster this is, and refuses or formats what is not of it.</summary>
-    private static Guid Admit(Candidate[] candidates, EngineServices services)
+    private static Guid Admit(DriveCandidate[] candidates, EngineServices services)
     {
         Guid clusterId = services.Options.ClusterId
             ?? candidates.Where(candidate => candidate.Identity is not null).GroupBy(candidate => candidate.Identity!.ClusterId).OrderByDescending(group => group.Count()).FirstOrDefault()?.Key
             ?? NewGuid(services.NextRandom);
         var known = new Dictionary<Guid, string>();
-        foreach (Candidate candidate in candidates)
+        foreach (DriveCandidate candidate in candidates)
         {
             if (candidate.Refusal is not null)
                 continue;
-            if (candidate.Identity is null)
+            if (candidate.Identity is null && services.Options.FormatNewDrives)
             {
                 candidate.Format(clusterId, services);
+            }
+            else if (candidate.Identity is null)
+            {
+                candidate.Refuse(new DriveIdentityException(candidate.Path, "it has no drive.json, and new drives are not to be formatted (FormatNewDrives). Is the drive mounted?"));
             }
             else if (candidate.Identity.ClusterId != clusterId)
             {
@@ -143,87 +181,13 @@ public sealed class LocalDrives : IAsyncDisposable
         return clusterId;
     }
 
-    private static LocalDrives Finish(Guid clusterId, Candidate[] candidates, IStorageEvents events)
+    private static LocalDrives Finish(Guid clusterId, DriveCandidate[] candidates, IStorageEvents events)
     {
-        foreach (Candidate candidate in candidates.Where(candidate => candidate.Refusal is not null))
+        foreach (DriveCandidate candidate in candidates.Where(candidate => candidate.Refusal is not null))
             events.DriveSetAside(candidate.Path, candidate.Identity?.DriveId, candidate.Refusal!.Message);
         LocalFragmentStore[] drives = [.. candidates.Where(candidate => candidate.Engine is not null).Select(candidate => new LocalFragmentStore(candidate.Engine!))];
         if (drives.Length == 0)
             System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(candidates[0].Refusal!);
         return new LocalDrives(clusterId, drives, [.. candidates.Where(candidate => candidate.Refusal is not null).Select(candidate => new SetAsideDrive(candidate.Path, candidate.Identity?.DriveId, candidate.Refusal!.Message))]);
-    }
-
-    /// <summary>A folder on its way to become a drive. What it is refused for is a <see cref="StorageException"/> that says so to the operator.</summary>
-    private sealed class Candidate(string path) : IDisposable
-    {
-        private IDrive? _drive;
-
-        public string Path => path;
-
-        public DriveIdentity? Identity { get; private set; }
-
-        public StorageException? Refusal { get; private set; }
-
-        public DriveEngine? Engine { get; private set; }
-
-        public static Candidate Refused(string path, StorageException refusal) => new(path) { Refusal = refusal };
-
-        public static Candidate Look(string path, Func<IDrive> open)
-        {
-            var candidate = new Candidate(path);
-            candidate.Try(() =>
-            {
-                candidate._drive = open();
-                if (candidate._drive.ReadIdentity() is { } content)
-                    candidate.Identity = DriveIdentity.Decode(content, path);
-            });
-            return candidate;
-        }
-
-        public void Format(Guid clusterId, EngineServices services) => Try(() =>
-        {
-            if (!services.Options.FormatNewDrives)
-                throw new DriveIdentityException(path, "it has no drive.json, and new drives are not to be formatted (FormatNewDrives). Is the drive mounted?");
-            if (_drive!.ListVolumes().Count > 0)
-                throw new DriveIdentityException(path, "it has volumes but no drive.json.");
-            var identity = new DriveIdentity(clusterId, NewGuid(services.NextRandom));
-            _drive.WriteIdentity(identity.Encode());
-            Identity = identity;
-        });
-
-        public void Open(EngineServices services) => Try(() => Engine = DriveEngine.Open(_drive!, Identity!, services));
-
-        public void Refuse(StorageException reason)
-        {
-            Refusal = reason;
-            _drive?.Dispose();
-            _drive = null;
-        }
-
-        public void Dispose()
-        {
-            if (Engine is not null)
-                Engine.Dispose();
-            else
-                _drive?.Dispose();
-            Engine = null;
-            _drive = null;
-        }
-
-        private void Try(Action step)
-        {
-            try
-            {
-                step();
-            }
-            catch (StorageException e) when (e is not IndexDamagedException)
-            {
-                Refuse(e);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
-            {
-                Refuse(new DriveIdentityException(path, e.Message));
-            }
-        }
     }
 }

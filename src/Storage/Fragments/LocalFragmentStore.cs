@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
@@ -12,7 +11,11 @@ namespace ObjectStore.Storage.Fragments;
 /// <summary>
 /// A drive of this process. Owns its engine: disposal finishes what waits, brings the index up to date and lets go of the drive's folder.
 ///
-/// A read is first tried without blocking (RWF_NOWAIT: from the page cache only); what is not there is read on the thread pool. After such a miss the next reads of the
+/// A drive that hangs is given up with <see cref="Fail"/>: every operation, under way or new, then ends with <see cref="DriveUnavailableException"/> without waiting for it. Memory the kernel may still
+/// be reading or writing for such an operation is not used again: pooled buffers of the store stay pinned and are lost on purpose (see <see cref="Buffers.AlignedBuffer"/>), reads into any other memory
+/// go through memory of the drive's own, and the only operation that does not end is a write the kernel holds of page-aligned memory whose owner does not look at pins.
+///
+/// A read is first tried without blocking (place from memory; RWF_NOWAIT: bytes from the page cache only); what is not there is read on the drive's own threads. After such a miss the next reads of the
 /// same extent block at once: attempts that fail would spoil the kernel's detection of sequential reading, and with it its readahead.
 /// </summary>
 public sealed class LocalFragmentStore : IFragmentStore
@@ -41,10 +44,13 @@ public sealed class LocalFragmentStore : IFragmentStore
 
     internal DriveEngine Engine => _engine;
 
+    /// <summary>Gives the drive up. Does not block. Its threads and files are let go in the background, as the drive lets go of them; false where it had been given up, or closed, before.</summary>
+    internal bool Fail(string reason) => _engine.Fail(reason);
+
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     public async ValueTask<FragmentTicket> WriteAsync(FragmentWrite fragment, bool sync, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        RequireOpen();
         Require(fragment);
         VolumeWriter writer = sync && fragment.Block == 0 ? _engine.PickWriter() : _engine.PickWriter(fragment.Descriptor.Id);
         try
@@ -60,7 +66,7 @@ public sealed class LocalFragmentStore : IFragmentStore
 
     public ValueTask SyncAsync(ReadOnlyMemory<FragmentTicket> tickets, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        RequireOpen();
         foreach (FragmentTicket ticket in tickets.Span)
         {
             if (!IsDurable(ticket, out _))
@@ -72,7 +78,7 @@ public sealed class LocalFragmentStore : IFragmentStore
 
     public ValueTask ReadAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        RequireOpen();
         Require(address, offsetBytes, destination.Length);
         cancellationToken.ThrowIfCancellationRequested();
         ref int blockingReadsLeft = ref _blockingReadsLeft[(int)((ulong)address.Key.Extent.Value % MissSlots)];
@@ -90,30 +96,32 @@ public sealed class LocalFragmentStore : IFragmentStore
         }
 
         blockingReadsLeft--;
-        return new ValueTask(Task.Run(() => Read(address, offsetBytes, destination.Span, onlyIfCached: false), CancellationToken.None));
+        return new ValueTask(_engine.Threads.ReadAsync(destination, memory => Read(address, offsetBytes, memory.Span, onlyIfCached: false)));
     }
 
     public bool TryRead(FragmentAddress address, int offsetBytes, Span<byte> destination)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        RequireOpen();
         Require(address, offsetBytes, destination.Length);
         return Read(address, offsetBytes, destination, onlyIfCached: true);
     }
 
     public ValueTask<FragmentDetails?> StatAsync(FragmentKey key, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
-        return _engine.Threaded
-            ? new ValueTask<FragmentDetails?>(Task.Run(() => Stat(key), cancellationToken))
-            : new ValueTask<FragmentDetails?>(Stat(key));
+        RequireOpen();
+        cancellationToken.ThrowIfCancellationRequested();
+        return new ValueTask<FragmentDetails?>(_engine.Threads.RunAsync(() => Stat(key)));
     }
 
     public async ValueTask DeleteAsync(ReadOnlyMemory<FragmentKey> keys, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        RequireOpen();
+        FragmentKey[] all = keys.ToArray();
         try
         {
-            await _engine.DeleteAsync(MemoryMarshal.ToEnumerable(keys), cancellationToken).ConfigureAwait(false);
+            // Which copies there are, the index's database has to be asked.
+            Task deletions = await _engine.Threads.RunAsync<Task>(() => _engine.DeleteAsync(all, cancellationToken).AsTask()).ConfigureAwait(false);
+            await deletions.ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
         {
@@ -123,9 +131,10 @@ public sealed class LocalFragmentStore : IFragmentStore
 
     public ValueTask<FragmentPage> ListAsync(IReadOnlySet<int>? groups, FragmentKey? after, int maxEntries, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        RequireOpen();
         ArgumentOutOfRangeException.ThrowIfLessThan(maxEntries, 1);
-        return _engine.Threaded ? new ValueTask<FragmentPage>(Task.Run(List, cancellationToken)) : new ValueTask<FragmentPage>(List());
+        cancellationToken.ThrowIfCancellationRequested();
+        return new ValueTask<FragmentPage>(_engine.Threads.RunAsync(List));
 
         FragmentPage List()
         {
@@ -141,7 +150,11 @@ public sealed class LocalFragmentStore : IFragmentStore
     }
 
     public ValueTask<DriveStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default)
-        => _engine.Threaded ? new ValueTask<DriveStatistics>(Task.Run(_engine.GetStatistics, cancellationToken)) : new ValueTask<DriveStatistics>(_engine.GetStatistics());
+    {
+        RequireOpen();
+        cancellationToken.ThrowIfCancellationRequested();
+        return new ValueTask<DriveStatistics>(_engine.Threads.RunAsync(_engine.GetStatistics));
+    }
 
     /// <summary>The drive's volumes, by id, at one moment.</summary>
     public IReadOnlyList<VolumeInfo> ListVolumes() => _engine.ListVolumes();
@@ -155,7 +168,7 @@ public sealed class LocalFragmentStore : IFragmentStore
     /// <exception cref="DriveUnavailableException">The drive or its index does not answer.</exception>
     public async ValueTask<CompactionReport> CompactAsync(CompactionOptions options, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        RequireOpen();
         try
         {
             return await _compactor.RunAsync(options, cancellationToken).ConfigureAwait(false);
@@ -174,7 +187,7 @@ public sealed class LocalFragmentStore : IFragmentStore
     /// <returns>Null where there is no such volume.</returns>
     public async ValueTask<VolumeVerification?> VerifyVolumeAsync(long volumeId, long bytesPerSecond = 0, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        RequireOpen();
         try
         {
             return await new VolumeVerifier(_engine).VerifyAsync(volumeId, bytesPerSecond, cancellationToken).ConfigureAwait(false);
@@ -185,13 +198,37 @@ public sealed class LocalFragmentStore : IFragmentStore
         }
     }
 
-    public async ValueTask DisposeAsync()
+    public ValueTask DisposeAsync() => DisposeAsync(Timeout.InfiniteTimeSpan);
+
+    /// <summary>As <see cref="DisposeAsync()"/>, but gives the drive up where it has not closed within the limit.</summary>
+    internal async ValueTask DisposeAsync(TimeSpan limit)
     {
         if (_disposed)
             return;
         _disposed = true;
+
+        try
+        {
+            await CloseAsync().WaitAsync(limit, _engine.Time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            _engine.Fail($"it did not close within {limit.TotalSeconds:0.###} s");
+        }
+    }
+
+    private async Task CloseAsync()
+    {
         await _compactor.StopAsync().ConfigureAwait(false);
-        await Task.Run(_engine.Dispose).ConfigureAwait(false);
+
+        // On a thread of its own: a drive that hangs keeps it.
+        await Task.Factory.StartNew(_engine.Dispose, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+    }
+
+    private void RequireOpen()
+    {
+        _engine.ThrowIfFailed();
+        ObjectDisposedException.ThrowIf(_disposed, this);
     }
 
     private static void Require(in FragmentWrite fragment)
@@ -265,11 +302,11 @@ public sealed class LocalFragmentStore : IFragmentStore
     private bool Read(in FragmentAddress address, int offsetBytes, Span<byte> destination, bool onlyIfCached)
     {
         FragmentKey key = address.Key;
+        if (onlyIfCached && _engine.Threaded)
+            return ReadFromMemory(address, offsetBytes, destination);
         for (int tries = 0; TryLocate(key, out FragmentLocation location, out Volume volume) && tries < MaxLocateTries; tries++)
         {
-            RequirePlausible(key, location);
-            if (location.PayloadBytes != address.PayloadBytes)
-                throw _engine.Corrupt(key, location, $"it has {location.PayloadBytes} bytes where {address.PayloadBytes} were expected");
+            RequirePlausible(address, location);
             try
             {
                 return ReadAt(address, location, volume, offsetBytes, destination, onlyIfCached);
@@ -282,6 +319,26 @@ public sealed class LocalFragmentStore : IFragmentStore
         }
 
         throw new FragmentMissingException(key.Extent, key.Block, key.Shard);
+    }
+
+    /// <summary>On a caller's thread, which must not wait for the drive: neither for the index's database nor for the volume.</summary>
+    private bool ReadFromMemory(in FragmentAddress address, int offsetBytes, Span<byte> destination)
+    {
+        FragmentKey key = address.Key;
+        bool? found = _engine.Index.TryGetInMemory(key, out FragmentLocation location);
+        if (found == false)
+            throw new FragmentMissingException(key.Extent, key.Block, key.Shard);
+        if (found is null || !_engine.Index.Volumes.TryGetValue(location.VolumeId, out Volume? volume))
+            return false;
+        RequirePlausible(address, location);
+        try
+        {
+            return ReadAt(address, location, volume, offsetBytes, destination, onlyIfCached: true);
+        }
+        catch (ObjectDisposedException) when (!_disposed)
+        {
+            return false;
+        }
     }
 
     private bool ReadAt(in FragmentAddress address, in FragmentLocation location, Volume volume, int offsetBytes, Span<byte> destination, bool onlyIfCached)
@@ -374,6 +431,13 @@ public sealed class LocalFragmentStore : IFragmentStore
             _engine.Index.RequireRebuild(e);
             throw _engine.Unavailable(e);
         }
+    }
+
+    private void RequirePlausible(in FragmentAddress address, in FragmentLocation location)
+    {
+        RequirePlausible(address.Key, location);
+        if (location.PayloadBytes != address.PayloadBytes)
+            throw _engine.Corrupt(address.Key, location, $"it has {location.PayloadBytes} bytes where {address.PayloadBytes} were expected");
     }
 
     /// <summary>The numbers come from the index's database, which nothing but SQLite guards: they are checked before they size a buffer.</summary>

@@ -40,6 +40,7 @@ internal sealed class DriveIndex : IDisposable
     private long _removals; // counts what has been struck out, so that a reader knows that what it puts into the cache may be out of date
     private long _failures; // guarded by _room
     private Exception? _lastFailure;
+    private volatile Exception? _abandoned;
     private Exception? _lookupFailure; // guarded by _state: not yet reported
     private volatile bool _rebuildDue;
     private volatile bool _rebuildMarked;
@@ -59,6 +60,17 @@ internal sealed class DriveIndex : IDisposable
     }
 
     public ConcurrentDictionary<long, Volume> Volumes { get; } = new();
+
+    /// <summary>Volumes whose files are there but were left alone, with the reason: what the index or a tombstone says of them still holds.</summary>
+    public ConcurrentDictionary<long, string> Unreadable { get; } = new();
+
+    public DriveErrors Errors { get; } = new();
+
+    /// <summary>Whether the volume's file is there, so that a tombstone for what is in it is still needed.</summary>
+    public bool Holds(long volumeId) => Volumes.ContainsKey(volumeId) || Unreadable.ContainsKey(volumeId);
+
+    /// <summary>Whether the database is damaged or has missed changes, so that only another start of the drive helps.</summary>
+    public bool NeedsRebuild => _rebuildDue;
 
     public IndexDatabase Database => _database;
 
@@ -91,6 +103,38 @@ internal sealed class DriveIndex : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// As <see cref="TryGet"/> from memory alone, so that a caller's thread never waits for the drive. Null where the database would have to be asked.
+    /// </summary>
+    public bool? TryGetInMemory(FragmentKey key, out FragmentLocation location)
+    {
+        long removals = Volatile.Read(ref _removals);
+        if (_current.TryGetValue(key, out FragmentLocation? entry) || (_flushing?.Changes.TryGetValue(key, out entry) ?? false))
+        {
+            location = entry.GetValueOrDefault();
+            return entry is not null;
+        }
+
+        if (_cache.TryGet(key, out location))
+        {
+            if (Volatile.Read(ref _removals) != removals)
+                _cache.Remove(key);
+            return true;
+        }
+
+        if (!_state.TryEnter())
+            return null;
+        try
+        {
+            // Again, since what was looked for above may have moved down meanwhile.
+            return _current.ContainsKey(key) || (_flushing?.Changes.ContainsKey(key) ?? false) || (_lastStoredKey is { } last && key.CompareTo(last) <= 0) ? null : false;
+        }
+        finally
+        {
+            _state.Exit();
+        }
+    }
+
     /// <summary>What is true now, past the cache. For accounting; the caller holds the state lock.</summary>
     private bool TryGetExact(FragmentKey key, out FragmentLocation location)
     {
@@ -118,6 +162,8 @@ internal sealed class DriveIndex : IDisposable
     /// </summary>
     public Exception? WaitForRoom()
     {
+        if (_abandoned is { } reason)
+            return reason;
         if (HasRoom())
             return null;
         long failures;
@@ -128,6 +174,8 @@ internal sealed class DriveIndex : IDisposable
         {
             while (!HasRoom())
             {
+                if (_abandoned is not null)
+                    return _abandoned;
                 if (_failures != failures)
                     return _lastFailure;
                 Monitor.Wait(_room);
@@ -135,6 +183,14 @@ internal sealed class DriveIndex : IDisposable
 
             return null;
         }
+    }
+
+    /// <summary>The drive is given up: no writer waits for the database any more.</summary>
+    public void Abandon(Exception reason)
+    {
+        _abandoned = reason;
+        lock (_room)
+            Monitor.PulseAll(_room);
     }
 
     private bool HasRoom() => Volatile.Read(ref _entries) < 4L * _flushEntries;
@@ -277,7 +333,7 @@ internal sealed class DriveIndex : IDisposable
     {
         lock (_state)
         {
-            long tombstones = volume.TombstonesCarried ? 0 : _tombstoneTargets.Where(pair => pair.Key.Volume == volume.Id && Volumes.ContainsKey(pair.Key.Target)).Sum(pair => pair.Value);
+            long tombstones = volume.TombstonesCarried ? 0 : _tombstoneTargets.Where(pair => pair.Key.Volume == volume.Id && Holds(pair.Key.Target)).Sum(pair => pair.Value);
             return (volume.LiveBytes, volume.LiveFragments, volume.LiveBytes + (tombstones * TombstoneBytes));
         }
     }
@@ -325,6 +381,7 @@ internal sealed class DriveIndex : IDisposable
     /// </summary>
     public void Poison(Volume volume, List<PendingRecord> unsynced)
     {
+        Errors.CountPoisonedVolume();
         _poisoned[(volume.Id, volume.Header.Generation)] = volume.DurableEnd;
         lock (_state)
         {
@@ -449,6 +506,7 @@ internal sealed class DriveIndex : IDisposable
                 Monitor.PulseAll(_room);
             }
 
+            Errors.CountIoError();
             if (_rebuildDue)
                 TryMarkForRebuild();
             _events.IndexWriteFailed(_driveId, e);
@@ -589,7 +647,7 @@ internal sealed class DriveIndex : IDisposable
             foreach (Volume volume in Volumes.Values)
             {
                 if (_dead.Count == 0 && !volume.IsPinned && volume.State is VolumeState.Sealed or VolumeState.Poisoned && volume.LiveFragments == 0
-                    && (volume.TombstonesCarried || !_tombstoneTargets.Keys.Any(key => key.Volume == volume.Id && key.Target != volume.Id && Volumes.ContainsKey(key.Target))))
+                    && (volume.TombstonesCarried || !_tombstoneTargets.Keys.Any(key => key.Volume == volume.Id && key.Target != volume.Id && Holds(key.Target))))
                     return volume;
             }
 

@@ -35,7 +35,11 @@ internal sealed class IndexDatabase : IDisposable
 {
     private const int SchemaVersion = 2;
     private const string RebuildSuffix = "-rebuild";
+
+    /// <summary>Keeps the index of the write-ahead log in memory instead of a mapped file, where a drive that fails would end the process with a SIGBUS. One process has the database anyhow.</summary>
+    private static readonly string? Vfs = OperatingSystem.IsWindows() ? null : "unix-excl";
     private readonly string? _path;
+    private readonly Guid _driveId;
     private readonly sqlite3 _writer;
     private readonly ConcurrentBag<Reader> _readers = [];
     private readonly sqlite3_stmt _upsert;
@@ -56,9 +60,10 @@ internal sealed class IndexDatabase : IDisposable
         Sqlite.SqliteSleep.Install();
     }
 
-    private IndexDatabase(string? path, sqlite3 writer)
+    private IndexDatabase(string? path, Guid driveId, sqlite3 writer)
     {
         _path = path;
+        _driveId = driveId;
         _writer = writer;
         _upsert = Prepare(writer, "INSERT OR REPLACE INTO fragment (key, place) VALUES (?1, ?2)");
         _delete = Prepare(writer, "DELETE FROM fragment WHERE key = ?1");
@@ -75,7 +80,14 @@ internal sealed class IndexDatabase : IDisposable
         if (path is not null && File.Exists(path + RebuildSuffix))
             throw new IndexDamagedException($"The index '{path}' has missed changes after a fault.");
         created = path is null || !File.Exists(path) || new FileInfo(path).Length == 0;
-        int result = raw.sqlite3_open_v2(path ?? ":memory:", out sqlite3 connection, raw.SQLITE_OPEN_READWRITE | raw.SQLITE_OPEN_CREATE | raw.SQLITE_OPEN_NOMUTEX, null);
+        if (created && path is not null)
+        {
+            // Of a database that is gone: its log must not be taken for that of the new one.
+            File.Delete(path + "-wal");
+            File.Delete(path + "-shm");
+        }
+
+        int result = raw.sqlite3_open_v2(path ?? ":memory:", out sqlite3 connection, raw.SQLITE_OPEN_READWRITE | raw.SQLITE_OPEN_CREATE | raw.SQLITE_OPEN_NOMUTEX, path is null ? null : Vfs);
         try
         {
             if (result != raw.SQLITE_OK)
@@ -97,12 +109,27 @@ internal sealed class IndexDatabase : IDisposable
             }
 
             CheckOwner(connection, path, driveId);
-            return new IndexDatabase(path, connection);
+            return new IndexDatabase(path, driveId, connection);
         }
         catch
         {
             connection.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>Whether the path shows a database, by its first bytes. An open one goes on from its cache for long after the file has been damaged.</summary>
+    public static bool IsThere(string path)
+    {
+        try
+        {
+            using Microsoft.Win32.SafeHandles.SafeFileHandle file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            Span<byte> magic = stackalloc byte[16];
+            return RandomAccess.Read(file, magic, 0) == magic.Length && magic.SequenceEqual("SQLite format 3\0"u8);
+        }
+        catch (FileNotFoundException)
+        {
+            return false;
         }
     }
 
@@ -341,11 +368,23 @@ internal sealed class IndexDatabase : IDisposable
             return new Reader(_writer, owned: false);
         }
 
-        int result = raw.sqlite3_open_v2(_path, out sqlite3 connection, raw.SQLITE_OPEN_READONLY | raw.SQLITE_OPEN_NOMUTEX, null);
-        Check(connection, result);
-        Execute(connection, "PRAGMA cache_size=-4096");
-        Execute(connection, "PRAGMA mmap_size=0"); // a bad sector under a mapping is a SIGBUS, which ends the process; a failed read is an error code
-        return new Reader(connection, owned: true);
+        int result = raw.sqlite3_open_v2(_path, out sqlite3 connection, raw.SQLITE_OPEN_READONLY | raw.SQLITE_OPEN_NOMUTEX, Vfs);
+        try
+        {
+            Check(connection, result);
+            Execute(connection, "PRAGMA cache_size=-4096");
+            Execute(connection, "PRAGMA mmap_size=0"); // a bad sector under a mapping is a SIGBUS, which ends the process; a failed read is an error code
+
+            // The path may show another drive by now, where two have been exchanged under way.
+            if (!IsOf(connection, _driveId))
+                throw new IOException($"'{_path}' is the index of another drive.");
+            return new Reader(connection, owned: true);
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
     }
 
     private void Run(sqlite3_stmt statement)
@@ -358,9 +397,14 @@ internal sealed class IndexDatabase : IDisposable
 
     private static void CheckOwner(sqlite3 connection, string? path, Guid driveId)
     {
-        using sqlite3_stmt meta = Prepare(connection, "SELECT (SELECT value FROM meta WHERE name = 'schema'), (SELECT value FROM meta WHERE name = 'drive')");
-        if (Step(connection, meta) != raw.SQLITE_ROW || raw.sqlite3_column_int(meta, 0) != SchemaVersion || raw.sqlite3_column_text(meta, 1).utf8_to_string() != driveId.ToString("D"))
+        if (!IsOf(connection, driveId))
             throw new IndexDamagedException($"The index '{path}' is of another format or another drive.");
+    }
+
+    private static bool IsOf(sqlite3 connection, Guid driveId)
+    {
+        using sqlite3_stmt meta = Prepare(connection, "SELECT (SELECT value FROM meta WHERE name = 'schema'), (SELECT value FROM meta WHERE name = 'drive')");
+        return Step(connection, meta) == raw.SQLITE_ROW && raw.sqlite3_column_int(meta, 0) == SchemaVersion && raw.sqlite3_column_text(meta, 1).utf8_to_string() == driveId.ToString("D");
     }
 
     private static sqlite3_stmt Prepare(sqlite3 connection, string sql)

@@ -50,6 +50,10 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
     public void WriteIdentity(ReadOnlySpan<byte> content) => _identity = content.ToArray();
 
+    public void Probe(ReadOnlySpan<byte> content)
+    {
+    }
+
     public IReadOnlyList<long> ListVolumes() => [.. _files.Keys];
 
     public IVolumeFile CreateVolume(long volumeId, long sizeBytes)

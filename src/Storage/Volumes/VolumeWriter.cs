@@ -41,6 +41,9 @@ internal enum SpaceUse
 /// index only after their sync; each record says up to where the volume was synced when it was made (DurableBelow), which is how recovery tells a torn end from
 /// damage.
 ///
+/// A drive that hangs is given up with <see cref="Fail"/>, which waits for no input or output: the thread may come back at any time later, and then touches neither the memory of requests nor the volume's
+/// end any more.
+///
 /// Runs on a thread of its own, or is stepped by a test through <see cref="RunOnce"/>.
 /// </summary>
 internal sealed unsafe class VolumeWriter : IDisposable
@@ -57,6 +60,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private readonly AlignedBuffer _staging = new(StagingBytes);
     private readonly AlignedBuffer _zeros = new(1 << 20);
     private readonly object _gate = new();
+    private readonly Lock _layout = new(); // held while callers' memory is read here; never during input or output
     private readonly Thread? _thread;
     private readonly List<VolumeSegment> _segments = [];
     private readonly List<ChecksumRun> _runs = [];
@@ -65,6 +69,8 @@ internal sealed unsafe class VolumeWriter : IDisposable
     private List<WriteRequest> _taken = [];
     private int _finished; // of the requests taken, in order
     private bool _closing;
+    private long _busySince; // timestamp; 0 where idle
+    private volatile string? _failed;
     private Volume? _volume;
 
     // Of the batch being laid out: bytes used of the staging buffer, and where in it the open segment and the open checksum run begin.
@@ -89,10 +95,14 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// <summary>Callers take the cost of a request from here before they enqueue it; the writer gives it back.</summary>
     public ByteBudget Budget { get; }
 
+    /// <summary>For how long the writer has been at one batch; zero where it is idle.</summary>
+    public TimeSpan BusyFor => Volatile.Read(ref _busySince) is var since and not 0 ? _time.GetElapsedTime(since) : TimeSpan.Zero;
+
     public void Enqueue(WriteRequest request)
     {
         lock (_gate)
         {
+            ThrowIfFailed();
             ObjectDisposedException.ThrowIf(_closing, this);
             _pending.Add(request);
             if (_pending.Count == 1)
@@ -115,6 +125,37 @@ internal sealed unsafe class VolumeWriter : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// Gives the drive up: what waits or is under way fails now, except writes from memory that must not be left (see <see cref="WriteRequest.Abandon"/>), and the thread ends when the drive lets
+    /// go of it. Does not block.
+    /// </summary>
+    public void Fail(string reason)
+    {
+        WriteRequest[] requests;
+        lock (_gate)
+        {
+            if (_failed is not null)
+                return;
+            _failed = reason;
+            _closing = true;
+            requests = [.. _taken, .. _pending];
+            _pending.Clear();
+            Monitor.PulseAll(_gate);
+        }
+
+        Budget.Fail(Failure);
+        lock (_layout)
+        {
+            // Once: from now on the writer reads no request's memory any more.
+        }
+
+        foreach (WriteRequest request in requests)
+            request.Abandon(Failure());
+    }
+
+    /// <summary>Waits for the thread to end.</summary>
+    public void Join() => _thread?.Join();
+
     /// <summary>Finishes what waits, marks the volume as closed in order, and ends the thread.</summary>
     public void Close()
     {
@@ -128,7 +169,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             _thread.Join();
         else
             RunOnce();
-        if (_volume is { } volume)
+        if (_volume is { } volume && _failed is null)
             CloseVolume(volume);
         _volume = null;
     }
@@ -218,8 +259,18 @@ internal sealed unsafe class VolumeWriter : IDisposable
                 FailTaken(e);
             }
 
-            _taken.Clear();
+            Volatile.Write(ref _busySince, 0);
+            lock (_gate)
+                _taken.Clear();
         }
+    }
+
+    private Exception Failure() => new DriveUnavailableException(_source.DriveId, _failed!);
+
+    private void ThrowIfFailed()
+    {
+        if (_failed is not null)
+            throw Failure();
     }
 
     /// <summary>
@@ -227,8 +278,14 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// </summary>
     private void FailTaken(Exception cause)
     {
+        if (_layout.IsHeldByCurrentThread)
+            _layout.Exit();
         Exception failure;
-        if (_volume is { } volume)
+        if (_failed is not null)
+        {
+            failure = Failure();
+        }
+        else if (_volume is { } volume)
         {
             try
             {
@@ -270,7 +327,9 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// <summary>Lays out and writes as many requests as fit one batch; returns the index of the first one left.</summary>
     private int ProcessBatch(List<WriteRequest> requests, int first)
     {
+        Volatile.Write(ref _busySince, _time.GetTimestamp());
         WriteRequest head = requests[first];
+        ThrowIfFailed();
         if (!TryEnsureVolume(head, out Volume? volume, out Exception? refusal))
         {
             Finish(head, refusal!);
@@ -286,6 +345,8 @@ internal sealed unsafe class VolumeWriter : IDisposable
         bool needsSync = false;
         bool cached = true;
         int next = first;
+        _layout.Enter(); // an exception lets go of it in FailTaken
+        ThrowIfFailed();
         for (; next < requests.Count; next++)
         {
             WriteRequest request = requests[next];
@@ -331,6 +392,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         AlignStaged();
         CloseSegment();
         CloseRun();
+        _layout.Exit();
         cursor = VolumeFormat.AlignToPage(cursor);
         if (volume is null)
         {
@@ -345,7 +407,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             if (needsSync)
                 SyncVolume(volume);
         }
-        catch (IOException e)
+        catch (IOException e) when (_failed is null)
         {
             FinishBatch(Poison(volume, e));
             return next;
@@ -367,6 +429,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         _staged += VolumeFormat.PageBytes;
         CloseSegment();
         CloseRun();
+        request.IsInKernel = true;
         int whole = request.PayloadBytes & ~(VolumeFormat.PageBytes - 1);
         _segments.Add(new VolumeSegment(request.PayloadAddress, whole));
         _runs.Add(new ChecksumRun(0, 0, request));
@@ -421,7 +484,23 @@ internal sealed unsafe class VolumeWriter : IDisposable
 
         volume.File.Write(start, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_segments), cached);
 
-        ulong checksum = volume.AppendChecksum;
+        ulong checksum;
+        lock (_layout)
+        {
+            ThrowIfFailed();
+            checksum = ChecksumRuns(volume.AppendChecksum);
+        }
+
+        volume.AppendChecksum = checksum;
+        volume.AppendOffset = end;
+        volume.Appended = true;
+        StorageMetrics.BytesWritten.Add(end - start);
+        StorageMetrics.FragmentsWritten.Add(_batch.Count);
+    }
+
+    /// <summary>The file's checksum with the batch appended to it.</summary>
+    private ulong ChecksumRuns(ulong checksum)
+    {
         foreach (ChecksumRun run in _runs)
         {
             if (run.Block is not { } block)
@@ -437,11 +516,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             checksum = Crc64Nvme.Append(checksum, _zeros.GetSpan()[..(VolumeFormat.AlignToPage(block.PayloadBytes) - block.PayloadBytes)]);
         }
 
-        volume.AppendChecksum = checksum;
-        volume.AppendOffset = end;
-        volume.Appended = true;
-        StorageMetrics.BytesWritten.Add(end - start);
-        StorageMetrics.FragmentsWritten.Add(_batch.Count);
+        return checksum;
     }
 
     private static PendingRecord PendingOf(WriteRequest request)
@@ -538,6 +613,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
             return false;
         }
 
+        ThrowIfFailed();
         if (_volume is { } full)
             Seal(full);
         volume.Writer = this;

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Threading.Tasks.Sources;
+using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 
@@ -33,6 +34,8 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
     private ManualResetValueTaskSourceCore<WriteTicket> _core = new() { RunContinuationsAsynchronously = asynchronousContinuations };
 
     private MemoryHandle _pin;
+    private int _pinned;
+    private int _completed;
 
     public RequestKind Kind { get; private set; }
     public ExtentDescriptor? Descriptor { get; init; }
@@ -61,6 +64,9 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
     public bool NeedsSync { get; init; }
 
     public WriteTicket Ticket { get; set; }
+
+    /// <summary>The kernel has been, or is about to be, given the payload's address. Set and read under the writer's layout lock.</summary>
+    public bool IsInKernel { get; set; }
 
     public int PayloadBytes => Payload.Length;
 
@@ -111,6 +117,7 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
         if (fragment.Payload.Length <= VolumeFormat.MaxPackedPayloadBytes)
             return request;
         request._pin = fragment.Payload.Pin();
+        request._pinned = 1;
         if (request.PayloadAddress % VolumeFormat.PageBytes == 0)
             request.Kind = RequestKind.BlockFragment;
         else
@@ -121,8 +128,8 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
     /// <summary>For a request that is given up before it was queued; completion does it otherwise.</summary>
     public void Unpin()
     {
-        _pin.Dispose();
-        _pin = default;
+        if (Interlocked.Exchange(ref _pinned, 0) != 0)
+            _pin.Dispose();
     }
 
     public ValueTask<WriteTicket> AsTask() => new(this, _core.Version);
@@ -130,13 +137,29 @@ internal sealed class WriteRequest(bool asynchronousContinuations) : IValueTaskS
     public void Complete()
     {
         Unpin();
-        _core.SetResult(Ticket);
+        if (Interlocked.Exchange(ref _completed, 1) == 0)
+            _core.SetResult(Ticket);
     }
 
     public void Fail(Exception exception)
     {
         Unpin();
-        _core.SetException(exception);
+        if (Interlocked.Exchange(ref _completed, 1) == 0)
+            _core.SetException(exception);
+    }
+
+    /// <summary>
+    /// The drive is given up; nobody waits for its writer. Memory that the kernel may still be reading keeps its pin, which the writer drops should it ever come back; where the
+    /// memory's owner does not look at pins, the task stays open until then.
+    /// </summary>
+    public void Abandon(Exception exception)
+    {
+        if (!IsInKernel)
+            Unpin();
+        else if (!AlignedBuffer.MayBeAbandoned(Payload))
+            return;
+        if (Interlocked.Exchange(ref _completed, 1) == 0)
+            _core.SetException(exception);
     }
 
     WriteTicket IValueTaskSource<WriteTicket>.GetResult(short token) => _core.GetResult(token);
@@ -153,6 +176,7 @@ internal sealed class ByteBudget(long capacityBytes, bool asynchronousContinuati
     private readonly Lock _lock = new();
     private readonly Queue<(long Bytes, TaskCompletionSource Source)> _waiting = new();
     private long _taken;
+    private Func<Exception>? _failure;
 
     public long TakenBytes => Volatile.Read(ref _taken);
 
@@ -162,6 +186,8 @@ internal sealed class ByteBudget(long capacityBytes, bool asynchronousContinuati
         TaskCompletionSource source;
         lock (_lock)
         {
+            if (_failure is not null)
+                throw _failure();
             if (_waiting.Count == 0 && Fits(bytes))
             {
                 _taken += bytes;
@@ -205,6 +231,21 @@ internal sealed class ByteBudget(long capacityBytes, bool asynchronousContinuati
             if (!source.TrySetResult())
                 Release(taken);
         }
+    }
+
+    /// <summary>Whoever waits, or comes, gets the exception from now on.</summary>
+    public void Fail(Func<Exception> failure)
+    {
+        (long Bytes, TaskCompletionSource Source)[] waiting;
+        lock (_lock)
+        {
+            _failure = failure;
+            waiting = [.. _waiting];
+            _waiting.Clear();
+        }
+
+        foreach ((_, TaskCompletionSource source) in waiting)
+            source.TrySetException(failure());
     }
 
     private bool Fits(long bytes) => _taken == 0 || _taken + bytes <= capacityBytes;

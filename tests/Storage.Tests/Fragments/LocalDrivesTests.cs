@@ -34,7 +34,7 @@ public sealed class LocalDrivesTests : IDisposable
     [InlineData("readonly", "read-only")]
     [InlineData("unformatted", "volumes but no drive.json")]
     [InlineData("file", "a")]
-    [InlineData("volume", "format 7")]
+    [InlineData("volume", "format 1")]
     public async Task BadFolder_IsSetAsideWithItsReason_AndTheOthersServe(string kind, string reason)
     {
         Guid clusterId;
@@ -85,7 +85,7 @@ public sealed class LocalDrivesTests : IDisposable
             case "volume":
                 string volume = Directory.GetFiles(Path.Combine(bad, "volumes"))[0];
                 byte[] bytes = await File.ReadAllBytesAsync(volume, Stop);
-                bytes[8] = bytes[4096 + 8] = 7;
+                bytes[8] = bytes[4096 + 8] = 1; // a newer one leaves the drive in use: see DriveSupervisorTests
                 BitConverter.TryWriteBytes(bytes.AsSpan(4088), ObjectStore.Storage.Integrity.Crc64Nvme.Compute(bytes.AsSpan(0, 4088)));
                 bytes.AsSpan(0, 4096).CopyTo(bytes.AsSpan(4096));
                 await File.WriteAllBytesAsync(volume, bytes, Stop);

@@ -1,0 +1,146 @@
+using ObjectStore.Storage.Fragments;
+
+namespace ObjectStore.Storage.Drives;
+
+/// <summary>
+/// Opens the drives of a process and watches them while it runs. One that fails is taken out of use by itself, without anything waiting for it, and comes back by itself when it answers again.
+///
+/// Every few seconds each drive is probed on a thread of its own: `drive.json` is there and still the same drive's, and a small file can be written, synced, read back and deleted. Besides, how
+/// long the drive has been at its oldest operation and how many errors there were of late decide whether it is healthy, suspect or given up. The supervisor's own loop never touches a drive, so
+/// that one that hangs cannot hide another.
+///
+/// A drive that was given up is opened again, with recovery, when its path, or another of the configured ones, shows it; not before the last thread of its former life has left it, however long the
+/// kernel keeps that one, because it might still write to a volume. Each time it fails again it is left alone for longer. An empty folder is never made a drive here: an unmounted mount point looks like one.
+/// That takes <see cref="FormatAsync"/>.
+///
+/// Thread-safe. Owns the drives: disposal closes them, and leaves behind those that do not close in time.
+/// </summary>
+public sealed class DriveSupervisor : IAsyncDisposable
+{
+    private readonly DriveSupervisorOptions _settings;
+    private readonly TimeProvider _time;
+    private readonly WatchedDrive[] _drives;
+    private readonly CancellationTokenSource _stop = new();
+    private readonly Task _loop;
+    private int _disposed;
+
+    private DriveSupervisor(LocalDrives opened, EngineServices services, DriveSupervisorOptions settings, IDriveSet set, Func<string, IDrive> open)
+    {
+        _settings = settings;
+        _time = services.Time;
+        ClusterId = opened.ClusterId;
+        var claims = new DriveClaims();
+        _drives = [.. services.Options.DrivePaths.Select(path => new WatchedDrive(path, ClusterId, services, settings, set, open, claims))];
+        foreach (WatchedDrive drive in _drives)
+        {
+            string full = Path.GetFullPath(drive.Path);
+            if (opened.Drives.FirstOrDefault(store => Path.GetFullPath(store.Path) == full) is { } store)
+                drive.Begin(store);
+            else
+                drive.Begin(opened.SetAside.First(aside => aside.Path == drive.Path));
+        }
+
+        _loop = RunAsync();
+    }
+
+    /// <summary>The cluster that the drives belong to.</summary>
+    public Guid ClusterId { get; }
+
+    /// <summary>One entry for each configured path, in that order. Never waits for a drive.</summary>
+    public IReadOnlyList<DriveHealth> Health => [.. _drives.Select(drive => drive.Health)];
+
+    /// <summary>Opens the drives as <see cref="LocalDrives.OpenAsync(StorageOptions, TimeProvider, Func{ulong}, IStorageEvents, CancellationToken)"/> does, puts those that can be used into the set, and begins to watch all of them.</summary>
+    /// <param name="options">The paths, and how to open what is there.</param>
+    /// <param name="settings">When a drive counts as failed.</param>
+    /// <param name="time">The clock of all limits.</param>
+    /// <param name="nextRandom">64 random bits a call, thread-safe.</param>
+    /// <param name="events">Is told of every change.</param>
+    /// <param name="set">Where the drives in use are found. Must not throw or block.</param>
+    /// <param name="cancellationToken">Ends the opening.</param>
+    /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
+    /// <exception cref="DriveInUseException">No drive can be used; the first is in use by another process.</exception>
+    /// <exception cref="DriveIdentityException">No drive can be used, for another reason.</exception>
+    public static Task<DriveSupervisor> OpenAsync(
+        StorageOptions options, DriveSupervisorOptions settings, TimeProvider time, Func<ulong> nextRandom, IStorageEvents events, IDriveSet set, CancellationToken cancellationToken = default)
+    {
+        options.Validate();
+        var services = new EngineServices(options, time, nextRandom, events, Threaded: true) { DriveCount = options.DrivePaths.Count };
+        return OpenAsync(services, settings, set, path => new FileDrive(path, options.DirectIo), cancellationToken);
+    }
+
+    internal static async Task<DriveSupervisor> OpenAsync(EngineServices services, DriveSupervisorOptions settings, IDriveSet set, Func<string, IDrive> open, CancellationToken cancellationToken)
+    {
+        settings.Validate();
+        LocalDrives opened = await LocalDrives.OpenAsync(services, open, settings.StartLimit, cancellationToken).ConfigureAwait(false);
+        return new DriveSupervisor(opened, services, settings, set, open);
+    }
+
+    /// <summary>Makes the empty folder at a configured path a new drive of the cluster and takes it into use. For an operator who has replaced a drive, and knows that it is mounted.</summary>
+    /// <exception cref="ArgumentException">The path is not one of the configured ones.</exception>
+    /// <exception cref="DriveIdentityException">The folder is not there, is in use, is a drive already, holds volumes, or cannot be written to.</exception>
+    /// <exception cref="DriveInUseException">Another process has the folder.</exception>
+    public Task<DriveHealth> FormatAsync(string path, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
+        string full = Path.GetFullPath(path);
+        WatchedDrive drive = _drives.FirstOrDefault(drive => Path.GetFullPath(drive.Path) == full)
+            ?? throw new ArgumentException($"'{path}' is not one of the configured drive folders.", nameof(path));
+        return Task.Factory.StartNew(
+            () =>
+            {
+                drive.Format();
+                return drive.Health;
+            },
+            CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).WaitAsync(_settings.HangLimit, _time, cancellationToken);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        await _stop.CancelAsync().ConfigureAwait(false);
+        await _loop.ConfigureAwait(false);
+        await Task.WhenAll(_drives.Select(drive => drive.CloseAsync())).ConfigureAwait(false);
+        _stop.Dispose();
+    }
+
+    private async Task RunAsync()
+    {
+        TimeSpan tick = _settings.HangLimit / 4 < _settings.ProbeInterval ? _settings.HangLimit / 4 : _settings.ProbeInterval;
+        using var timer = new PeriodicTimer(tick, _time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(_stop.Token).ConfigureAwait(false))
+            {
+                foreach (WatchedDrive drive in _drives)
+                    drive.Judge();
+            }
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            // Disposed.
+        }
+    }
+}
+
+/// <summary>Which of the paths has which drive, so that no drive is opened twice. Thread-safe.</summary>
+internal sealed class DriveClaims
+{
+    private readonly Dictionary<Guid, WatchedDrive> _holders = [];
+
+    /// <summary>Null where the drive is now the asker's; else who has it.</summary>
+    public WatchedDrive? TryClaim(Guid driveId, WatchedDrive asker)
+    {
+        lock (_holders)
+            return _holders.TryAdd(driveId, asker) || _holders[driveId] == asker ? null : _holders[driveId];
+    }
+
+    public void Release(Guid driveId, WatchedDrive holder)
+    {
+        lock (_holders)
+        {
+            if (_holders.GetValueOrDefault(driveId) == holder)
+                _holders.Remove(driveId);
+        }
+    }
+}

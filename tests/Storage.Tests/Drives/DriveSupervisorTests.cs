@@ -1,0 +1,600 @@
+using System.Buffers;
+using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Integrity;
+
+namespace ObjectStore.Storage.Tests.Drives;
+
+/// <summary>Drives that go wrong while the process runs, or were wrong when it started: a clear reason, that drive or fragment set aside, the others serve.</summary>
+public sealed class DriveSupervisorTests : IAsyncDisposable
+{
+    private readonly SupervisedDrives _drives = new();
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    public ValueTask DisposeAsync() => _drives.DisposeAsync();
+
+    [Fact]
+    public async Task HealthyDrives_AreInUse_AndProbesLeaveNothing()
+    {
+        await _drives.OpenAsync();
+        Assert.Equal(3, _drives.InUse.Count);
+        await _drives.Until(() => _drives.Supervisor.Health.All(drive => drive.Statistics is not null), "probes");
+        Assert.All(_drives.Supervisor.Health, drive => Assert.Equal((DriveHealthState.Healthy, ""), (drive.State, drive.Reason)));
+        Assert.Equal(_drives.InUse.Keys.Order(), _drives.Supervisor.Health.Select(drive => drive.DriveId!.Value).Order());
+        await _drives.CloseAsync();
+        Assert.Empty(_drives.InUse);
+        Assert.False(File.Exists(Path.Combine(_drives.FolderOf(0), "probe")));
+    }
+
+    [Fact]
+    public async Task IndexDatabase_HasNoMappedFile()
+    {
+        await _drives.OpenAsync();
+        await SupervisedDrives.AssertServes(_drives.StoreAt(0), await _drives.WriteAsync(_drives.StoreAt(0)));
+        Assert.True(File.Exists(Path.Combine(_drives.FolderOf(0), "index.db-wal")));
+        Assert.False(File.Exists(Path.Combine(_drives.FolderOf(0), "index.db-shm")));
+    }
+
+    [Fact]
+    public async Task VanishedFolder_TakesItsDriveOut_UntilItIsBack()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore lost = _drives.StoreAt(1);
+        FragmentWrite write = await _drives.WriteAsync(lost);
+        FragmentWrite other = await _drives.WriteAsync(_drives.StoreAt(2));
+        Directory.Move(_drives.FolderOf(1), _drives.FolderOf(1) + "-away");
+        await _drives.Told("unavailable", $"{lost.DriveId}", "folder is gone");
+        Assert.Equal(2, _drives.InUse.Count);
+        await _drives.AssertUnavailable(lost, write);
+        await SupervisedDrives.AssertServes(_drives.StoreAt(2), other);
+        await _drives.Told("set aside", _drives.FolderOf(1), "Is the drive mounted?");
+        Assert.False(Directory.Exists(_drives.FolderOf(1)));
+
+        Directory.Move(_drives.FolderOf(1) + "-away", _drives.FolderOf(1));
+        await _drives.Told("again", $"{lost.DriveId}");
+        Assert.NotSame(lost, _drives.StoreAt(1));
+        await SupervisedDrives.AssertServes(_drives.StoreAt(1), write);
+        await _drives.AssertUnavailable(lost, write);
+    }
+
+    [Fact]
+    public async Task EmptiedFolder_IsNotFormatted_ExceptByTheOperator()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore lost = _drives.StoreAt(0);
+        await _drives.WriteAsync(lost);
+        Directory.Move(_drives.FolderOf(0), _drives.FolderOf(0) + "-away");
+        Directory.CreateDirectory(_drives.FolderOf(0)); // as a mount point shows itself when the drive is gone
+        await _drives.Told("set aside", _drives.FolderOf(0), "no drive.json");
+        Assert.Empty(Directory.GetFileSystemEntries(_drives.FolderOf(0)));
+        await Assert.ThrowsAsync<DriveIdentityException>(() => _drives.Supervisor.FormatAsync(_drives.FolderOf(1), Stop));
+        await Assert.ThrowsAsync<ArgumentException>(() => _drives.Supervisor.FormatAsync("/elsewhere", Stop));
+
+        DriveHealth health = await _drives.Supervisor.FormatAsync(_drives.FolderOf(0), Stop);
+        Assert.Equal(DriveHealthState.Healthy, health.State);
+        Assert.NotEqual(lost.DriveId, health.DriveId);
+        Assert.Equal(_drives.Supervisor.ClusterId, _drives.StoreAt(0).Engine.ClusterId);
+        await SupervisedDrives.AssertServes(_drives.StoreAt(0), await _drives.WriteAsync(_drives.StoreAt(0)));
+    }
+
+    [Fact]
+    public async Task ExchangedFolders_AreKnownByTheirIdentity()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore first = _drives.StoreAt(0), second = _drives.StoreAt(1);
+        FragmentWrite firstWrite = await _drives.WriteAsync(first), secondWrite = await _drives.WriteAsync(second);
+        Directory.Move(_drives.FolderOf(0), _drives.FolderOf(0) + "-away");
+        Directory.Move(_drives.FolderOf(1), _drives.FolderOf(0));
+        Directory.Move(_drives.FolderOf(0) + "-away", _drives.FolderOf(1));
+        await _drives.Told("again", $"{first.DriveId}");
+        await _drives.Told("again", $"{second.DriveId}");
+        Assert.Equal(second.DriveId, _drives.StoreAt(0).DriveId);
+        Assert.Equal(first.DriveId, _drives.StoreAt(1).DriveId);
+        await SupervisedDrives.AssertServes(_drives.StoreAt(0), secondWrite);
+        await SupervisedDrives.AssertServes(_drives.StoreAt(1), firstWrite);
+        await Assert.ThrowsAsync<FragmentMissingException>(() => SupervisedDrives.ReadAsync(_drives.StoreAt(0), firstWrite));
+    }
+
+    [Fact]
+    public async Task ExchangedFolders_NotYetNoticed_GetNoFilesOfTheOtherDrive()
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), HangLimit = TimeSpan.FromHours(4), CloseLimit = TimeSpan.FromSeconds(5) };
+        await _drives.OpenAsync();
+        LocalFragmentStore first = _drives.StoreAt(0);
+        Directory.Move(_drives.FolderOf(0), _drives.FolderOf(0) + "-away");
+        Directory.Move(_drives.FolderOf(1), _drives.FolderOf(0));
+        int volumes = _drives.VolumesOf(0).Length;
+        Assert.Contains("another drive", (await Assert.ThrowsAsync<DriveUnavailableException>(() => _drives.WriteAsync(first))).Message, StringComparison.Ordinal);
+        Assert.Equal(volumes, _drives.VolumesOf(0).Length);
+    }
+
+    [Theory]
+    [InlineData("cluster", "belongs to cluster")]
+    [InlineData("copy", "here twice")]
+    [InlineData("damaged", "drive.json is damaged")]
+    public async Task WrongFolder_InADrivesPlace_IsSetAside_AndTheRightOneComesBack(string kind, string reason)
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore lost = _drives.StoreAt(2);
+        FragmentWrite write = await _drives.WriteAsync(lost), other = await _drives.WriteAsync(_drives.StoreAt(0));
+        string folder = _drives.FolderOf(2), identity = Path.Combine(folder, "drive.json"), good = await File.ReadAllTextAsync(identity, Stop);
+        switch (kind)
+        {
+            case "cluster":
+                string stranger = Path.Combine(_drives.Root, "stranger");
+                await (await LocalDrives.OpenAsync(new StorageOptions { DrivePaths = [stranger] }, TimeProvider.System, () => 77, NoStorageEvents.Instance, Stop)).DisposeAsync();
+                File.Copy(Path.Combine(stranger, "drive.json"), identity, overwrite: true);
+                break;
+            case "copy":
+                File.Copy(Path.Combine(_drives.FolderOf(0), "drive.json"), identity, overwrite: true);
+                break;
+            default:
+                await File.WriteAllTextAsync(identity, good[..30], Stop);
+                break;
+        }
+
+        await _drives.Told("unavailable", $"{lost.DriveId}");
+        await _drives.Told("set aside", folder, reason);
+        Assert.Equal(DriveHealthState.Failed, _drives.HealthOf(2).State);
+        await _drives.AssertUnavailable(lost, write);
+        await SupervisedDrives.AssertServes(_drives.StoreAt(0), other);
+        await File.WriteAllTextAsync(identity, good, Stop);
+        await _drives.Told("again", $"{lost.DriveId}");
+        await SupervisedDrives.AssertServes(_drives.StoreAt(2), write);
+    }
+
+    [Fact]
+    public async Task SetAsideFolder_ThatBecomesUsable_IsTakenIn()
+    {
+        await _drives.OpenAsync();
+        Guid driveId = _drives.StoreAt(1).DriveId;
+        await _drives.CloseAsync();
+        Directory.Move(_drives.FolderOf(1), _drives.FolderOf(1) + "-away");
+        await File.WriteAllTextAsync(_drives.FolderOf(1), "no folder", Stop);
+        await _drives.OpenAsync();
+        Assert.Equal(2, _drives.InUse.Count);
+        Assert.Equal(DriveHealthState.Failed, _drives.HealthOf(1).State);
+        File.Delete(_drives.FolderOf(1));
+        Directory.Move(_drives.FolderOf(1) + "-away", _drives.FolderOf(1));
+        await _drives.Told("again", $"{driveId}");
+        await _drives.WriteAsync(_drives.StoreAt(1));
+    }
+
+    [Fact]
+    public async Task DriveThatBecomesReadOnly_IsTakenOut()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite write = await _drives.WriteAsync(drive);
+        _drives.FaultsOf(0).ProbeError = new IOException("Read-only file system", 30);
+        await _drives.Told("unavailable", $"{drive.DriveId}", "read-only");
+        await _drives.AssertUnavailable(drive, write);
+        await _drives.WriteAsync(_drives.StoreAt(1));
+    }
+
+    [Fact]
+    public async Task ReadOnlyFileSystem_IsSetAsideAtTheStart()
+    {
+        await _drives.OpenAsync();
+        await _drives.CloseAsync();
+        string folder = _drives.FolderOf(1);
+        if (!await Mount($"--bind {folder} {folder}"))
+            Assert.Skip("Mounting is not allowed here.");
+        try
+        {
+            Assert.True(await Mount($"-o remount,bind,ro {folder}"));
+            await _drives.OpenAsync();
+            Assert.Contains("read-only", _drives.HealthOf(1).Reason, StringComparison.Ordinal);
+            Assert.Equal(2, _drives.InUse.Count);
+            await _drives.CloseAsync();
+        }
+        finally
+        {
+            await Run("umount", folder);
+        }
+    }
+
+    [Fact]
+    public async Task FailingProbe_MakesADriveSuspect_AndFailedWhenItGoesOn()
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromMilliseconds(200), ReopenDelay = TimeSpan.FromMilliseconds(20) };
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        _drives.FaultsOf(0).ProbeError = new IOException("injected EIO", Posix.ErrorIo);
+        await _drives.Until(DriveHealthState.Suspect, 0, "injected EIO");
+        await _drives.Told("unavailable", $"{drive.DriveId}", "3 probes in a row");
+        _drives.FaultsOf(0).ProbeError = null;
+        await _drives.Told("again", $"{drive.DriveId}");
+    }
+
+    [Fact]
+    public async Task PoisonedVolumes_MakeADriveSuspect_AndFailedWhenThereAreMany()
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromMilliseconds(25), MaxErrors = 4, ReopenDelay = TimeSpan.FromHours(1), MaxReopenDelay = TimeSpan.FromHours(2), CloseLimit = TimeSpan.FromSeconds(5) };
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite write = await _drives.WriteAsync(drive);
+        _drives.FaultsOf(0).FailSyncs = true;
+        await Assert.ThrowsAsync<VolumePoisonedException>(() => _drives.WriteAsync(drive));
+        await _drives.Until(DriveHealthState.Suspect, 0, "poisoned");
+        await SupervisedDrives.AssertServes(drive, write);
+        for (int i = 0; i < 3; i++)
+            await Assert.ThrowsAnyAsync<StorageException>(() => _drives.WriteAsync(drive));
+        await _drives.Told("unavailable", $"{drive.DriveId}", "poisoned");
+        await _drives.AssertUnavailable(drive, write);
+        await _drives.WriteAsync(_drives.StoreAt(1));
+    }
+
+    [Fact]
+    public async Task HangingWrite_EndsAtTheLimit_AndItsMemoryIsNotUsedAgain()
+    {
+        _drives.Settings = Impatient;
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite written = await _drives.WriteAsync(drive);
+        using var pool = new AlignedBufferPool(1 << 20, 8);
+        AlignedBuffer pooled = pool.Rent();
+        using var strange = new UncountedMemory(1 << 20);
+        DriveFaults faults = _drives.FaultsOf(0);
+        faults.HangWrites = true;
+        faults.Stop();
+
+        FragmentWrite[] writes = [_drives.Make(1000), _drives.Make(1 << 20), _drives.Make(1 << 20, pooled.Memory), _drives.Make(1 << 20, strange.Memory)];
+        Task[] tasks = [.. writes.Select(write => drive.WriteAsync(write, true, Stop).AsTask())];
+        await faults.Hanging.WaitAsync(Stop);
+        await _drives.Told("unavailable", $"{drive.DriveId}", "hangs");
+        foreach (Task task in tasks[..3])
+            await Assert.ThrowsAsync<DriveUnavailableException>(() => task);
+        await _drives.AssertUnavailable(drive, written);
+        await SupervisedDrives.AssertServes(_drives.StoreAt(1), await _drives.WriteAsync(_drives.StoreAt(1)));
+
+        // Of what the first batch had given to the kernel, the pooled memory stays pinned: the pool makes another buffer.
+        bool inKernel = pooled.IsPinned;
+        pool.Return(pooled);
+        using AlignedBuffer next = pool.Rent();
+        Assert.NotEqual(inKernel, ReferenceEquals(next, pooled));
+        await _drives.Told("unavailable", $"{drive.DriveId}");
+        Assert.Equal(DriveHealthState.Failed, _drives.HealthOf(0).State);
+
+        // It answers again: the last threads leave, and only then is it opened.
+        Assert.DoesNotContain(drive.DriveId, _drives.InUse.Keys);
+        faults.Answer();
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => tasks[3]);
+        await _drives.Told("again", $"{drive.DriveId}");
+        await SupervisedDrives.AssertServes(_drives.StoreAt(0), written);
+        await SupervisedDrives.AssertServes(_drives.StoreAt(0), await _drives.WriteAsync(_drives.StoreAt(0)));
+        foreach (FragmentWrite lost in writes)
+        {
+            try
+            {
+                await SupervisedDrives.AssertServes(_drives.StoreAt(0), lost);
+            }
+            catch (Exception e) when (e is FragmentMissingException or FragmentCorruptException)
+            {
+                // Never acknowledged.
+            }
+        }
+    }
+
+    [Fact]
+    public async Task MemoryInTheKernel_IsLostOnPurpose_AndTheTaskOfUncountedMemoryStaysOpen()
+    {
+        _drives.Settings = Impatient;
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        await _drives.WriteAsync(drive);
+        using var pool = new AlignedBufferPool(1 << 20, 8);
+        AlignedBuffer pooled = pool.Rent();
+        using var strange = new UncountedMemory(1 << 20);
+        DriveFaults faults = _drives.FaultsOf(0);
+        faults.HangWrites = true;
+        faults.Stop();
+        Task blocker = drive.WriteAsync(_drives.Make(300 << 10, pooled.Memory[..(300 << 10)]), true, Stop).AsTask();
+        await faults.Hanging.WaitAsync(Stop);
+        Task queued = drive.WriteAsync(_drives.Make(1 << 20, strange.Memory), true, Stop).AsTask();
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => blocker);
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => queued); // the kernel never had it
+        Assert.True(pooled.IsPinned);
+        pool.Return(pooled);
+        Assert.NotSame(pooled, pool.Rent());
+        faults.Answer();
+        await _drives.Told("again", $"{drive.DriveId}");
+        Assert.False(pooled.IsPinned);
+
+        drive = _drives.StoreAt(0);
+        faults.HangWrites = true;
+        faults.Stop();
+        Task open = drive.WriteAsync(_drives.Make(1 << 20, strange.Memory), true, Stop).AsTask();
+        await _drives.Until(() => !_drives.InUse.ContainsKey(drive.DriveId), "the second failure");
+        await _drives.AssertUnavailable(drive, _drives.Make(1));
+        Assert.False(open.IsCompleted);
+        faults.Answer();
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => open);
+    }
+
+    [Fact]
+    public async Task HangingReads_EndAtTheLimit_WithoutThreadsOfOthers_AndNeverWriteToTheirMemoryAfterwards()
+    {
+        _drives.Settings = Impatient;
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite write = await _drives.WriteAsync(drive, 100_000);
+        DriveFaults faults = _drives.FaultsOf(0);
+        faults.HangReads = true;
+        faults.Stop();
+        var memory = new byte[write.Payload.Length];
+        using var pooled = new AlignedBuffer(1 << 20, honoursPins: true);
+        Assert.False(drive.TryRead(SupervisedDrives.AddressOf(write), 0, memory));
+        Task first = drive.ReadAsync(SupervisedDrives.AddressOf(write), 0, memory, Stop).AsTask();
+        await faults.Hanging.WaitAsync(Stop);
+        Task second = drive.ReadAsync(SupervisedDrives.AddressOf(write), 0, pooled.Memory[..write.Payload.Length], Stop).AsTask();
+        await faults.Hanging.WaitAsync(Stop);
+        Task[] many = [.. Enumerable.Range(0, 100).Select(_ => drive.ReadAsync(SupervisedDrives.AddressOf(write), 0, new byte[write.Payload.Length], Stop).AsTask())];
+        Assert.True(ThreadPool.ThreadCount < 60);
+        foreach (Task task in (Task[])[first, second, .. many])
+            await Assert.ThrowsAsync<DriveUnavailableException>(() => task);
+        Assert.True(pooled.IsPinned);
+        faults.Answer();
+        await drive.Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        Assert.False(pooled.IsPinned);
+        Assert.Equal(-1, memory.AsSpan().IndexOfAnyExcept((byte)0));
+        await _drives.Told("again", $"{drive.DriveId}");
+        await SupervisedDrives.AssertServes(_drives.StoreAt(0), write);
+    }
+
+    [Fact]
+    public async Task HangingDrive_DoesNotHoldUpTheEnd()
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromMilliseconds(25), CloseLimit = TimeSpan.FromMilliseconds(300) };
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        DriveFaults faults = _drives.FaultsOf(0);
+        faults.HangWrites = faults.HangProbe = true;
+        faults.Stop();
+        Task write = _drives.WriteAsync(drive);
+        await faults.Hanging.WaitAsync(Stop);
+        await _drives.CloseAsync().WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => write);
+        faults.Answer();
+        await drive.Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+    }
+
+    [Fact]
+    public async Task DriveThatHangsAtTheStart_IsTakenInLater()
+    {
+        await _drives.OpenAsync();
+        FragmentWrite write = await _drives.WriteAsync(_drives.StoreAt(1));
+        Guid driveId = _drives.StoreAt(1).DriveId;
+        await _drives.CloseAsync();
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromMilliseconds(25), StartLimit = TimeSpan.FromSeconds(1), CloseLimit = TimeSpan.FromSeconds(5) };
+        _drives.FaultsOf(1).HangReads = true;
+        _drives.FaultsOf(1).Stop();
+        await _drives.OpenAsync();
+        Assert.Equal(2, _drives.InUse.Count);
+        Assert.Contains("recovery", _drives.HealthOf(1).Reason, StringComparison.Ordinal);
+        _drives.FaultsOf(1).Answer();
+        await _drives.Told("again", $"{driveId}");
+        await SupervisedDrives.AssertServes(_drives.StoreAt(1), write);
+    }
+
+    [Fact]
+    public async Task FullDrive_RefusesWrites_AndGoesOnServing()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite write = await _drives.WriteAsync(drive), gone = await _drives.WriteAsync(drive);
+        _drives.FaultsOf(0).FreeBytes = 0;
+        for (bool full = false; !full;)
+        {
+            try
+            {
+                await _drives.WriteAsync(drive, 500_000);
+            }
+            catch (DriveFullException)
+            {
+                full = true;
+            }
+        }
+
+        await _drives.Until(DriveHealthState.Full, 0, "full");
+        await SupervisedDrives.AssertServes(drive, write);
+        _drives.FaultsOf(0).FreeBytes = null;
+        await drive.DeleteAsync(new[] { gone.Key }, Stop);
+        await _drives.WriteAsync(drive, 500_000);
+        await _drives.Until(DriveHealthState.Healthy, 0, "");
+    }
+
+    [Theory]
+    [InlineData(false, 0)]
+    [InlineData(false, 500_000)]
+    [InlineData(true, 0)]
+    [InlineData(true, 500_000)]
+    public async Task TruncatedVolume_LosesItsFragmentsOnly(bool beforeStart, long length)
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        var writes = new List<FragmentWrite>();
+        while (_drives.VolumesOf(0).Length < 3)
+            writes.Add(await _drives.WriteAsync(drive, 200_000));
+        drive.Engine.Index.Flush(durable: true);
+        string first = _drives.VolumesOf(0)[0];
+        if (beforeStart)
+            await _drives.CloseAsync();
+        using (FileStream file = new(first, FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+            file.SetLength(length);
+        if (beforeStart)
+            await _drives.OpenAsync();
+        drive = _drives.StoreAt(0);
+        int corrupt = 0;
+        foreach (FragmentWrite write in writes)
+        {
+            try
+            {
+                await SupervisedDrives.AssertServes(drive, write);
+            }
+            catch (FragmentCorruptException)
+            {
+                corrupt++;
+            }
+        }
+
+        Assert.InRange(corrupt, 1, writes.Count / 2);
+        await _drives.Until(DriveHealthState.Suspect, 0, "corrupt");
+        await SupervisedDrives.AssertServes(drive, await _drives.WriteAsync(drive));
+        Assert.Same(drive, _drives.StoreAt(0));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task VolumeOfANewerFormat_IsLeftAlone_AndTheOthersServe(bool loseIndex)
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        var writes = new List<FragmentWrite>();
+        while (_drives.VolumesOf(0).Length < 3)
+            writes.Add(await _drives.WriteAsync(drive, 200_000));
+        drive.Engine.Index.Flush(durable: true);
+
+        // The last one, so that its id would be the next to be taken; and deleted from a volume that nothing but its tombstones keeps.
+        await _drives.CloseAsync();
+        string newer = _drives.VolumesOf(0)[^1];
+        byte[] bytes = await File.ReadAllBytesAsync(newer, Stop);
+        foreach (int page in (int[])[0, 4096])
+        {
+            bytes[page + 8] = 9;
+            BitConverter.TryWriteBytes(bytes.AsSpan(page + 4088), Crc64Nvme.Compute(bytes.AsSpan(page, 4088)));
+        }
+
+        await File.WriteAllBytesAsync(newer, bytes, Stop);
+        if (loseIndex)
+            File.Delete(Path.Combine(_drives.FolderOf(0), "index.db"));
+        await _drives.OpenAsync();
+        drive = _drives.StoreAt(0);
+        await _drives.Told("newer format 9", $"{drive.DriveId}");
+        int served = 0;
+        foreach (FragmentWrite write in writes)
+        {
+            try
+            {
+                await SupervisedDrives.AssertServes(drive, write);
+                served++;
+            }
+            catch (FragmentCorruptException e) when (!loseIndex)
+            {
+                Assert.Contains("newer format 9", e.Message, StringComparison.Ordinal);
+            }
+            catch (FragmentMissingException) when (loseIndex)
+            {
+            }
+        }
+
+        Assert.InRange(served, 1, writes.Count - 1);
+        for (int i = 0; i < 20; i++)
+            writes.Add(await _drives.WriteAsync(drive, 200_000));
+        await drive.DeleteAsync(writes.Select(write => write.Key).ToArray(), Stop);
+        drive.Engine.Maintain(durable: true);
+        await _drives.CloseAsync();
+        Assert.Equal(bytes, await File.ReadAllBytesAsync(newer, Stop));
+    }
+
+    [Fact]
+    public async Task FragmentOfAnotherGroup_IsCorrupt_AndNoOther()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite strange = _drives.Make(5000, group: 7), good = await _drives.WriteAsync(drive);
+        await drive.WriteAsync(strange, true, Stop);
+        FragmentCorruptException corrupt = await Assert.ThrowsAsync<FragmentCorruptException>(
+            () => drive.ReadAsync(SupervisedDrives.AddressOf(strange) with { PlacementGroup = 8 }, 0, new byte[5000], Stop).AsTask());
+        Assert.Contains("placement group 7", corrupt.Message, StringComparison.Ordinal);
+        await SupervisedDrives.AssertServes(drive, strange);
+        await SupervisedDrives.AssertServes(drive, good);
+        await _drives.Until(DriveHealthState.Suspect, 0, "1 fragments were corrupt");
+    }
+
+    [Theory]
+    [InlineData("gone")]
+    [InlineData("overwritten")]
+    [InlineData("truncated")]
+    public async Task Index_DamagedWhileRunning_IsRebuilt(string kind)
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite[] writes = new FragmentWrite[20];
+        for (int i = 0; i < writes.Length; i++)
+            writes[i] = await _drives.WriteAsync(drive);
+        drive.Engine.Index.Flush(durable: true);
+        string index = Path.Combine(_drives.FolderOf(0), "index.db");
+        if (kind == "gone")
+            File.Delete(index);
+        foreach (string file in kind == "gone" ? [] : new[] { index, index + "-wal" })
+        {
+            using FileStream stream = new(file, FileMode.Open, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete);
+            var noise = new byte[stream.Length];
+            new Random(3).NextBytes(noise);
+            if (kind == "truncated")
+                stream.SetLength(0);
+            else
+                stream.Write(noise);
+        }
+
+        // Whatever is answered meanwhile, it is the truth, or that there is none at the moment.
+        int round = 0;
+        await _drives.Until(() =>
+        {
+            try
+            {
+                FragmentWrite write = _drives.Make(3000 + round++);
+                drive.WriteAsync(write, true, Stop).AsTask().GetAwaiter().GetResult();
+                drive.Engine.Maintain();
+            }
+            catch (Exception e) when (e is DriveUnavailableException or VolumePoisonedException or ObjectDisposedException)
+            {
+                // Being rebuilt.
+            }
+
+            return drive.Engine.HasFailed;
+        }, "the damage to be found");
+        await _drives.Told("rebuild", $"{drive.DriveId}");
+        await _drives.Told("again", $"{drive.DriveId}");
+        foreach (FragmentWrite write in writes)
+            await SupervisedDrives.AssertServes(_drives.StoreAt(0), write);
+    }
+
+    private static DriveSupervisorOptions Impatient => new()
+    {
+        ProbeInterval = TimeSpan.FromMilliseconds(25),
+        SlowLimit = TimeSpan.FromSeconds(1),
+        HangLimit = TimeSpan.FromSeconds(2),
+        ReopenDelay = TimeSpan.FromMilliseconds(20),
+        CloseLimit = TimeSpan.FromSeconds(5),
+    };
+
+    private static async Task<bool> Mount(string arguments) => OperatingSystem.IsLinux() && await Run("mount", arguments) == 0;
+
+    private static async Task<int> Run(string program, string arguments)
+    {
+        using System.Diagnostics.Process process = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
+        await process.WaitForExitAsync(Stop);
+        return process.ExitCode;
+    }
+
+    /// <summary>Page-aligned memory of an owner who does not look at pins.</summary>
+    private sealed unsafe class UncountedMemory(int lengthBytes) : MemoryManager<byte>
+    {
+        private readonly void* _address = System.Runtime.InteropServices.NativeMemory.AlignedAlloc((nuint)lengthBytes, 4096);
+
+        public override Span<byte> GetSpan() => new(_address, lengthBytes);
+
+        public override MemoryHandle Pin(int elementIndex = 0) => new((byte*)_address + elementIndex);
+
+        public override void Unpin()
+        {
+        }
+
+        protected override void Dispose(bool disposing) => System.Runtime.InteropServices.NativeMemory.AlignedFree(_address);
+    }
+}

@@ -1,0 +1,109 @@
+using ObjectStore.Storage.Drives;
+
+namespace ObjectStore.Storage.Tests.Drives;
+
+/// <summary>What is wrong with a <see cref="FaultyDrive"/>. Outlives it: the same faults meet the drive when it is opened again.</summary>
+internal sealed class DriveFaults
+{
+    private readonly ManualResetEventSlim _answers = new(true);
+
+    public bool HangWrites { get; set; }
+    public bool HangReads { get; set; }
+    public bool HangProbe { get; set; }
+    public bool FailSyncs { get; set; }
+    public Exception? ProbeError { get; set; }
+    public long? FreeBytes { get; set; }
+
+    /// <summary>Operations that hang at the moment.</summary>
+    public SemaphoreSlim Hanging { get; } = new(0);
+
+    /// <summary>From now on whatever is set to hang does.</summary>
+    public void Stop() => _answers.Reset();
+
+    /// <summary>What hangs goes on.</summary>
+    public void Answer()
+    {
+        HangWrites = HangReads = HangProbe = false;
+        _answers.Set();
+    }
+
+    public void Pass(bool hangs)
+    {
+        if (!hangs || _answers.IsSet)
+            return;
+        Hanging.Release();
+        _answers.Wait();
+    }
+}
+
+/// <summary>A drive that is a folder, with faults on command.</summary>
+internal sealed class FaultyDrive(IDrive inner, DriveFaults faults) : IDrive
+{
+    public string Path => inner.Path;
+
+    public string? IndexPath => inner.IndexPath;
+
+    public long CapacityBytes => inner.CapacityBytes;
+
+    public long FreeBytes => faults.FreeBytes ?? inner.FreeBytes;
+
+    public byte[]? ReadIdentity() => inner.ReadIdentity();
+
+    public void WriteIdentity(ReadOnlySpan<byte> content) => inner.WriteIdentity(content);
+
+    public void Probe(ReadOnlySpan<byte> content)
+    {
+        faults.Pass(faults.HangProbe);
+        if (faults.ProbeError is { } error)
+            throw error;
+        inner.Probe(content);
+    }
+
+    public IReadOnlyList<long> ListVolumes() => inner.ListVolumes();
+
+    public IVolumeFile CreateVolume(long volumeId, long sizeBytes) => new FaultyFile(inner.CreateVolume(volumeId, sizeBytes), faults);
+
+    public IVolumeFile OpenVolume(long volumeId) => new FaultyFile(inner.OpenVolume(volumeId), faults);
+
+    public void DeleteVolume(long volumeId) => inner.DeleteVolume(volumeId);
+
+    public void Dispose() => inner.Dispose();
+
+    private sealed class FaultyFile(IVolumeFile inner, DriveFaults faults) : IVolumeFile
+    {
+        public long LengthBytes => inner.LengthBytes;
+
+        public bool DirectIo => inner.DirectIo;
+
+        public void Write(long offset, ReadOnlySpan<VolumeSegment> segments, bool throughCache)
+        {
+            faults.Pass(faults.HangWrites);
+            inner.Write(offset, segments, throughCache);
+        }
+
+        public void Sync()
+        {
+            if (faults.FailSyncs)
+                throw new IOException("injected EIO", Posix.ErrorIo);
+            inner.Sync();
+        }
+
+        public void Truncate(long lengthBytes) => inner.Truncate(lengthBytes);
+
+        public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
+        {
+            if (onlyIfCached && faults.HangReads)
+                return -1;
+            faults.Pass(faults.HangReads);
+            return inner.Read(offset, first, second, onlyIfCached);
+        }
+
+        public void BeginScan(long offset) => inner.BeginScan(offset);
+
+        public void EndScan() => inner.EndScan();
+
+        public long NextData(long offset) => inner.NextData(offset);
+
+        public void Dispose() => inner.Dispose();
+    }
+}
