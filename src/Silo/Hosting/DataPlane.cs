@@ -16,7 +16,7 @@ namespace ObjectStore.Silo.Hosting;
 /// </summary>
 internal sealed class DataPlane : IAsyncDisposable
 {
-    private readonly LocalDrives _local;
+    private readonly DriveSupervisor _local;
     private readonly FragmentStoreDirectory _directory;
     private readonly List<RemoteStorageNode> _remote = [];
     private readonly Lock _remoteLock = new();
@@ -24,7 +24,7 @@ internal sealed class DataPlane : IAsyncDisposable
     private FragmentServer? _server;
     private FragmentListener? _listener;
 
-    private DataPlane(LocalDrives local, FragmentStoreDirectory directory, ExtentStore extents, SchemePolicy schemes)
+    private DataPlane(DriveSupervisor local, FragmentStoreDirectory directory, ExtentStore extents, SchemePolicy schemes)
         => (_local, _directory, Extents, Schemes) = (local, directory, extents, schemes);
 
     public ExtentStore Extents { get; }
@@ -35,7 +35,17 @@ internal sealed class DataPlane : IAsyncDisposable
 
     public IReadOnlyList<LocalFragmentStore> LocalStores => [.. _directory.All.OfType<LocalFragmentStore>()];
 
-    public IReadOnlyList<SetAsideDrive> SetAside => _local.SetAside;
+    /// <summary>One entry for each configured folder. Never waits for a drive.</summary>
+    public IReadOnlyList<DriveHealth> Health => _local.Health;
+
+    /// <summary>The drives of this process, as of their last probe. Never waits for a drive.</summary>
+    public IReadOnlyList<DriveStatistics> GetStatistics() => [.. Health.Where(drive => drive is { DriveId: not null }).Select(drive =>
+        drive.State == DriveHealthState.Failed || drive.Statistics is not { } last
+            ? new DriveStatistics(drive.DriveId!.Value, drive.Path, DriveState.Unavailable, drive.Statistics?.CapacityBytes ?? 0, 0, 0, 0, 0, 0, 0, 0, 0)
+            : last)];
+
+    /// <summary>Makes an empty folder in the place of a drive that was replaced a new one.</summary>
+    public Task<DriveHealth> FormatAsync(string path, CancellationToken cancellationToken) => _local.FormatAsync(path, cancellationToken);
 
     public IReadOnlyList<RemoteStorageNode> RemoteNodes => _remote;
 
@@ -51,10 +61,13 @@ internal sealed class DataPlane : IAsyncDisposable
             HeadroomBytes = options.HeadroomBytes,
             Schemes = options.Schemes.Policy,
         };
-        LocalDrives local;
+        FragmentStoreDirectory directory = new();
+        DriveSupervisor local;
         try
         {
-            local = await LocalDrives.OpenAsync(storage, TimeProvider.System, SiloHost.RandomBits, events);
+            TimeSpan probe = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
+            local = await DriveSupervisor.OpenAsync(
+                storage, new DriveSupervisorOptions { ProbeInterval = probe }, TimeProvider.System, SiloHost.RandomBits, events, new DriveSet(directory));
         }
         catch (StorageException e)
         {
@@ -65,7 +78,6 @@ internal sealed class DataPlane : IAsyncDisposable
             throw new StartException($"a drive cannot be opened: {e.Message}", e);
         }
 
-        FragmentStoreDirectory directory = new(local.Drives);
         ExtentStore extents = new(storage, new ExtentStoreServices(directory, TimeProvider.System, SiloHost.RandomBits, events, repairs), map.Current ?? ClusterMap.Unknown);
         DataPlane plane = new(local, directory, extents, options.Schemes.Policy);
         map.Changed += extents.UpdateMap;
@@ -152,5 +164,12 @@ internal sealed class DataPlane : IAsyncDisposable
 
             _remoteDrives[node] = [.. drives.Select(drive => drive.DriveId)];
         }
+    }
+
+    private sealed class DriveSet(FragmentStoreDirectory directory) : IDriveSet
+    {
+        public void Add(IFragmentStore store) => directory.Set(store);
+
+        public void Remove(Guid driveId) => directory.Remove(driveId);
     }
 }

@@ -93,7 +93,7 @@ internal sealed class StorageNodeKeeper(IGrainFactory grains, DataPlane plane, T
             _registered[node.NodeId] = ids;
         }
 
-        NodeHeartbeat heartbeat = new(map.Current?.Epoch ?? 0, new NodeDrives(() => statistics, () => []).Reports());
+        NodeHeartbeat heartbeat = new(map.Current?.Epoch ?? 0, NodeDrives.Of(statistics));
         if (await grain.HeartbeatAsync(heartbeat).WaitAsync(cancellationToken) is { } newer) map.Update(newer);
     }
 }

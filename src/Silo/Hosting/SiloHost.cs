@@ -54,7 +54,7 @@ internal static class SiloHost
         IServiceProvider services = application.Services;
         ServiceState state = new();
         S3Gateway gateway = OpenGateway(services);
-        OperatorEndpoints endpoints = new(state, exporter, () => new ValueTask<IReadOnlyList<DriveStatistics>>(plane.Extents.GetStatistics()), services.GetRequiredService<Redundancy>());
+        OperatorEndpoints endpoints = new(state, exporter, () => new ValueTask<IReadOnlyList<DriveStatistics>>(plane.GetStatistics()), services.GetRequiredService<Redundancy>());
         AdminEndpoints admin = services.GetRequiredService<AdminEndpoints>();
         ForegroundLoad load = services.GetRequiredService<ForegroundLoad>();
         application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : AdminEndpoints.Handles(http) ? admin.HandleAsync(http) : HandleAsync(gateway, load, http));
@@ -71,8 +71,9 @@ internal static class SiloHost
             throw new StartException($"cannot listen on http://{new IPEndPoint(options.Address, options.Port)}: {e.Message}", e);
         }
 
+        NodeDrive[] drives = await Task.WhenAll(plane.LocalStores.Select(async drive => new NodeDrive(drive.DriveId, drive.Path, (await drive.GetStatisticsAsync()).CapacityBytes)));
         await StorageNodeRegistration.RegisterAsync(
-            services.GetRequiredService<IGrainFactory>(), Environment.MachineName, [.. plane.Extents.GetStatistics().Select(drive => new NodeDrive(drive.DriveId, drive.Path, drive.CapacityBytes))],
+            services.GetRequiredService<IGrainFactory>(), Environment.MachineName, drives,
             topology, options.DrivePaths, map);
         await services.GetRequiredService<StorageNodeKeeper>().BeatAsync(CancellationToken.None);
         await plane.ServeAsync(options, folder, logs.CreateLogger("ObjectStore.Transport"));
@@ -191,7 +192,7 @@ internal static class SiloHost
         services.AddSingleton<ICredentialStore>(credentials);
         services.AddObjectStoreGrains(new GrainOptions { GarbageGrace = options.GarbageGrace, DownOutAfter = options.DownOutAfter, Schemes = [.. options.Schemes.Policy.Schemes] });
         services.AddSingleton(map);
-        services.AddSingleton(new NodeDrives(plane.Extents.GetStatistics, () => plane.SetAside));
+        services.AddSingleton(new NodeDrives(() => plane.Health));
         services.AddSingleton(provider => new GatewayServices(
             provider.GetRequiredService<IGrainFactory>(), plane.Extents, TimeProvider.System, () => (RandomBits(), RandomBits()),
             new GatewayOptions { Region = options.Region, Domains = options.Domains.Count > 0 ? options.Domains : new GatewayOptions().Domains }));

@@ -11,14 +11,21 @@ namespace ObjectStore.Silo.Hosting;
 /// <param name="CapacityBytes">0 where it is unknown.</param>
 internal sealed record NodeDrive(Guid Id, string Path, long CapacityBytes);
 
-/// <summary>What the node tells of its drives. Both are called from the heartbeat, every few seconds.</summary>
-/// <param name="Statistics">The drives in use.</param>
-/// <param name="SetAside">Folders that were named as drives and are not used.</param>
-internal sealed record NodeDrives(Func<IReadOnlyList<DriveStatistics>> Statistics, Func<IReadOnlyList<SetAsideDrive>> SetAside)
+/// <summary>What the node tells of its drives; called from the heartbeat, every few seconds.</summary>
+internal sealed record NodeDrives(Func<IReadOnlyList<DriveHealth>> Health)
 {
     public ImmutableArray<DriveReport> Reports() =>
     [
-        .. Statistics().Select(drive => new DriveReport(
+        .. Health().Select(drive => new DriveReport(
+            drive.DriveId?.ToString("N") ?? "", drive.Statistics?.CapacityBytes ?? 0, drive.Statistics?.FreeBytes ?? 0, drive.RecentErrors.IoErrors + drive.RecentErrors.PoisonedVolumes + drive.RecentErrors.CorruptFragments,
+            drive.State switch { DriveHealthState.Failed => DriveCondition.Failed, DriveHealthState.Full => DriveCondition.Full, _ => DriveCondition.Working },
+            drive.Path, drive.Reason.Length == 0 ? null : drive.Reason)),
+    ];
+
+    /// <summary>As a storage node tells them.</summary>
+    public static ImmutableArray<DriveReport> Of(IEnumerable<DriveStatistics> drives) =>
+    [
+        .. drives.Select(drive => new DriveReport(
             drive.DriveId.ToString("N"), drive.CapacityBytes, drive.FreeBytes, drive.PoisonedVolumes,
             drive.State switch
             {
@@ -27,7 +34,6 @@ internal sealed record NodeDrives(Func<IReadOnlyList<DriveStatistics>> Statistic
                 _ => DriveCondition.Working,
             },
             drive.Path)),
-        .. SetAside().Select(drive => new DriveReport(drive.DriveId?.ToString("N") ?? "", 0, 0, 0, DriveCondition.Failed, drive.Path, drive.Reason)),
     ];
 }
 

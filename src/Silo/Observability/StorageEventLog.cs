@@ -36,6 +36,9 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
     public void TornTailDropped(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) =>
         logger.LogInformation("Volume {VolumeId} of drive {DriveId} ended in {LengthBytes} bytes at {OffsetBytes} that were never acknowledged; they are dropped", volumeId, driveId, lengthBytes, offsetBytes);
 
+    public void TornRangeVoided(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) =>
+        logger.LogInformation("Volume {VolumeId} of drive {DriveId} has {LengthBytes} torn bytes at {OffsetBytes} that were never acknowledged; they are marked void", volumeId, driveId, lengthBytes, offsetBytes);
+
     public void IndexRebuildStarted(Guid driveId, string reason) => logger.LogWarning("The index of drive {DriveId} is rebuilt from its volumes: {Reason}", driveId, reason);
 
     public void IndexWriteFailed(Guid driveId, Exception cause) => logger.LogWarning(cause, "The index of drive {DriveId} could not be written; the volumes have everything", driveId);
@@ -61,9 +64,4 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
     public void DirectIoUnavailable(Guid driveId, string path) =>
         logger.LogWarning("The file system of {Path} refuses direct I/O; writes of drive {DriveId} go through the page cache and are slower", path, driveId);
 
-    public void DriveSetAside(string path, Guid? driveId, string reason) => logger.LogError("The drive folder {Path} ({DriveId}) is set aside: {Reason}", path, driveId, reason);
-
-    public void DriveUnavailable(Guid driveId, string reason) => logger.LogError("Drive {DriveId} is out of use: {Reason}", driveId, reason);
-
-    public void DriveAvailableAgain(Guid driveId) => logger.LogInformation("Drive {DriveId} is in use again", driveId);
 }

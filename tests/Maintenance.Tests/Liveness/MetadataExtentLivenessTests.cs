@@ -2,8 +2,7 @@ using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Tests.Fixtures;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
-
-using Liveness = ObjectStore.Maintenance.Liveness.Liveness;
+using Verdict = ObjectStore.Maintenance.Liveness.Liveness;
 
 namespace ObjectStore.Maintenance.Tests.Liveness;
 
@@ -20,10 +19,10 @@ public sealed class MetadataExtentLivenessTests
         TestExtent young = await cluster.WriteAsync(Copies3, commit: false);
         await cluster.DeleteAsync(deleted);
         ExtentDescriptor[] asked = [orphan.Descriptor, deleted.Descriptor, live.Descriptor, young.Descriptor];
-        Assert.Equal([Liveness.Orphan, Liveness.Garbage, Liveness.Live, Liveness.Unnamed], await cluster.Liveness.CheckAsync(asked));
+        Assert.Equal([Verdict.Orphan, Verdict.Garbage, Verdict.Live, Verdict.Unnamed], await cluster.Liveness.CheckAsync(asked));
 
         // More than fit one snapshot, in the order asked.
-        IReadOnlyList<Liveness> many = await cluster.Liveness.CheckAsync([.. Enumerable.Range(0, 1000).Select(i => asked[i % 4])]);
+        IReadOnlyList<Verdict> many = await cluster.Liveness.CheckAsync([.. Enumerable.Range(0, 1000).Select(i => asked[i % 4])]);
         Assert.Equal(1000, many.Count);
         Assert.All(Enumerable.Range(0, 1000), i => Assert.Equal(many[i % 4], many[i]));
     }
