@@ -38,11 +38,34 @@ internal sealed class DataPlane : IAsyncDisposable
     /// <summary>One entry for each configured folder. Never waits for a drive.</summary>
     public IReadOnlyList<DriveHealth> Health => _local.Health;
 
-    /// <summary>The drives of this process, as of their last probe. Never waits for a drive.</summary>
-    public IReadOnlyList<DriveStatistics> GetStatistics() => [.. Health.Where(drive => drive is { DriveId: not null }).Select(drive =>
-        drive.State == DriveHealthState.Failed || drive.Statistics is not { } last
-            ? new DriveStatistics(drive.DriveId!.Value, drive.Path, DriveState.Unavailable, drive.Statistics?.CapacityBytes ?? 0, 0, 0, 0, 0, 0, 0, 0, 0)
-            : last)];
+    /// <summary>The drives of this process. A drive that failed shows as unavailable; one that has not been probed yet is asked now, the others show as of their last probe.</summary>
+    public async ValueTask<IReadOnlyList<DriveStatistics>> GetStatisticsAsync()
+    {
+        List<DriveStatistics> all = [];
+        foreach (DriveHealth drive in Health)
+        {
+            if (drive.DriveId is not { } id) continue;
+            DriveStatistics? known = drive.Statistics;
+            if (drive.State != DriveHealthState.Failed && known is null && _directory.Find(id) is { } store) known = await AskAsync(store);
+            all.Add(drive.State == DriveHealthState.Failed || known is null
+                ? new DriveStatistics(id, drive.Path, DriveState.Unavailable, known?.CapacityBytes ?? 0, 0, 0, 0, 0, 0, 0, 0, 0)
+                : known);
+        }
+
+        return all;
+    }
+
+    private static async Task<DriveStatistics?> AskAsync(IFragmentStore store)
+    {
+        try
+        {
+            return await store.GetStatisticsAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(1));
+        }
+        catch (Exception e) when (e is StorageException or TimeoutException or ObjectDisposedException)
+        {
+            return null; // its supervisor will have more to say
+        }
+    }
 
     /// <summary>Makes an empty folder in the place of a drive that was replaced a new one.</summary>
     public Task<DriveHealth> FormatAsync(string path, CancellationToken cancellationToken) => _local.FormatAsync(path, cancellationToken);

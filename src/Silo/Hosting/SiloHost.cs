@@ -54,10 +54,11 @@ internal static class SiloHost
         IServiceProvider services = application.Services;
         ServiceState state = new();
         S3Gateway gateway = OpenGateway(services);
-        OperatorEndpoints endpoints = new(state, exporter, () => new ValueTask<IReadOnlyList<DriveStatistics>>(plane.GetStatistics()), services.GetRequiredService<Redundancy>());
+        OperatorEndpoints endpoints = new(state, exporter, plane.GetStatisticsAsync, services.GetRequiredService<Redundancy>());
         AdminEndpoints admin = services.GetRequiredService<AdminEndpoints>();
         ForegroundLoad load = services.GetRequiredService<ForegroundLoad>();
         application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : AdminEndpoints.Handles(http) ? admin.HandleAsync(http) : HandleAsync(gateway, load, http));
+        RequireAddress(options);
         try
         {
             await application.StartAsync();
@@ -84,6 +85,27 @@ internal static class SiloHost
         Banner.Print(Console.Out, address, options, folder, credentials, Stopwatch.GetElapsedTime(started));
         await application.WaitForShutdownAsync();
         return 0;
+    }
+
+    /// <summary>
+    /// Refuses an address that cannot be listened on before anything is started: a host that fails to start stops its background services before some of them have begun, and reports each of
+    /// these as a failure of its own.
+    /// </summary>
+    private static void RequireAddress(SiloOptions options)
+    {
+        using Socket socket = new(options.Address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        try
+        {
+            // As Kestrel does: connections of an earlier process that are still closing are no reason to refuse.
+            socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
+            socket.Bind(new IPEndPoint(options.Address, options.Port));
+            socket.Listen();
+        }
+        catch (SocketException e)
+        {
+            throw new StartException(
+                $"cannot listen on http://{new IPEndPoint(options.Address, options.Port)}: {(e.SocketErrorCode == SocketError.AddressAlreadyInUse ? "the port is in use" : e.Message)}", e);
+        }
     }
 
     /// <summary>Reads tell background work how clients fare.</summary>

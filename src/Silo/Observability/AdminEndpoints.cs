@@ -137,7 +137,7 @@ internal sealed class AdminEndpoints(
     {
         IClusterMap map = plane.Extents.ClusterMap;
         Maintenance.Repair.RepairStatus repairs = repair.Status;
-        IReadOnlyList<DriveStatistics> statistics = plane.GetStatistics();
+        IReadOnlyList<DriveStatistics> statistics = await plane.GetStatisticsAsync();
         return new Contract.ClusterStatus(
             clusterId, typeof(AdminEndpoints).Assembly.GetName().Version!.ToString(3), map.Epoch, await DrivesAsync(), [.. plane.Schemes.Classes.Select(each => Describe(each.Key, each.Value, map.WritableDrives))],
             new Contract.RepairStatus(
@@ -178,7 +178,7 @@ internal sealed class AdminEndpoints(
             }
         }
 
-        Dictionary<Guid, DriveStatistics> statistics = plane.GetStatistics().ToDictionary(drive => drive.DriveId);
+        Dictionary<Guid, DriveStatistics> statistics = (await plane.GetStatisticsAsync()).ToDictionary(drive => drive.DriveId);
         IClusterMap map = plane.Extents.ClusterMap;
         Dictionary<Guid, int> incomplete = map.Groups.SelectMany(map.SlotsOf).Where(slot => slot is { Drive: not null, IsComplete: false }).GroupBy(slot => slot.Drive!.Value).ToDictionary(group => group.Key, group => group.Count());
         return

@@ -36,6 +36,7 @@ public static class IndexRecovery
         DriveEngine engine;
         try
         {
+            RefuseNewerVolumes(drive, path);
             oldIndex = SetAside(index);
             var options = new StorageOptions { DrivePaths = [path], WritersPerDrive = 1, DirectIo = false };
             engine = DriveEngine.Open(drive, identity, new EngineServices(options, time, nextRandom, findings, Threaded: true));
@@ -60,6 +61,23 @@ public static class IndexRecovery
             File.Delete(index + AsideSuffix + suffix);
         DirectorySync.Sync(path);
         return new IndexRecoveryResult(identity.DriveId, oldIndex, findings.Report!, statistics, findings.CorruptRegions, findings.TornTails, findings.PoisonedVolumes);
+    }
+
+    /// <summary>The index is all that says which fragments are in a volume that this build cannot read.</summary>
+    private static void RefuseNewerVolumes(FileDrive drive, string path)
+    {
+        var page = new byte[Volumes.VolumeFormat.LogStart];
+        foreach (long id in drive.ListVolumes())
+        {
+            using IVolumeFile file = drive.OpenVolume(id);
+            if (file.Read(0, page, default, onlyIfCached: false) < page.Length)
+                continue;
+            foreach (int at in (ReadOnlySpan<int>)[0, Volumes.VolumeFormat.PageBytes])
+            {
+                if (Volumes.VolumeHeader.OtherFormat(page.AsSpan(at)[..Volumes.VolumeFormat.PageBytes]) is { } format)
+                    throw new DriveIdentityException(path, $"volume {id} is of format {format}, this build knows format {Volumes.VolumeHeader.FormatVersion}: a new index would forget its fragments. The index is left as it was.");
+            }
+        }
     }
 
     /// <summary>True where there was an index. What an earlier run set aside is the older one, and what it has made since may be half an index.</summary>
