@@ -20,6 +20,7 @@ public sealed record LossTestOptions
           --seed N            default: from the clock; printed
           --data DIR          default: a new folder under the temporary folder
           --keep              keep the data afterwards (always kept on a failure)
+        Objects under 128 KiB are stored as one copy more than drives are lost, the others as 6 data shards and as much parity.
         Each round, under load: lose drives (emptied, removed or damaged all over), read everything, wait for repair, lose as many others, read everything;
         then new drives take the places of the lost ones and are filled. One JSON line on stdout. Exit code 0: every read was right. 1: not. 2: bad usage.
         """;

@@ -52,7 +52,8 @@ public sealed class LossTestRun(LossTestOptions options)
         ServerProcess? process = null;
         ServerProcess Start() => ServerProcess.Start(
             server, data, port, _identity.AccessKey, _identity.SecretKey, Path.Combine(folder, "server.log"),
-            "--drives", drives.Argument, "--topology", topology, "--down-out-after", "1", "--volume-size", "256MiB", "--headroom", "64MiB", "--garbage-grace", "5");
+            "--drives", drives.Argument, "--topology", topology, "--down-out-after", "1", "--volume-size", "256MiB", "--headroom", "64MiB", "--garbage-grace", "5",
+            "--scheme", $"STANDARD={_options.Lose + 1}/6+{_options.Lose}");
         try
         {
             process = Start();
@@ -145,6 +146,7 @@ public sealed class LossTestRun(LossTestOptions options)
             Redundancy redundancy = node.GetRedundancy();
             seen = redundancy.IsWhole && (usableDrives is not { } usable || redundancy.UsableDrives == usable) ? seen + 1 : 0;
             if (seen >= 3) return watch.Elapsed.TotalSeconds;
+            if (_findings.FailureCount > 0) return watch.Elapsed.TotalSeconds;
             if (watch.Elapsed > _options.RepairLimit)
                 throw new InvalidOperationException($"not whole after {watch.Elapsed.TotalSeconds:f0} s: {redundancy}");
             Thread.Sleep(Poll);

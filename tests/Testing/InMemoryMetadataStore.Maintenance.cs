@@ -52,7 +52,8 @@ public sealed partial class InMemoryMetadataStore
             return true;
         }, cancellationToken);
 
-    public ValueTask<long> CountRepairsAsync(CancellationToken cancellationToken = default) => RunAsync("CountRepairs", null, () => (long)_repairs.Count, cancellationToken);
+    public ValueTask<long> CountRepairsAsync(long recordedByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
+        RunAsync("CountRepairs", null, () => (long)_repairs.Values.Count(entry => entry.Record.RecordedUnixMs <= recordedByUnixMs), cancellationToken);
 
     public async ValueTask PostponeGarbageAsync(ImmutableArray<Postponement> garbage, CancellationToken cancellationToken = default) =>
         await RunAsync("PostponeGarbage", garbage, () =>

@@ -157,7 +157,10 @@ public sealed class PlacementGrain(
         ImmutableSortedDictionary<string, DriveRecord> drives = _drives.SetItem(record.DriveId, changed);
         if (changed.IsLost && !record.IsLost && !mayTakeMost)
         {
-            double all = drives.Values.Where(drive => drive.Ordered is not (PoolDriveState.Out or PoolDriveState.Removed)).Sum(drive => drive.Weight);
+            // A drive that was lost before and whose fragments have all been made elsewhere is missed by nobody.
+            Dictionary<Guid, (int Slots, int SourceOf)> uses = _map is { } map ? Uses(map) : [];
+            double all = drives.Values.Where(drive => drive.Ordered is not (PoolDriveState.Out or PoolDriveState.Removed)
+                && (!drive.IsLost || drive.DriveId == record.DriveId || uses.ContainsKey(Guid.Parse(drive.DriveId)))).Sum(drive => drive.Weight);
             double left = drives.Values.Where(drive => drive.State is PoolDriveState.In or PoolDriveState.Draining).Sum(drive => drive.Weight);
             if (left < all / 2)
                 return new DriveChange(DriveChangeStatus.TooMuchLost, epoch, "less than half of the pool's weight would be left; an operator may take the drive out");

@@ -34,6 +34,9 @@ public sealed partial class RepairService : BackgroundService
     // What keeps a pass from completing its slots, such as a drive that is away, may end at any time.
     private static readonly TimeSpan MaxPassDelay = TimeSpan.FromMinutes(5);
 
+    // Fragments that were only late when their write was answered are queued and found whole a moment later; they say nothing of the state of things.
+    private static readonly TimeSpan SettledAfter = TimeSpan.FromSeconds(10);
+
     private readonly IMaintenanceStore _metadata;
     private readonly IFragmentStoreDirectory _drives;
     private readonly Func<IClusterMap> _map;
@@ -186,7 +189,7 @@ public sealed partial class RepairService : BackgroundService
         if (_countedAt is not { } counted || _time.GetElapsedTime(counted) >= _options.PollInterval)
         {
             _countedAt = _time.GetTimestamp();
-            Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync(cancellationToken).ConfigureAwait(false));
+            Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync((_time.GetUtcNow() - SettledAfter).ToUnixTimeMilliseconds(), cancellationToken).ConfigureAwait(false));
         }
 
         ImmutableArray<RepairEntry> due = await _metadata.ListRepairsAsync(_time.GetUtcNow().ToUnixTimeMilliseconds(), _options.QueueBatch, cancellationToken).ConfigureAwait(false);

@@ -128,7 +128,8 @@ internal sealed partial class DriveScrubber(
             await VerifyVolumesAsync(cancellationToken).ConfigureAwait(false);
             Advance(_cursor with { IsDone = true, FinishedUnixMs = time.GetUtcNow().ToUnixTimeMilliseconds() });
             MaintenanceDiagnostics.ScrubPasses.Add(1);
-            LogPass(drive.DriveId, _cursor.Fragments, _cursor.Bytes, _cursor.Findings);
+            if (_cursor.Fragments > 0)
+                LogPass(drive.DriveId, _cursor.Fragments, _cursor.Bytes, _cursor.Findings);
         }
         finally
         {

@@ -41,7 +41,8 @@ public sealed partial class SqliteMetadataStore
     }
 
     /// <inheritdoc/>
-    public ValueTask<long> CountRepairsAsync(CancellationToken cancellationToken = default) => ReadAsync(0, static (reader, _) => reader.CountRepairs(), cancellationToken);
+    public ValueTask<long> CountRepairsAsync(long recordedByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
+        ReadAsync(recordedByUnixMs, static (reader, recordedBy) => reader.CountRepairs(recordedBy), cancellationToken);
 
     /// <inheritdoc/>
     public async ValueTask PostponeGarbageAsync(ImmutableArray<Postponement> garbage, CancellationToken cancellationToken = default)

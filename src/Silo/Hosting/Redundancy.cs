@@ -8,21 +8,23 @@ namespace ObjectStore.Silo.Hosting;
 /// <summary>How safe the objects are at this moment, for /health and the admin interface. Thread-safe.</summary>
 internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubService scrub)
 {
-    /// <summary>Shards whose drive has not everything yet, or that have no drive.</summary>
-    public (int Incomplete, int WithoutDrive) CountSlots()
+    /// <summary>Shards whose drive has not everything yet, whose drive does not answer, or that have no drive.</summary>
+    public (int Incomplete, int Unreachable, int WithoutDrive) CountSlots()
     {
-        int incomplete = 0, without = 0;
+        int incomplete = 0, unreachable = 0, without = 0;
+        HashSet<Guid> reachable = [.. plane.Directory.All.Select(drive => drive.DriveId)];
         IClusterMap map = plane.Extents.ClusterMap;
         foreach (PlacementGroupId group in map.Groups)
         {
             foreach (GroupSlot slot in map.SlotsOf(group))
             {
                 if (slot.Drive is null) without++;
+                else if (!reachable.Contains(slot.Drive.Value)) unreachable++;
                 else if (!slot.IsComplete) incomplete++;
             }
         }
 
-        return (incomplete, without);
+        return (incomplete, unreachable, without);
     }
 
     public long Queued => repair.Status.Queued;

@@ -45,8 +45,8 @@ internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter e
         json.Append(']');
         if (redundancy is not null)
         {
-            (int incomplete, int without) = redundancy.CountSlots();
-            json.Append(CultureInfo.InvariantCulture, $",\"redundancy\":\"{redundancy.Describe()}\",\"repair\":{{\"incompleteSlots\":{incomplete},\"slotsWithoutDrive\":{without},");
+            (int incomplete, int unreachable, int without) = redundancy.CountSlots();
+            json.Append(CultureInfo.InvariantCulture, $",\"redundancy\":\"{redundancy.Describe()}\",\"repair\":{{\"incompleteSlots\":{incomplete},\"unreachableSlots\":{unreachable},\"slotsWithoutDrive\":{without},");
             json.Append(CultureInfo.InvariantCulture, $"\"queued\":{redundancy.Queued},\"scrubbing\":{(redundancy.IsScrubbing ? "true" : "false")}}}");
         }
 
