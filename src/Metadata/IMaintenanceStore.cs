@@ -24,8 +24,8 @@ public interface IMaintenanceStore
     /// <summary>Counts an attempt of each and lists it again from its time on. One that was merged since, or is gone, is passed over.</summary>
     ValueTask PostponeRepairsAsync(ImmutableArray<Postponement> repairs, CancellationToken cancellationToken = default);
 
-    /// <summary>How many repairs wait, due or not, of those that were recorded by a moment.</summary>
-    ValueTask<long> CountRepairsAsync(long recordedByUnixMs = long.MaxValue, CancellationToken cancellationToken = default);
+    /// <summary>How many repairs wait, due or not. Of those whose reason is 0, a degraded write, only those that were recorded by <paramref name="writtenByUnixMs"/>.</summary>
+    ValueTask<long> CountRepairsAsync(long writtenByUnixMs = long.MaxValue, CancellationToken cancellationToken = default);
 
     /// <summary>Counts an attempt of each garbage record and lists it again from its time on, so that what cannot be deleted now does not stand before what can.</summary>
     ValueTask PostponeGarbageAsync(ImmutableArray<Postponement> garbage, CancellationToken cancellationToken = default);

@@ -52,8 +52,8 @@ public sealed partial class InMemoryMetadataStore
             return true;
         }, cancellationToken);
 
-    public ValueTask<long> CountRepairsAsync(long recordedByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
-        RunAsync("CountRepairs", null, () => (long)_repairs.Values.Count(entry => entry.Record.RecordedUnixMs <= recordedByUnixMs), cancellationToken);
+    public ValueTask<long> CountRepairsAsync(long writtenByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
+        RunAsync("CountRepairs", null, () => (long)_repairs.Values.Count(entry => entry.Record.RecordedUnixMs <= writtenByUnixMs || entry.Record.Reason != 0), cancellationToken);
 
     public async ValueTask PostponeGarbageAsync(ImmutableArray<Postponement> garbage, CancellationToken cancellationToken = default) =>
         await RunAsync("PostponeGarbage", garbage, () =>

@@ -18,8 +18,8 @@ public sealed partial class ObservedMetadataStore
     public async ValueTask PostponeRepairsAsync(ImmutableArray<Postponement> repairs, CancellationToken cancellationToken = default) =>
         await _faults.RunAsync("PostponeRepairs", repairs, () => DoneAsync(inner.PostponeRepairsAsync(repairs, cancellationToken)), cancellationToken);
 
-    public ValueTask<long> CountRepairsAsync(long recordedByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
-        _faults.RunAsync("CountRepairs", null, () => inner.CountRepairsAsync(recordedByUnixMs, cancellationToken), cancellationToken);
+    public ValueTask<long> CountRepairsAsync(long writtenByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
+        _faults.RunAsync("CountRepairs", null, () => inner.CountRepairsAsync(writtenByUnixMs, cancellationToken), cancellationToken);
 
     public async ValueTask PostponeGarbageAsync(ImmutableArray<Postponement> garbage, CancellationToken cancellationToken = default) =>
         await _faults.RunAsync("PostponeGarbage", garbage, () => DoneAsync(inner.PostponeGarbageAsync(garbage, cancellationToken)), cancellationToken);

@@ -28,9 +28,9 @@ internal sealed partial class ReaderSession
         return found;
     }
 
-    internal long CountRepairs(long recordedByUnixMs)
+    internal long CountRepairs(long writtenByUnixMs)
     {
-        long count = _repairCount.Bind(1, recordedByUnixMs).Step() ? _repairCount.Int64(0) : 0;
+        long count = _repairCount.Bind(1, writtenByUnixMs).Step() ? _repairCount.Int64(0) : 0;
         _repairCount.Reset();
         return count;
     }

@@ -39,7 +39,7 @@ internal sealed partial class ReaderSession : IDisposable
         _lister = new EntryLister(connection);
         _repairs = connection.Prepare($"SELECT {RepairRows.Columns} FROM repair_queue INDEXED BY repair_queue_by_spare WHERE spare = ?1 AND not_before_unix_ms <= ?2 ORDER BY not_before_unix_ms, repair_id LIMIT ?3");
         _nextSpare = connection.Prepare("SELECT spare FROM repair_queue INDEXED BY repair_queue_by_spare WHERE spare > ?1 ORDER BY spare LIMIT 1");
-        _repairCount = connection.Prepare("SELECT count(*) FROM repair_queue WHERE recorded_unix_ms <= ?1");
+        _repairCount = connection.Prepare("SELECT count(*) FROM repair_queue WHERE recorded_unix_ms <= ?1 OR reason <> 0");
         _cursors = connection.Prepare("SELECT name, value FROM maintenance_cursor WHERE name >= ?1 AND name < ?2 ORDER BY name");
         _extents = new ExtentFinder(connection);
     }

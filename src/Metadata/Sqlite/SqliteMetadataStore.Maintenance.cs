@@ -41,8 +41,8 @@ public sealed partial class SqliteMetadataStore
     }
 
     /// <inheritdoc/>
-    public ValueTask<long> CountRepairsAsync(long recordedByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
-        ReadAsync(recordedByUnixMs, static (reader, recordedBy) => reader.CountRepairs(recordedBy), cancellationToken);
+    public ValueTask<long> CountRepairsAsync(long writtenByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
+        ReadAsync(writtenByUnixMs, static (reader, recordedBy) => reader.CountRepairs(recordedBy), cancellationToken);
 
     /// <inheritdoc/>
     public async ValueTask PostponeGarbageAsync(ImmutableArray<Postponement> garbage, CancellationToken cancellationToken = default)

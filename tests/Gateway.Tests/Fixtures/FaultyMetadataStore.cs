@@ -90,8 +90,8 @@ internal sealed class FaultyMetadataStore(IMetadataStore inner) : IMetadataStore
     public ValueTask PostponeRepairsAsync(ImmutableArray<Postponement> repairs, CancellationToken cancellationToken = default) =>
         inner.PostponeRepairsAsync(repairs, cancellationToken);
 
-    public ValueTask<long> CountRepairsAsync(long recordedByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
-        inner.CountRepairsAsync(recordedByUnixMs, cancellationToken);
+    public ValueTask<long> CountRepairsAsync(long writtenByUnixMs = long.MaxValue, CancellationToken cancellationToken = default) =>
+        inner.CountRepairsAsync(writtenByUnixMs, cancellationToken);
 
     public ValueTask PostponeGarbageAsync(ImmutableArray<Postponement> garbage, CancellationToken cancellationToken = default) =>
         inner.PostponeGarbageAsync(garbage, cancellationToken);
