@@ -39,7 +39,7 @@ internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter e
         foreach (DriveStatistics drive in await drives())
         {
             if (json[^1] != '[') json.Append(',');
-            json.Append(CultureInfo.InvariantCulture, $"{{\"id\":\"{drive.DriveId:N}\",\"state\":\"{drive.State}\",\"capacityBytes\":{drive.CapacityBytes},\"freeBytes\":{drive.FreeBytes},\"liveBytes\":{drive.LiveBytes},\"garbageBytes\":{drive.GarbageBytes}}}");
+            json.Append(CultureInfo.InvariantCulture, $"{{\"id\":\"{drive.DriveId:N}\",\"state\":\"{drive.State}\",\"capacityBytes\":{drive.CapacityBytes},\"freeBytes\":{drive.FreeBytes},\"liveBytes\":{drive.LiveBytes},\"garbageBytes\":{drive.GarbageBytes},\"logBytes\":{drive.LogBytes}}}");
         }
 
         json.Append(']');

@@ -380,7 +380,10 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         DriveState state = _failure is not null ? DriveState.Unavailable : _closed ? DriveState.Closed : !available ? DriveState.Unavailable : _full ? DriveState.Full : poisoned > 0 ? DriveState.Degraded : DriveState.Healthy;
         return new DriveStatistics(
             DriveId, _drive.Path, state, capacity, free, live, garbage, fragments, volumes.Count,
-            volumes.Count(volume => volume.State == VolumeState.Sealed), poisoned, _writers.Sum(writer => writer.Budget.TakenBytes));
+            volumes.Count(volume => volume.State == VolumeState.Sealed), poisoned, _writers.Sum(writer => writer.Budget.TakenBytes))
+        {
+            LogBytes = volumes.Sum(volume => volume.DurableEnd),
+        };
     }
 
     /// <summary>One step of every writer, in order; false where none had work. For the simulation.</summary>

@@ -28,4 +28,8 @@ public sealed record DriveStatistics(
     int Volumes,
     int SealedVolumes,
     int PoisonedVolumes,
-    long QueuedBytes);
+    long QueuedBytes)
+{
+    /// <summary>What the volumes' logs take with headers and with the padding of each synced batch to whole pages; compaction packs it. 0 where it is not known.</summary>
+    public long LogBytes { get; init; }
+}
