@@ -11,7 +11,7 @@ public interface IMaintenanceStore
 {
     /// <summary>
     /// Records fragments that are missing or damaged. A record of the same extent and first block is merged with the one that is there: the shards of both, the larger
-    /// number of blocks, the earlier times; it gets a new <see cref="RepairEntry.RepairId"/>, so that who worked on the old one does not end the new one.
+    /// number of blocks, the worse reason, the earlier times; it gets a new <see cref="RepairEntry.RepairId"/>, so that who worked on the old one does not end the new one.
     /// </summary>
     ValueTask RecordRepairsAsync(ImmutableArray<RepairRecord> repairs, CancellationToken cancellationToken = default);
 
@@ -54,7 +54,7 @@ public interface IMaintenanceStore
 /// <param name="PlacementGroup">The extent's placement group.</param>
 /// <param name="Scheme">The extent's scheme: k × 256 + m.</param>
 /// <param name="Shards">A bit for each shard concerned, the same in every block.</param>
-/// <param name="Reason">What found it; a number of the data plane's.</param>
+/// <param name="Reason">What found it; a number of the data plane's, the higher the worse: what was found damaged is not forgotten when it is found missing too.</param>
 /// <param name="RecordedUnixMs">When it was found.</param>
 /// <param name="NotBeforeUnixMs">When it is to be looked at.</param>
 public sealed record RepairRecord(
@@ -69,6 +69,7 @@ public sealed record RepairRecord(
         BlockCount = Math.Max(BlockCount, before.BlockCount),
         Shards = Shards | before.Shards,
         RecordedUnixMs = Math.Min(RecordedUnixMs, before.RecordedUnixMs),
+        Reason = Math.Max(Reason, before.Reason),
         NotBeforeUnixMs = Math.Min(NotBeforeUnixMs, before.NotBeforeUnixMs),
     };
 }

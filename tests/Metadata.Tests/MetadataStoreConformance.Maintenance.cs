@@ -38,6 +38,17 @@ public abstract partial class MetadataStoreConformance
         Assert.DoesNotContain((await Store.ListRepairsAsync(60, 10))[0].RepairId, listed.Select(entry => entry.RepairId).Append(first.RepairId));
     }
 
+    [Theory]
+    [InlineData(3, 0)]
+    [InlineData(0, 3)]
+    [InlineData(2, 1)]
+    public async Task RecordRepairs_OfOneExtentAndBlock_KeepTheWorseReason(int first, int second)
+    {
+        await Store.RecordRepairsAsync([Repair(1, 0b1) with { Reason = first }]);
+        await Store.RecordRepairsAsync([Repair(1, 0b1) with { Reason = second }]);
+        Assert.Equal(Math.Max(first, second), Assert.Single(await Store.ListRepairsAsync(10, 10)).Record.Reason);
+    }
+
     [Fact]
     public async Task ListRepairs_GoesByWhatIsLeftToSpareThenByTime()
     {

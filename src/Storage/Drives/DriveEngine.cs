@@ -216,50 +216,73 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         return WriteRequest.Tombstone(_services.Threaded, entries, payload, checksums, needsSync);
     }
 
-    /// <summary>Deletes fragments, durably, every copy of them that is here; false where there was none.</summary>
+    /// <summary>Deletes fragments, durably, every copy of them that is here, also such as have been queued or written without a sync before this call; false where there was none.</summary>
     public async ValueTask<bool> DeleteAsync(IEnumerable<FragmentKey> keys, CancellationToken cancellationToken)
     {
-        var entries = new List<TombstoneEntry>();
-        var deleted = new List<FragmentKey>();
+        await SettleWritesAsync(cancellationToken).ConfigureAwait(false);
         VolumeWriter writer = PickWriter();
         bool any = false;
-        foreach (FragmentKey key in keys)
+        foreach (FragmentKey[] part in keys.Chunk(TombstoneEntry.MaxPerRecord / 2))
         {
-            int before = entries.Count;
-            _index.AddCopies(key, entries);
-            StorageMetrics.FragmentsDeleted.Add(entries.Count > before ? 1 : 0);
-            if (entries.Count > before)
-            {
-                any = true;
-                deleted.Add(key);
-            }
+            List<TombstoneEntry> entries = await FindCopiesAsync(part).ConfigureAwait(false);
+            if (entries.Count == 0)
+                continue;
+            any = true;
+            FragmentKey[] deleted = [.. entries.Select(entry => entry.Key).Distinct()];
+            StorageMetrics.FragmentsDeleted.Add(deleted.Length);
 
-            if (entries.Count >= TombstoneEntry.MaxPerRecord / 2)
-                await FlushAsync().ConfigureAwait(false);
-        }
-
-        await FlushAsync().ConfigureAwait(false);
-        return any;
-
-        async ValueTask FlushAsync()
-        {
             // Again where compaction has moved a fragment between the look-up and the tombstone; it moves none twice so soon. Where the index could not be read it may still have the
             // fragment; it is rebuilt from the tombstones, which are synced.
             for (int round = 0; round < MaxDeleteRounds && entries.Count > 0; round++)
             {
-                foreach (TombstoneEntry[] part in entries.Chunk(TombstoneEntry.MaxPerRecord))
-                    await SubmitAsync(writer, NewTombstone(part, needsSync: true), cancellationToken).ConfigureAwait(false);
-                entries.Clear();
+                foreach (TombstoneEntry[] record in entries.Chunk(TombstoneEntry.MaxPerRecord))
+                    await SubmitAsync(writer, NewTombstone(record, needsSync: true), cancellationToken).ConfigureAwait(false);
                 if (_index.IsRebuildDue)
                     break;
-                foreach (FragmentKey key in deleted)
-                    _index.AddCopies(key, entries);
+                entries = await FindCopiesAsync(deleted).ConfigureAwait(false);
             }
+        }
 
-            entries.Clear();
-            deleted.Clear();
+        return any;
+    }
+
+    /// <summary>
+    /// Brings what was queued or written without a sync before this call into the index, which takes records only once they are synced: a delete that did not see them would find nothing, and
+    /// the next sync would bring them to life. Costs nothing where nothing is pending.
+    /// </summary>
+    private async ValueTask SettleWritesAsync(CancellationToken cancellationToken)
+    {
+        List<Task>? syncs = null;
+        foreach (VolumeWriter writer in _writers)
+        {
+            if (writer.HasUnsynced)
+                (syncs ??= []).Add(SettleAsync(writer));
+        }
+
+        if (syncs is not null)
+            await Task.WhenAll(syncs).ConfigureAwait(false);
+
+        async Task SettleAsync(VolumeWriter writer)
+        {
+            try
+            {
+                await SubmitAsync(writer, NewSync(), cancellationToken).ConfigureAwait(false);
+            }
+            catch (VolumePoisonedException)
+            {
+                // What was pending is lost to its writers. It may be on the medium all the same; the index remembers it as older copies, which a delete names too.
+            }
         }
     }
+
+    /// <summary>On a thread of the drive, since the index's database has to be asked.</summary>
+    private Task<List<TombstoneEntry>> FindCopiesAsync(FragmentKey[] keys) => Threads.RunAsync(() =>
+    {
+        var copies = new List<TombstoneEntry>();
+        foreach (FragmentKey key in keys)
+            _index.AddCopies(key, copies);
+        return copies;
+    });
 
     /// <summary>Deletes what this drive has of the extent's first shards; false where it has nothing.</summary>
     public ValueTask<bool> DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken)
@@ -350,6 +373,8 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     }
 
     public TimeProvider Time => _services.Time;
+
+    public ulong NextRandom() => _services.NextRandom();
 
     public IReadOnlyList<VolumeInfo> ListVolumes()
         => [.. _index.Volumes.Values.OrderBy(volume => volume.Id).Select(volume =>

@@ -197,6 +197,8 @@ internal sealed class WatchedDrive
     {
         _store = store;
         _openedAt = _time.GetTimestamp();
+        if (_busySince != 0)
+            _busySince = _openedAt; // recovery may have taken long; that the drive has come through it is no reason to take it out again
         _lastStep = 0;
         _probeComplaint = null;
         _noSpace = false;

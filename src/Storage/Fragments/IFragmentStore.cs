@@ -24,7 +24,10 @@ public readonly record struct FragmentEntry(FragmentKey Key, int PlacementGroup,
 public sealed record FragmentDetails(
     FragmentKey Key, ExtentDescriptor Descriptor, Scheme Scheme, int BlockSizeBytes, int BlockLengthBytes, int PayloadBytes, DateTimeOffset Created);
 
-/// <summary>Where a write went; <see cref="IFragmentStore.SyncAsync"/> takes it. Meaningful to the store that made it, while that is open.</summary>
+/// <summary>
+/// Where a write went; <see cref="IFragmentStore.SyncAsync"/> takes it. Meaningful to the store that made it, while that is open: another opening of the drive calls nothing durable on its word.
+/// </summary>
+/// <param name="Generation">Of the volume, and of the opening of the drive.</param>
 public readonly record struct FragmentTicket(long VolumeId, ulong Generation, long EndOffset);
 
 /// <summary>Fragments in key order. <paramref name="Next"/> goes into the next call; null at the end.</summary>

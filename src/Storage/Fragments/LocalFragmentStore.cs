@@ -27,12 +27,14 @@ public sealed class LocalFragmentStore : IFragmentStore
     private readonly DriveEngine _engine;
     private readonly VolumeCompactor _compactor;
     private readonly int[] _blockingReadsLeft = new int[MissSlots]; // by hash of the extent; races only cost an attempt
+    private readonly ulong _opening; // random: tells the tickets of this opening of the drive from those of others, whose volumes have the same ids and generations
     private volatile bool _disposed;
 
     internal LocalFragmentStore(DriveEngine engine)
     {
         _engine = engine;
         _compactor = new VolumeCompactor(engine);
+        _opening = engine.NextRandom();
     }
 
     public Guid DriveId => _engine.DriveId;
@@ -56,7 +58,7 @@ public sealed class LocalFragmentStore : IFragmentStore
         try
         {
             WriteTicket ticket = await _engine.SubmitAsync(writer, _engine.NewFragment(fragment, sync), cancellationToken).ConfigureAwait(false);
-            return new FragmentTicket(ticket.Volume!.Id, ticket.Volume.Header.Generation, ticket.EndOffset);
+            return new FragmentTicket(ticket.Volume!.Id, TicketGeneration(ticket.Volume), ticket.EndOffset);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
         {
@@ -116,12 +118,9 @@ public sealed class LocalFragmentStore : IFragmentStore
     public async ValueTask DeleteAsync(ReadOnlyMemory<FragmentKey> keys, CancellationToken cancellationToken = default)
     {
         RequireOpen();
-        FragmentKey[] all = keys.ToArray();
         try
         {
-            // Which copies there are, the index's database has to be asked.
-            Task deletions = await _engine.Threads.RunAsync<Task>(() => _engine.DeleteAsync(all, cancellationToken).AsTask()).ConfigureAwait(false);
-            await deletions.ConfigureAwait(false);
+            await _engine.DeleteAsync(keys.ToArray(), cancellationToken).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or IndexDamagedException)
         {
@@ -256,17 +255,22 @@ public sealed class LocalFragmentStore : IFragmentStore
     private bool IsDurable(FragmentTicket ticket, out VolumeWriter? writer)
     {
         writer = null;
-        if (_engine.Index.IsLost(ticket.VolumeId, ticket.Generation, ticket.EndOffset))
+
+        // First: what another opening of the drive left unsynced, recovery has cut off or taken in and appended to, so that offsets say nothing of it any more.
+        bool isThere = _engine.Index.Volumes.TryGetValue(ticket.VolumeId, out Volume? volume);
+        if (isThere ? ticket.Generation != TicketGeneration(volume!) : !_engine.Index.WasReclaimed(ticket.VolumeId, ticket.Generation ^ _opening))
+            throw new VolumePoisonedException(DriveId, ticket.VolumeId, new InvalidOperationException("The ticket is of another opening of the drive."));
+        if (_engine.Index.IsLost(ticket.VolumeId, ticket.Generation ^ _opening, ticket.EndOffset))
             throw new VolumePoisonedException(DriveId, ticket.VolumeId, null);
 
         // A volume that is gone was sealed, synced and then reclaimed, since it was not poisoned with these bytes unsynced.
-        if (!_engine.Index.Volumes.TryGetValue(ticket.VolumeId, out Volume? volume))
+        if (!isThere)
             return true;
-        if (volume.Header.Generation != ticket.Generation)
-            throw new VolumePoisonedException(DriveId, ticket.VolumeId, new InvalidOperationException("The ticket is of another start."));
-        writer = volume.Writer;
+        writer = volume!.Writer;
         return volume.DurableEnd >= ticket.EndOffset;
     }
+
+    private ulong TicketGeneration(Volume volume) => volume.Header.Generation ^ _opening;
 
     private async ValueTask SyncWritersAsync(ReadOnlyMemory<FragmentTicket> tickets, CancellationToken cancellationToken)
     {

@@ -31,6 +31,7 @@ internal sealed class DriveIndex : IDisposable
     private readonly HashSet<TombstoneEntry> _dead = []; // copies of fragments that were deleted before the copy was synced
     private Dictionary<FragmentKey, List<SupersededChange>> _superseded = []; // since the last flush, in order
     private readonly ConcurrentDictionary<(long VolumeId, ulong Generation), long> _poisoned = new();
+    private readonly ConcurrentDictionary<long, ulong> _reclaimed = new(); // volumes deleted since the drive was opened, with their generations; 16 bytes for each that was once full
     private FragmentKey? _lastStoredKey; // no key above it is in the database
     private RecoveryState? _recovery = new();
     private volatile ConcurrentDictionary<FragmentKey, FragmentLocation?> _current = new();
@@ -419,6 +420,9 @@ internal sealed class DriveIndex : IDisposable
     /// <summary>Whether bytes below an offset of a volume are lost, because it was poisoned before they were synced.</summary>
     public bool IsLost(long volumeId, ulong generation, long endOffset) => _poisoned.TryGetValue((volumeId, generation), out long durableEnd) && endOffset > durableEnd;
 
+    /// <summary>Whether a volume was deleted, as garbage, since the drive was opened.</summary>
+    public bool WasReclaimed(long volumeId, ulong generation) => _reclaimed.TryGetValue(volumeId, out ulong known) && known == generation;
+
     /// <summary>
     /// Fragments in key order behind <paramref name="after"/>, those of <paramref name="groups"/> (null: all). Whatever was applied when this was called and is not deleted meanwhile is
     /// among them. May return fewer than asked for, even none, and still have a next key, so that one call stays short.
@@ -468,10 +472,11 @@ internal sealed class DriveIndex : IDisposable
     /// <summary>Every copy of the fragment that is known, the valid one and older ones: what a tombstone has to name.</summary>
     public void AddCopies(FragmentKey key, List<TombstoneEntry> copies)
     {
-        if (TryGet(key, out FragmentLocation location))
-            copies.Add(new TombstoneEntry(key, location.VolumeId, location.Offset));
+        // In one hold of the lock, past the cache: what is true at one moment, so that no copy is between the two when it is looked for.
         lock (_state)
         {
+            if (TryGetExact(key, out FragmentLocation location))
+                copies.Add(new TombstoneEntry(key, location.VolumeId, location.Offset));
             foreach (long volume in _supersededCounts.Keys)
             {
                 foreach (long offset in SupersededIn(volume, key))
@@ -573,6 +578,7 @@ internal sealed class DriveIndex : IDisposable
                 // In this order: a crash before the first step changes nothing, after it the start finishes the deletion.
                 _database.Apply([], [RowOf(volume, VolumeState.Deleting)], [], [], durable: true);
                 volume.State = VolumeState.Deleting;
+                _reclaimed[volume.Id] = volume.Header.Generation;
                 _drive.DeleteVolume(volume.Id);
                 lock (_state)
                 {
@@ -805,7 +811,7 @@ internal sealed class DriveIndex : IDisposable
 
     private void CountTarget(Volume volume, TombstoneEntry entry)
     {
-        if (entry.VolumeId == volume.Id || !Volumes.ContainsKey(entry.VolumeId))
+        if (entry.VolumeId == volume.Id || !Holds(entry.VolumeId))
             return;
         (long, long) pair = (volume.Id, entry.VolumeId);
         _tombstoneTargets[pair] = _tombstoneTargets.GetValueOrDefault(pair) + 1;
@@ -877,13 +883,29 @@ internal sealed class LocationCache(int maxEntries)
             return true;
         if (!_old.TryGetValue(key, out location))
             return false;
-        Add(key, location);
+        if (_young.TryAdd(key, location)) // never over one that has come since
+            CountYoung();
         return true;
     }
 
+    /// <summary>In place of what the cache has of the key.</summary>
     public void Add(FragmentKey key, FragmentLocation location)
     {
-        if (!_young.TryAdd(key, location) || Interlocked.Increment(ref _youngCount) < maxEntries / 2)
+        if (_young.TryAdd(key, location))
+            CountYoung();
+        else
+            _young[key] = location;
+    }
+
+    public void Remove(FragmentKey key)
+    {
+        _young.TryRemove(key, out _);
+        _old.TryRemove(key, out _);
+    }
+
+    private void CountYoung()
+    {
+        if (Interlocked.Increment(ref _youngCount) < maxEntries / 2)
             return;
         lock (_turn)
         {
@@ -893,11 +915,5 @@ internal sealed class LocationCache(int maxEntries)
             _young = new ConcurrentDictionary<FragmentKey, FragmentLocation>();
             Volatile.Write(ref _youngCount, 0);
         }
-    }
-
-    public void Remove(FragmentKey key)
-    {
-        _young.TryRemove(key, out _);
-        _old.TryRemove(key, out _);
     }
 }

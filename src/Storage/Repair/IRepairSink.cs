@@ -2,6 +2,7 @@ using ObjectStore.Storage.Extents;
 
 namespace ObjectStore.Storage.Repair;
 
+/// <summary>In ascending order of what it asks for: notices of the same block are merged under the higher reason. The numbers are stored.</summary>
 public enum RepairReason
 {
     /// <summary>A write reached its quorum without these fragments.</summary>

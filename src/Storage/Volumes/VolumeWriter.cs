@@ -95,6 +95,9 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// <summary>Callers take the cost of a request from here before they enqueue it; the writer gives it back.</summary>
     public ByteBudget Budget { get; }
 
+    /// <summary>Whether anything that was submitted before is not yet synced and in the index. A sync that is submitted after this was true settles all of it. Thread-safe.</summary>
+    public bool HasUnsynced => !Budget.IsIdle || Volatile.Read(ref _volume) is { Pending.Count: > 0 }; // in this order: a record is pending before its bytes go back to the budget
+
     /// <summary>For how long the writer has been at one batch; zero where it is idle.</summary>
     public TimeSpan BusyFor => Volatile.Read(ref _busySince) is var since and not 0 ? _time.GetElapsedTime(since) : TimeSpan.Zero;
 

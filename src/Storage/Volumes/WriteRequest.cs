@@ -180,6 +180,16 @@ internal sealed class ByteBudget(long capacityBytes, bool asynchronousContinuati
 
     public long TakenBytes => Volatile.Read(ref _taken);
 
+    /// <summary>Whether nothing is taken and nobody waits.</summary>
+    public bool IsIdle
+    {
+        get
+        {
+            lock (_lock)
+                return _taken == 0; // who waits does so behind one who has taken
+        }
+    }
+
     public ValueTask TakeAsync(long bytes, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();

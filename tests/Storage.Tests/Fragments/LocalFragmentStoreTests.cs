@@ -110,6 +110,57 @@ public sealed class LocalFragmentStoreTests : FragmentStoreContract, IDisposable
     }
 
     [Fact]
+    public async Task Delete_OfFragmentsNotYetSynced_TakesThemAllAway()
+    {
+        string path = Path.Combine(_folder.Path, "drive");
+        FragmentWrite[] writes = [.. Enumerable.Range(0, 24).Select(i => Make(i * 9_000))];
+        await using (LocalDrives drives = await OpenDrives(path))
+        {
+            LocalFragmentStore store = drives.Drives[0];
+            var tickets = new List<FragmentTicket>();
+            foreach (FragmentWrite write in writes[..12])
+                tickets.Add(await store.WriteAsync(write, false, Stop));
+            Task<FragmentTicket>[] queued = [.. writes[12..].Select(write => store.WriteAsync(write, false, Stop).AsTask())];
+            await store.DeleteAsync(writes.Select(write => write.Key).ToArray(), Stop);
+            tickets.AddRange(await Task.WhenAll(queued));
+            await store.SyncAsync(tickets.ToArray(), Stop);
+            Assert.Empty((await store.ListAsync(null, null, 100, Stop)).Entries);
+        }
+
+        File.Delete(Path.Combine(path, "index.db"));
+        await using LocalDrives again = await OpenDrives(path);
+        Assert.Empty((await again.Drives[0].ListAsync(null, null, 100, Stop)).Entries);
+    }
+
+    [Fact]
+    public async Task Ticket_OfAnotherOpening_IsNotDurable_WhateverBecameOfItsVolume()
+    {
+        string path = Path.Combine(_folder.Path, "drive");
+        FragmentTicket ticket;
+        FragmentWrite synced = Make(500_000);
+        await using (LocalDrives drives = await OpenDrives(path, volumeBytes: 2 << 20))
+        {
+            LocalFragmentStore store = drives.Drives[0];
+            await store.WriteAsync(synced, true, Stop);
+            ticket = await store.WriteAsync(Make(1000), false, Stop);
+            store.Fail("a test gives it up");
+            await store.Engine.LetGo;
+        }
+
+        await using LocalDrives again = await OpenDrives(path, volumeBytes: 2 << 20);
+        LocalFragmentStore reopened = again.Drives[0];
+        await Assert.ThrowsAsync<VolumePoisonedException>(() => reopened.SyncAsync(new[] { ticket }, Stop).AsTask());
+
+        // Nor when the volume goes, as garbage.
+        FragmentKey[] all = [.. (await reopened.ListAsync(null, null, 100, Stop)).Entries.Select(entry => entry.Key)];
+        await reopened.DeleteAsync(all, Stop);
+        await reopened.CompactAsync(new Storage.Compaction.CompactionOptions { GarbageRatio = 0.01, MinActiveGarbageBytes = 0 }, Stop);
+        reopened.Engine.Maintain();
+        Assert.DoesNotContain(reopened.ListVolumes(), volume => volume.VolumeId == ticket.VolumeId);
+        await Assert.ThrowsAsync<VolumePoisonedException>(() => reopened.SyncAsync(new[] { ticket }, Stop).AsTask());
+    }
+
+    [Fact]
     public async Task TryRead_OfASmallFragment_AllocatesNothing()
     {
         await using LocalDrives drives = await OpenDrives(Path.Combine(_folder.Path, "drive"));
