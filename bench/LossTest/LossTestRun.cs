@@ -52,7 +52,7 @@ public sealed class LossTestRun(LossTestOptions options)
         ServerProcess? process = null;
         ServerProcess Start() => ServerProcess.Start(
             server, data, port, _identity.AccessKey, _identity.SecretKey, Path.Combine(folder, "server.log"),
-            "--drives", drives.Argument, "--topology", topology, "--down-out-after", "1", "--volume-size", "256MiB", "--headroom", "64MiB", "--garbage-grace", "5",
+            "--drives", drives.Argument, "--format-new-drives", "--topology", topology, "--down-out-after", "1", "--volume-size", "256MiB", "--headroom", "64MiB", "--garbage-grace", "5",
             "--scheme", $"STANDARD={_options.Lose + 1}/6+{_options.Lose}");
         try
         {

@@ -15,6 +15,7 @@ internal static class AdminTool
         new StatusCommand(),
         new DrivesCommand(),
         .. DriveStateCommand.All,
+        new DriveFormatCommand(),
         .. BackgroundCommand.All,
         new DurabilityCommand(),
         new DriveInspectCommand(),

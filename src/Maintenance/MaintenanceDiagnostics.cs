@@ -38,5 +38,8 @@ internal static class MaintenanceDiagnostics
     public static readonly Counter<long> CompactionRuns = Meter.CreateCounter<long>("objectstore.compaction.runs", "{run}", "Compactions of a drive.");
     public static readonly Counter<long> CompactedBytes = Meter.CreateCounter<long>("objectstore.compaction.freed", "By", "Bytes given back to the file system by compaction.");
 
+    /// <summary>A counter of seconds.</summary>
+    public static void ObserveSeconds(string name, string description, Func<double> value) => Meter.CreateObservableCounter(name, value, "s", description);
+
     public static void ObserveGauge(string name, string unit, string description, Func<long> value) => Meter.CreateObservableGauge(name, value, unit, description);
 }

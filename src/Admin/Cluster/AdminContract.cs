@@ -17,30 +17,36 @@ internal static class AdminApi
     public const string Drives = "/admin/v1/drives";
     public const string Repair = "/admin/v1/repair";
     public const string Scrub = "/admin/v1/scrub";
+    public const string Orphans = "/admin/v1/orphans";
+    public const string Format = Drives + "/format";
 
     public static string StateOf(Guid driveId) => $"{Drives}/{driveId:D}/state";
 
     public const string Up = "up";
     public const string Draining = "draining";
     public const string Out = "out";
+    public const string Removed = "removed";
 }
 
 /// <summary>GET /admin/v1/status: all there is to know, from one moment.</summary>
 internal sealed record ClusterStatus(
-    Guid ClusterId, string Version, long MapEpoch, DriveStatus[] Drives, ClassStatus[] Classes, RepairStatus Repair, ScrubStatus Scrub, CompactionStatus Compaction);
+    Guid ClusterId, string Version, long MapEpoch, DriveStatus[] Drives, ClassStatus[] Classes, RepairStatus Repair, ScrubStatus Scrub, CompactionStatus Compaction,
+    OrphanStatus Orphans);
 
 /// <summary>GET /admin/v1/drives.</summary>
 internal sealed record DriveList(DriveStatus[] Drives);
 
-/// <param name="State">up, suspect, down, out or draining.</param>
+/// <param name="State">up, suspect, down, out, draining or removed.</param>
 /// <param name="Reason">Why it is not up; null where it is.</param>
 /// <param name="Slots">Shards of placement groups that the map gives it.</param>
 /// <param name="IncompleteSlots">Those that are being filled.</param>
-/// <param name="UsedBytes">Live and garbage.</param>
-/// <param name="Errors">Failed reads and writes since the node started.</param>
+/// <param name="SourceOf">Slots of other drives that are still being filled and whose data this one has, or had: what is left to move. A drive that is drained can go when it is 0.</param>
+/// <param name="CapacityBytes">Null where it is not known, as are the other sizes.</param>
+/// <param name="UsedBytes">Live and garbage; known of the drives of the node that answers.</param>
+/// <param name="Errors">Of late, as its node counts them; null where it has said nothing of the drive.</param>
 internal sealed record DriveStatus(
-    Guid DriveId, string NodeId, string Path, string Domain, string State, string? Reason, long CapacityBytes, long FreeBytes, long UsedBytes, long GarbageBytes, long LiveFragments, int Slots,
-    int IncompleteSlots, long Errors);
+    Guid DriveId, string NodeId, string Path, string Domain, string State, string? Reason, long? CapacityBytes, long? FreeBytes, long? UsedBytes, long? GarbageBytes, long? LiveFragments, int Slots,
+    int IncompleteSlots, int SourceOf, long? Errors);
 
 /// <param name="Small">The scheme asked for small parts, and <paramref name="SmallUsed"/> the one that new parts get.</param>
 /// <param name="Narrowed">Whether either is narrower than asked for, since there are too few drives.</param>
@@ -49,25 +55,35 @@ internal sealed record ClassStatus(string StorageClass, long SmallBelowBytes, st
 /// <param name="State">idle, running, throttled or paused.</param>
 /// <param name="QueuedExtents">Extents known to lack fragments.</param>
 /// <param name="QueuedGroups">Placement groups to be gone through.</param>
-/// <param name="FewestSpare">Fragments that the extent in most danger can still lose; null where none is queued.</param>
-/// <param name="LostExtents">Those of which too few fragments are left.</param>
+/// <param name="FewestSpare">Fragments that the extent in most danger can still lose, of those that are due; null where none is.</param>
+/// <param name="BytesPerSecond">Rebuilt bytes over the seconds that repair was at work, since the node started; null before it was.</param>
+/// <param name="LostBlocks">Blocks found since the node started to have too few fragments left, without those that were made whole or deleted since.</param>
 /// <param name="EstimatedSecondsLeft">Null where nothing is queued, or the rate is not known yet.</param>
 internal sealed record RepairStatus(
-    string State, long QueuedExtents, int QueuedGroups, int? FewestSpare, long RebuiltBytes, double BytesPerSecond, double? EstimatedSecondsLeft, long LostExtents);
+    string State, long QueuedExtents, int QueuedGroups, int? FewestSpare, long RebuiltBytes, double? BytesPerSecond, double? EstimatedSecondsLeft, long LostBlocks);
 
 /// <param name="State">idle, running, throttled or paused.</param>
-/// <param name="Fraction">Of the pass under way, 0 to 1.</param>
+/// <param name="Fraction">Of the pass under way, 0 to 1; null before the first has begun.</param>
 /// <param name="LastCompleted">When the last whole pass ended.</param>
-internal sealed record ScrubStatus(string State, double PeriodSeconds, double Fraction, long VerifiedBytes, long CorruptFragments, DateTimeOffset? LastCompleted);
+internal sealed record ScrubStatus(string State, double PeriodSeconds, double? Fraction, long VerifiedBytes, long CorruptFragments, DateTimeOffset? LastCompleted);
 
 /// <param name="State">idle, running, throttled or paused.</param>
-internal sealed record CompactionStatus(string State, long GarbageBytes, long ReclaimedBytes, int VolumesQueued);
+/// <param name="GarbageBytes">On the drives of the node that answers.</param>
+/// <param name="ReclaimedBytes">Given back to the file systems since that node started.</param>
+internal sealed record CompactionStatus(string State, long GarbageBytes, long ReclaimedBytes);
+
+/// <param name="Kept">Whether fragments that nothing names are kept, since there are more of them than crashes leave behind.</param>
+internal sealed record OrphanStatus(bool Kept);
 
 /// <summary>POST …/state.</summary>
 /// <param name="Force">Do it although the map then has too few drives for the schemes in use.</param>
 internal sealed record DriveStateRequest(string State, bool Force);
 
-/// <summary>POST /admin/v1/repair and /scrub: pause, resume; scrub: start as well.</summary>
+/// <summary>POST /admin/v1/drives/format: an empty folder becomes a drive.</summary>
+/// <param name="Path">One of the drive folders of the node that is asked.</param>
+internal sealed record FormatRequest(string Path);
+
+/// <summary>POST /admin/v1/repair and /scrub: pause, resume; scrub: start as well. /orphans: release.</summary>
 internal sealed record ActionRequest(string Action);
 
 /// <summary>The body of every answer that is not 2xx. One line each.</summary>
@@ -76,6 +92,7 @@ internal sealed record AdminError(string Error, string? Remedy);
 [JsonSerializable(typeof(ClusterStatus))]
 [JsonSerializable(typeof(DriveList))]
 [JsonSerializable(typeof(DriveStateRequest))]
+[JsonSerializable(typeof(FormatRequest))]
 [JsonSerializable(typeof(ActionRequest))]
 [JsonSerializable(typeof(AdminError))]
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, RespectNullableAnnotations = true)]

@@ -4,7 +4,7 @@ using ObjectStore.Admin.CommandLine;
 
 namespace ObjectStore.Admin.Cluster;
 
-/// <summary><c>s3-admin status</c>: everything at one glance. Finds damage where extents are lost.</summary>
+/// <summary><c>s3-admin status</c>: everything at one glance. Finds damage where blocks are lost.</summary>
 internal sealed class StatusCommand : ICommand
 {
     public string Name => "status";
@@ -14,7 +14,7 @@ internal sealed class StatusCommand : ICommand
     public string Help => $"""
         Usage: s3-admin status [options]
 
-        Prints the state of a running cluster. The exit code is 1 where extents are lost.
+        Prints the state of a running cluster. The exit code is 1 where blocks are lost.
 
         {AdminClient.OptionsHelp}
         """;
@@ -28,7 +28,7 @@ internal sealed class StatusCommand : ICommand
         ClusterStatus status = await client.GetAsync(AdminApi.Status, AdminApiJson.Default.ClusterStatus, cancellationToken);
         if (json) context.Output.WriteLine(JsonSerializer.Serialize(status, AdminApiJson.Default.ClusterStatus));
         else Print(status, context.Output);
-        return status.Repair.LostExtents > 0 ? ExitCode.DamageFound : ExitCode.Success;
+        return status.Repair.LostBlocks > 0 ? ExitCode.DamageFound : ExitCode.Success;
     }
 
     private static void Print(ClusterStatus status, TextWriter output)
@@ -50,9 +50,8 @@ internal sealed class StatusCommand : ICommand
         output.WriteLine();
         ClusterText.Repair(status.Repair, output);
         ClusterText.Scrub(status.Scrub, output);
-        output.WriteLine(string.Create(
-            CultureInfo.InvariantCulture,
-            $"Compaction: {status.Compaction.State}, {Quantities.Show(status.Compaction.GarbageBytes)} garbage, {status.Compaction.VolumesQueued} volumes queued, {Quantities.Show(status.Compaction.ReclaimedBytes)} given back"));
+        output.WriteLine($"Compaction: {status.Compaction.State}, {Quantities.Show(status.Compaction.GarbageBytes)} garbage, {Quantities.Show(status.Compaction.ReclaimedBytes)} given back");
+        ClusterText.Orphans(status.Orphans, output);
     }
 }
 
@@ -66,7 +65,8 @@ internal sealed class DrivesCommand : ICommand
     public string Help => $"""
         Usage: s3-admin drives [options]
 
-        Lists the drives of a running cluster: state, space, and slots of placement groups ("filling": those whose data is still on its way).
+        Lists the drives of a running cluster: state, space, and slots of placement groups ("filling": those whose data is still on its way to the drive; "left to move":
+        those of other drives whose data is still on its way from it). A drive that is drained, or out, can go when nothing is left to move; 'drive remove' says so too.
 
         {AdminClient.OptionsHelp}
         """;
@@ -91,11 +91,14 @@ internal sealed class DriveStateCommand(string verb, string state, string summar
     [
         new DriveStateCommand(
             "drain", AdminApi.Draining, "Move a drive's data away, so that it can be taken out",
-            "Gives the drive's slots to others and moves its data there; it is read from until then, and takes nothing new. It can go when 's3-admin drives' shows no slots."),
-        new DriveStateCommand("undrain", AdminApi.Up, "Take back a drain, or an out", "Puts the drive back to work: it takes its share again."),
+            "Gives the drive's slots to others and moves its data there; it is read from until then, and takes nothing new. It has no slots at once; it can go when 's3-admin drives' shows 0 left to move."),
+        new DriveStateCommand("undrain", AdminApi.Up, "Take back a drain, an out, or a removal", "Puts the drive back to work: it takes its share again."),
         new DriveStateCommand(
             "out", AdminApi.Out, "Give a drive up as lost, and repair what it held at once",
             "Takes the drive for lost without waiting for it: what it held is rebuilt from other drives. Use drain where it can still be read."),
+        new DriveStateCommand(
+            "remove", AdminApi.Removed, "Forget a drive that was drained or given up",
+            "Takes the drive off the cluster's list for good. Refused while it has slots, or anything is left to move from it."),
     ];
 
     public string Name => $"drive {verb}";
@@ -143,6 +146,9 @@ internal sealed class BackgroundCommand(string name, string path, string summary
     [
         new BackgroundCommand("repair", AdminApi.Repair, "How far repair is; pause or resume it", ["pause", "resume"], "pause, resume     Stop and go on. A pause outlasts a restart, and what is missing stays missing meanwhile"),
         new BackgroundCommand("scrub", AdminApi.Scrub, "How far the scrub is; start, pause or resume it", ["start", "pause", "resume"], "start             Begin a pass now. pause, resume: stop and go on; a pause outlasts a restart"),
+        new BackgroundCommand(
+            "orphans", AdminApi.Orphans, "Whether fragments that nothing names are kept; let them be deleted", ["release"],
+            "release           Delete them again. They are kept once there are far more than crashes leave behind: make sure first that the metadata is the right one"),
     ];
 
     public string Name => name;
@@ -152,7 +158,7 @@ internal sealed class BackgroundCommand(string name, string path, string summary
     public string Help => $"""
         Usage: s3-admin {name} [{string.Join(" | ", actions)}] [options]
 
-        Prints the state of the {name}, after doing what is asked for. The exit code is 1 where it has found loss or corruption.
+        Prints the state of the {name}, after doing what is asked for. The exit code is 1 where there is loss or corruption, or orphans are kept.
 
           {actionsHelp}
         {AdminClient.OptionsHelp}
@@ -170,22 +176,27 @@ internal sealed class BackgroundCommand(string name, string path, string summary
             : await client.PostAsync(path, new ActionRequest(action), AdminApiJson.Default.ActionRequest, AdminApiJson.Default.ClusterStatus, cancellationToken);
         if (json) context.Output.WriteLine(JsonSerializer.Serialize(status, AdminApiJson.Default.ClusterStatus));
         else if (path == AdminApi.Repair) ClusterText.Repair(status.Repair, context.Output);
-        else ClusterText.Scrub(status.Scrub, context.Output);
-        return (path == AdminApi.Repair ? status.Repair.LostExtents : status.Scrub.CorruptFragments) > 0 ? ExitCode.DamageFound : ExitCode.Success;
+        else if (path == AdminApi.Scrub) ClusterText.Scrub(status.Scrub, context.Output);
+        else ClusterText.Orphans(status.Orphans, context.Output);
+        bool found = path switch { AdminApi.Repair => status.Repair.LostBlocks > 0, AdminApi.Scrub => status.Scrub.CorruptFragments > 0, _ => status.Orphans.Kept };
+        return found ? ExitCode.DamageFound : ExitCode.Success;
     }
 }
 
 /// <summary>Statuses as people read them.</summary>
 internal static class ClusterText
 {
+    private const string NotKnown = "not known";
+
     public static void Drives(IReadOnlyList<DriveStatus> drives, TextWriter output)
     {
-        TextTable table = new("drive", "node", "domain", "state", "used", "garbage", "free", "size", "slots", "filling", "errors", "path");
+        TextTable table = new("drive", "node", "domain", "state", "used", "garbage", "free", "size", "slots", "filling", "left to move", "errors", "path");
         foreach (DriveStatus drive in drives)
         {
             table.Add(
-                drive.DriveId.ToString("D"), drive.NodeId, drive.Domain, drive.Reason is null ? drive.State : $"{drive.State}: {drive.Reason}", Quantities.Show(drive.UsedBytes),
-                Quantities.Show(drive.GarbageBytes), Quantities.Show(drive.FreeBytes), Quantities.Show(drive.CapacityBytes), Number(drive.Slots), Number(drive.IncompleteSlots), Number(drive.Errors), drive.Path);
+                drive.DriveId.ToString("D"), drive.NodeId, drive.Domain, drive.Reason is null ? drive.State : $"{drive.State}: {drive.Reason}", Size(drive.UsedBytes),
+                Size(drive.GarbageBytes), Size(drive.FreeBytes), Size(drive.CapacityBytes), Number(drive.Slots), Number(drive.IncompleteSlots), Number(drive.SourceOf),
+                drive.Errors is { } errors ? Number(errors) : NotKnown, drive.Path);
         }
 
         table.Print(output);
@@ -195,20 +206,57 @@ internal static class ClusterText
     {
         string left = repair.EstimatedSecondsLeft is { } seconds ? $", about {Time(seconds)} left" : "";
         output.WriteLine($"Repair: {repair.State}, {Number(repair.QueuedExtents)} extents and {Number(repair.QueuedGroups)} groups queued, "
-            + $"{Quantities.Show(repair.RebuiltBytes)} rebuilt, {Quantities.Show(repair.BytesPerSecond)}/s{left}");
+            + $"{Quantities.Show(repair.RebuiltBytes)} rebuilt, rate {(repair.BytesPerSecond is { } rate ? Quantities.Show(rate) + "/s" : NotKnown)}{left}");
         if (repair.FewestSpare is { } spare) output.WriteLine($"  The extent in most danger can lose {Number(spare)} more fragments.");
-        if (repair.LostExtents > 0) output.WriteLine($"  LOST: {Number(repair.LostExtents)} extents have too few fragments left.");
+        if (repair.LostBlocks > 0) output.WriteLine($"  LOST: {Number(repair.LostBlocks)} blocks have too few fragments left.");
     }
 
     public static void Scrub(ScrubStatus scrub, TextWriter output)
     {
         string last = scrub.LastCompleted?.UtcDateTime.ToString("yyyy-MM-dd HH:mm'Z'", CultureInfo.InvariantCulture) ?? "never";
-        string percent = (Math.Clamp(scrub.Fraction, 0, 1) * 100).ToString("0.#", CultureInfo.InvariantCulture);
-        output.WriteLine($"Scrub: {scrub.State}, {percent} % of a pass, {Quantities.Show(scrub.VerifiedBytes)} verified, period {Time(scrub.PeriodSeconds)}, last whole pass {last}");
+        string percent = scrub.Fraction is { } fraction ? (Math.Clamp(fraction, 0, 1) * 100).ToString("0.#", CultureInfo.InvariantCulture) + " %" : "a share not known";
+        output.WriteLine($"Scrub: {scrub.State}, {percent} of a pass, {Quantities.Show(scrub.VerifiedBytes)} verified, period {Time(scrub.PeriodSeconds)}, last whole pass {last}");
         if (scrub.CorruptFragments > 0) output.WriteLine($"  CORRUPT: {Number(scrub.CorruptFragments)} fragments were found corrupt in this pass and handed to repair.");
     }
+
+    public static void Orphans(OrphanStatus orphans, TextWriter output)
+    {
+        if (orphans.Kept) output.WriteLine("Orphans: KEPT. Far more fragments are named by nothing than crashes leave behind; make sure that the metadata is the right one, then 's3-admin orphans release'.");
+        else output.WriteLine("Orphans: deleted as they are found");
+    }
+
+    private static string Size(long? bytes) => bytes is { } known ? Quantities.Show(known) : NotKnown;
 
     private static string Time(double seconds) => Quantities.Show(TimeSpan.FromSeconds(Math.Clamp(seconds, 0, 1e10)));
 
     private static string Number(long number) => number.ToString(CultureInfo.InvariantCulture);
+}
+
+/// <summary><c>s3-admin drive format PATH</c>: makes an empty folder of the node a drive.</summary>
+internal sealed class DriveFormatCommand : ICommand
+{
+    public string Name => "drive format";
+
+    public string Summary => "Make an empty drive folder of the node a new drive";
+
+    public string Help => $"""
+        Usage: s3-admin drive format PATH [options]
+
+        Makes an empty folder a new drive and takes it into use at once. For a drive that was replaced: make sure that it is mounted, since an empty mount point looks the same.
+
+          PATH                The folder, as the node's --drives names it
+        {AdminClient.OptionsHelp}
+        """;
+
+    public async Task<int> RunAsync(IReadOnlyList<string> words, CommandContext context, CancellationToken cancellationToken)
+    {
+        Arguments arguments = Arguments.Parse(words, AdminClient.Options, AdminClient.Flags);
+        FormatRequest request = new(arguments.Single("PATH"));
+        bool json = arguments.WantsJson();
+        using AdminClient client = AdminClient.Open(arguments, context);
+        DriveList list = await client.PostAsync(AdminApi.Format, request, AdminApiJson.Default.FormatRequest, AdminApiJson.Default.DriveList, cancellationToken);
+        if (json) context.Output.WriteLine(JsonSerializer.Serialize(list, AdminApiJson.Default.DriveList));
+        else ClusterText.Drives(list.Drives, context.Output);
+        return ExitCode.Success;
+    }
 }

@@ -43,8 +43,16 @@ public sealed partial class CompactionService(Func<IReadOnlyCollection<ICompacta
     private const int MostYields = 20;
 
     private readonly PauseSwitch _pause = new();
+    private long _freedBytes;
+    private int _atWork;
 
     public bool IsPaused => _pause.IsPaused;
+
+    /// <summary>Whether a drive is being compacted, or looked at for what is worth it.</summary>
+    public bool IsRunning => Volatile.Read(ref _atWork) > 0;
+
+    /// <summary>Bytes given back to the file systems since the service was made.</summary>
+    public long FreedBytes => Interlocked.Read(ref _freedBytes);
 
     /// <summary>Begins nothing more until <see cref="Resume"/>, and holds what runs at its next step. Does not outlive the process.</summary>
     public void Pause() => _pause.Pause();
@@ -81,17 +89,28 @@ public sealed partial class CompactionService(Func<IReadOnlyCollection<ICompacta
         {
             await GiveWayAsync(stoppingToken).ConfigureAwait(false);
             using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.compaction")?.SetTag("objectstore.drive", drive.DriveId.ToString());
-            CompactionResult result = await drive.CompactAsync(
-                options.MinimumGarbageRatio,
-                async (bytes, cancellationToken) =>
-                {
-                    using (governor.Busy())
-                        await rate.PayAsync(bytes, cancellationToken).ConfigureAwait(false);
-                    await GiveWayAsync(cancellationToken).ConfigureAwait(false);
-                },
-                stoppingToken).ConfigureAwait(false);
+            CompactionResult result;
+            Interlocked.Increment(ref _atWork);
+            try
+            {
+                result = await drive.CompactAsync(
+                    options.MinimumGarbageRatio,
+                    async (bytes, cancellationToken) =>
+                    {
+                        using (governor.Busy())
+                            await rate.PayAsync(bytes, cancellationToken).ConfigureAwait(false);
+                        await GiveWayAsync(cancellationToken).ConfigureAwait(false);
+                    },
+                    stoppingToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                Interlocked.Decrement(ref _atWork);
+            }
+
             if (result.Volumes == 0)
                 return;
+            Interlocked.Add(ref _freedBytes, result.FreedBytes);
             MaintenanceDiagnostics.CompactionRuns.Add(1);
             MaintenanceDiagnostics.CompactedBytes.Add(result.FreedBytes);
             LogCompacted(drive.DriveId, result.Volumes, result.CopiedBytes, result.FreedBytes);

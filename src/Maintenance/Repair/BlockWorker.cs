@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Throttling;
@@ -25,12 +27,18 @@ internal readonly record struct Inspection(Liveness.Liveness? Liveness, Fragment
 internal sealed partial class BlockWorker(
     IFragmentRepairer repairer, IExtentLiveness liveness, IFragmentStoreDirectory drives, WorkGate gate, ByteRate rate, PauseSwitch pause, LoadGovernor governor, ILogger logger)
 {
+    private const int MaxLostBlocks = 1_000_000;
+
     private long _examined;
     private long _fragments;
     private long _bytesWritten;
     private long _bytesRead;
     private long _failures;
-    private long _lost;
+    private readonly Lock _clock = new();
+    private readonly ConcurrentDictionary<(ExtentId Extent, int Block), byte> _lost = [];
+    private long _activeSince;
+    private TimeSpan _active;
+    private int _inside;
     private volatile string? _lastFailure;
 
     public long Examined => Interlocked.Read(ref _examined);
@@ -38,7 +46,20 @@ internal sealed partial class BlockWorker(
     public long BytesRebuilt => Interlocked.Read(ref _bytesWritten);
     public long BytesRead => Interlocked.Read(ref _bytesRead);
     public long Failures => Interlocked.Read(ref _failures);
-    public long BlocksLost => Interlocked.Read(ref _lost);
+
+    /// <summary>Blocks that were found lost and have been neither made whole nor found deleted since; counted up to <see cref="MaxLostBlocks"/>.</summary>
+    public long BlocksLost => _lost.Count;
+
+    /// <summary>How long at least one block was being worked on.</summary>
+    public TimeSpan Active
+    {
+        get
+        {
+            lock (_clock)
+                return _inside == 0 ? _active : _active + Stopwatch.GetElapsedTime(_activeSince);
+        }
+    }
+
     public string? LastFailure => _lastFailure;
 
     public void CountExamined()
@@ -55,7 +76,19 @@ internal sealed partial class BlockWorker(
         try
         {
             using IDisposable busy = governor.Busy();
-            BlockRepairResult result = await repairer.RepairAsync(work, cancellationToken).ConfigureAwait(false);
+            BeginActive();
+            BlockRepairResult result;
+            try
+            {
+                result = await repairer.RepairAsync(work, cancellationToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                EndActive();
+            }
+
+            if (result.Status == BlockRepairStatus.Whole)
+                Forget(work.Extent, work.Block);
             Interlocked.Add(ref _fragments, result.Rebuilt.Count);
             Interlocked.Add(ref _bytesWritten, result.BytesWritten);
             Interlocked.Add(ref _bytesRead, result.BytesRead);
@@ -84,10 +117,14 @@ internal sealed partial class BlockWorker(
     /// <summary>A block of a named extent has too few fragments left.</summary>
     public void CountLost(BlockRepair work)
     {
-        Interlocked.Increment(ref _lost);
+        if (_lost.Count < MaxLostBlocks)
+            _lost[(work.Extent, work.Block)] = 0;
         MaintenanceDiagnostics.BlocksLost.Add(1);
         LogLost(work.Extent, work.Block, work.PlacementGroup, work.Scheme);
     }
+
+    /// <summary>The block is whole, or its extent is no object's any more.</summary>
+    public void Forget(ExtentId extent, int block) => _lost.TryRemove((extent, block), out _);
 
     /// <summary>Looks at extents: a fragment of each, and what the metadata says. In the order asked.</summary>
     /// <param name="extents">Of each, where a fragment of it may be.</param>
@@ -151,6 +188,24 @@ internal sealed partial class BlockWorker(
         }
 
         return new Inspection(null, null) { EveryDriveAnswered = everyDriveAnswered };
+    }
+
+    private void BeginActive()
+    {
+        lock (_clock)
+        {
+            if (_inside++ == 0)
+                _activeSince = Stopwatch.GetTimestamp();
+        }
+    }
+
+    private void EndActive()
+    {
+        lock (_clock)
+        {
+            if (--_inside == 0)
+                _active += Stopwatch.GetElapsedTime(_activeSince);
+        }
     }
 
     private void CountFailure(string what)

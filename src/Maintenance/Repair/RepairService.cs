@@ -37,6 +37,8 @@ public sealed partial class RepairService : BackgroundService
     // Fragments that were only late when their write was answered are queued and found whole a moment later; they say nothing of the state of things.
     private static readonly TimeSpan SettledAfter = TimeSpan.FromSeconds(10);
 
+    private const int NoneDue = int.MinValue;
+
     private readonly IMaintenanceStore _metadata;
     private readonly IFragmentStoreDirectory _drives;
     private readonly Func<IClusterMap> _map;
@@ -54,6 +56,7 @@ public sealed partial class RepairService : BackgroundService
     private readonly Dictionary<string, (DateTimeOffset At, int Attempts)> _retries = [];
     private volatile GroupPass? _running;
     private long _queued;
+    private int _fewestSpare = NoneDue;
     private long? _countedAt;
     private DateTimeOffset _recentDue;
     private bool _afterUncleanStop;
@@ -71,6 +74,7 @@ public sealed partial class RepairService : BackgroundService
         _queueWakeup = new Wakeup(time);
         _passWakeup = new Wakeup(time);
         queue.Recorded += _queueWakeup.Signal;
+        MaintenanceDiagnostics.ObserveSeconds("objectstore.repair.active", "Time during which repair was at work on at least one block.", () => _worker.Active.TotalSeconds);
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.queued", "{entry}", "Entries of the repair queue when it was last looked at.", () => Interlocked.Read(ref _queued));
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.groups.left", "{group}", "Placement groups with slots that are not complete.", () => CountIncomplete().Groups);
     }
@@ -83,11 +87,15 @@ public sealed partial class RepairService : BackgroundService
             (int slots, int groups) = CountIncomplete();
             return new RepairStatus(
                 _pause.IsPaused, Interlocked.Read(ref _queued), slots, groups, _running?.Status, _governor.Workers(_options.MaxParallelBlocks), _sweeps.Count,
-                _worker.Examined, _worker.FragmentsRebuilt, _worker.BytesRebuilt, _worker.BytesRead, _worker.Failures, _worker.BlocksLost, _worker.LastFailure);
+                _worker.Examined, _worker.FragmentsRebuilt, _worker.BytesRebuilt, _worker.BytesRead, _worker.Failures, _worker.BlocksLost, _worker.LastFailure)
+            {
+                Active = _worker.Active,
+                FewestSpare = Volatile.Read(ref _fewestSpare) is var spare && spare == NoneDue ? null : spare,
+            };
         }
     }
 
-    /// <summary>Begins no more work until <see cref="Resume"/>; the blocks in the making are finished. Does not outlive the process.</summary>
+    /// <summary>Begins no more work until <see cref="Resume"/>; the blocks in the making are finished. Of itself it does not outlive the process.</summary>
     public void Pause() => _pause.Pause();
 
     public void Resume() => _pause.Resume();
@@ -193,6 +201,7 @@ public sealed partial class RepairService : BackgroundService
         }
 
         ImmutableArray<RepairEntry> due = await _metadata.ListRepairsAsync(_time.GetUtcNow().ToUnixTimeMilliseconds(), _options.QueueBatch, cancellationToken).ConfigureAwait(false);
+        Volatile.Write(ref _fewestSpare, due.IsEmpty ? NoneDue : due[0].Record.Spare);
         if (due.IsEmpty)
             return false;
         using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.repair.queue")?.SetTag("objectstore.entries", due.Length);
@@ -271,7 +280,12 @@ public sealed partial class RepairService : BackgroundService
 
         var reason = (RepairReason)record.Reason;
         if ((known.IsGone && record.BlockCount == 1) || known.Liveness is Liveness.Liveness.Orphan or Liveness.Liveness.Garbage)
+        {
+            for (int block = record.FirstBlock; block < record.FirstBlock + record.BlockCount; block++)
+                _worker.Forget(ExtentOf(entry), block);
             return true;
+        }
+
 
         // A degraded write is recorded before its version is committed: its fragments are made at once, named or not. It is looked at again only where too few are there to
         // make them from.

@@ -6,10 +6,18 @@ namespace ObjectStore.Maintenance.Repair;
 /// <param name="GroupsLeft">Placement groups with such slots.</param>
 /// <param name="Pass">The pass that runs; null between passes.</param>
 /// <param name="Workers">How many blocks may be worked on at once, as clients fare.</param>
+/// <param name="BlocksLost">Blocks found lost that have been neither made whole nor found deleted since.</param>
 /// <param name="SweepsPending">Drives that fragments are to be deleted from, since they were moved.</param>
 public sealed record RepairStatus(
     bool Paused, long Queued, int IncompleteSlots, int GroupsLeft, PassStatus? Pass, int Workers, int SweepsPending,
-    long BlocksExamined, long FragmentsRebuilt, long BytesRebuilt, long BytesRead, long Failures, long BlocksLost, string? LastFailure);
+    long BlocksExamined, long FragmentsRebuilt, long BytesRebuilt, long BytesRead, long Failures, long BlocksLost, string? LastFailure)
+{
+    /// <summary>How long repair was at work on at least one block.</summary>
+    public TimeSpan Active { get; init; }
+
+    /// <summary>The fewest fragments to spare among the queue's entries that are due; null where none is.</summary>
+    public int? FewestSpare { get; init; }
+}
 
 /// <summary>A pass over placement groups.</summary>
 /// <param name="Kind">"fill": slots are brought up to date; "recent" and "audit": listings are compared.</param>

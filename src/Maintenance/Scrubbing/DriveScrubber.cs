@@ -32,6 +32,7 @@ internal sealed partial class DriveScrubber(
     private readonly ByteRate _rate = new(time);
     private ScrubCursor _cursor = new(0, 0, IsDone: false, InVolumes: false, null, 0, 0, 0, 0);
     private long _persistedAt;
+    private long _expectedBytes = -1;
     private bool _isRunning;
     private volatile bool _isHurried;
     private volatile CancellationTokenSource _interruption = new();
@@ -43,7 +44,10 @@ internal sealed partial class DriveScrubber(
             ScrubCursor cursor = Volatile.Read(ref _cursor);
             return new ScrubStatus(
                 drive.DriveId, DateTimeOffset.FromUnixTimeMilliseconds(cursor.StartedUnixMs), cursor.Fragments, cursor.Bytes, cursor.Findings, Volatile.Read(ref _isRunning),
-                cursor.FinishedUnixMs == 0 ? null : DateTimeOffset.FromUnixTimeMilliseconds(cursor.FinishedUnixMs));
+                cursor.FinishedUnixMs == 0 ? null : DateTimeOffset.FromUnixTimeMilliseconds(cursor.FinishedUnixMs))
+            {
+                ExpectedBytes = Interlocked.Read(ref _expectedBytes) is >= 0 and var expected ? expected : null,
+            };
         }
     }
 
@@ -121,6 +125,7 @@ internal sealed partial class DriveScrubber(
         try
         {
             DriveStatistics statistics = await drive.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
+            Interlocked.Exchange(ref _expectedBytes, statistics.LiveBytes);
             long volumes = Verifier?.ListSealedVolumes().Sum(volume => volume.LengthBytes) ?? 0;
             _rate.BytesPerSecond = _isHurried ? null : Math.Max(options.FloorBytesPerSecond, (statistics.LiveBytes + volumes) / (options.Period * Haste).TotalSeconds);
             while (!_cursor.InVolumes)

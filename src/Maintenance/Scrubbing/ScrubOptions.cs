@@ -46,4 +46,8 @@ public sealed class ScrubOptions
 /// <param name="PassStarted">When the pass that runs, or the last one, began.</param>
 /// <param name="Findings">Missing or damaged fragments and volumes of that pass.</param>
 /// <param name="LastPassFinished">Null until one was.</param>
-public sealed record ScrubStatus(Guid DriveId, DateTimeOffset PassStarted, long Fragments, long Bytes, long Findings, bool IsRunning, DateTimeOffset? LastPassFinished);
+public sealed record ScrubStatus(Guid DriveId, DateTimeOffset PassStarted, long Fragments, long Bytes, long Findings, bool IsRunning, DateTimeOffset? LastPassFinished)
+{
+    /// <summary>About what the pass reads, as the drive stood when the process began or resumed it; null before that.</summary>
+    public long? ExpectedBytes { get; init; }
+}

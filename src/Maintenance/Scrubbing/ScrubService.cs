@@ -11,7 +11,10 @@ using ObjectStore.Storage.Repair;
 
 namespace ObjectStore.Maintenance.Scrubbing;
 
-/// <summary>Scrubs the drives of this process, each by a loop of its own, "scrub" and the drive's id. Thread-safe.</summary>
+/// <summary>
+/// Scrubs the drives that can be reached, each by a loop of its own, "scrub" and the drive's id. Those of storage nodes too: their fragments are read over the network, since what a fragment belongs
+/// to is known where the metadata is; of sealed volumes only those of this process are verified as a whole. One runs for a pool. Thread-safe.
+/// </summary>
 public sealed partial class ScrubService(
     IMaintenanceStore metadata, IFragmentStoreDirectory drives, Func<IClusterMap> map, IRepairSink sink, IExtentLiveness liveness, LoadGovernor governor, TimeProvider time,
     ScrubOptions options, ILogger<ScrubService> logger) : BackgroundService
@@ -21,15 +24,15 @@ public sealed partial class ScrubService(
 
     public bool IsPaused => _pause.IsPaused;
 
-    /// <summary>One entry a drive of this process.</summary>
+    /// <summary>One entry a drive that can be reached.</summary>
     public IReadOnlyList<ScrubStatus> Status => [.. _running.Values.Select(running => running.Scrubber.Status).OrderBy(status => status.DriveId)];
 
-    /// <summary>Reads nothing more until <see cref="Resume"/>. Does not outlive the process.</summary>
+    /// <summary>Reads nothing more until <see cref="Resume"/>. Of itself it does not outlive the process.</summary>
     public void Pause() => _pause.Pause();
 
     public void Resume() => _pause.Resume();
 
-    /// <summary>Begins a pass over every drive of this process now, as fast as it goes. Where one that was asked for is under way it goes on.</summary>
+    /// <summary>Begins a pass over every drive now, as fast as it goes. Where one that was asked for is under way it goes on.</summary>
     public void StartPass()
     {
         foreach (Running running in _running.Values)
@@ -64,7 +67,7 @@ public sealed partial class ScrubService(
     /// <summary>A loop for each drive that is there, none for one that went or was opened anew.</summary>
     private async Task FollowDrivesAsync(CancellationToken stoppingToken)
     {
-        Dictionary<Guid, IFragmentStore> present = drives.All.Where(drive => drive.IsLocal).ToDictionary(drive => drive.DriveId);
+        Dictionary<Guid, IFragmentStore> present = drives.All.ToDictionary(drive => drive.DriveId);
         foreach ((Guid id, Running running) in _running)
         {
             if (!present.TryGetValue(id, out IFragmentStore? drive) || !ReferenceEquals(drive, running.Drive))

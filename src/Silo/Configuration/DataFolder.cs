@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Placement;
 
 namespace ObjectStore.Silo.Configuration;
 
@@ -28,6 +29,11 @@ internal sealed class DataFolder : IDisposable
     public string MetadataFolder => Path.Combine(Root, "metadata");
 
     public string GrainStateFile => Path.Combine(Root, "metadata", "grains.db");
+
+    /// <summary>Whether drives have been in use from here before: a node with all roles has a map then, be it a damaged one, and a storage node its id.</summary>
+    public bool HasHadDrives => Directory.EnumerateFiles(Root, ClusterMapFile.Name + "*").Any() || File.Exists(NodeIdFile);
+
+    private string NodeIdFile => Path.Combine(Root, "node.id");
 
     public string AdminTokenFile => Path.Combine(Root, "admin.token");
 
@@ -66,6 +72,29 @@ internal sealed class DataFolder : IDisposable
         {
             held.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>This node's own id, made when it is asked for the first time, which is once its drives are open.</summary>
+    /// <exception cref="StartException">The file is damaged, or cannot be read or written.</exception>
+    public Guid LoadNodeId()
+    {
+        try
+        {
+            if (File.Exists(NodeIdFile))
+            {
+                return Guid.TryParse(File.ReadAllText(NodeIdFile).Trim(), out Guid known) && known != Guid.Empty
+                    ? known
+                    : throw new StartException($"'{NodeIdFile}' holds no GUID; restore it, or delete it once every drive is mounted, and the next start makes one");
+            }
+
+            Guid made = Guid.NewGuid();
+            DurableFile.Write(NodeIdFile, System.Text.Encoding.ASCII.GetBytes($"{made:D}\n"));
+            return made;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new StartException($"'{NodeIdFile}' cannot be used: {e.Message}", e);
         }
     }
 

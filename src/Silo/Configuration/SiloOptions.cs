@@ -24,14 +24,17 @@ internal sealed class SiloOptions
           --domain NAME         A domain under which a bucket is a subdomain (virtual-host style); may be repeated.
           --region NAME         The region that buckets are made in unless the client names one. Default: us-east-1
           --volume-size SIZE    The size of a volume file, for example 1GiB. Default: 1GiB
+          --format-new-drives   Make a drive of every folder of --drives that is empty. Without it only the first start does: at a later one such a folder is
+                                rather a drive that is not mounted. `s3-admin drive format` makes a drive of one folder while the node runs
           --headroom SIZE       Free space on each drive that objects never take. Default: 256MiB or 1 % of the drive, whichever is more
           --topology FILE       Where drives stand: region, zone, rack, host and weight (docs/topology.md). Default: all in this machine
           --scheme CLASS=S/L    The schemes of a storage class, small parts as copies and large ones as copies or data+parity shards, for example
-                                STANDARD=3/6+3; may be repeated. The start is refused with fewer drives than it needs.
+                                STANDARD=3/6+3; may be repeated. The start is refused with fewer drives than it needs, those of storage nodes included.
                                 Default: STANDARD=3/6+3, STANDARD_IA=3/10+4, GLACIER and DEEP_ARCHIVE=3/17+3, narrowed to the drives there are
           --down-out-after TIME How long a drive may be down before its bytes are rebuilt elsewhere, in seconds. Default: 600
-          --scrub-period TIME   In what time every fragment is read and verified once, in seconds. Default: 1209600, 14 days
-          --repair-rate SIZE    What repair may write in a second, for example 200MiB. Default: as much as the drives have to spare
+          --scrub-period TIME   In what time every fragment is read and verified once, in seconds, 60 or more; those of storage nodes are
+                                read over the network. Default: 1209600, 14 days
+          --repair-rate SIZE    What repair may write in a second, 1KiB or more, for example 200MiB. Default: as much as the drives have to spare
           --garbage-grace TIME  How long bytes that no version names any more are kept for reads under way, in seconds. Default: 900
           --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C, in seconds. Default: 30
           --log-level LEVEL     trace, debug, information, warning or error. Default: information
@@ -70,6 +73,9 @@ internal sealed class SiloOptions
     public List<string> Domains { get; } = [];
 
     public string Region { get; private set; } = "us-east-1";
+
+    /// <summary>Whether empty drive folders become drives at a start that is not the first.</summary>
+    public bool FormatNewDrives { get; private set; }
 
     public long VolumeSizeBytes { get; private set; } = 1L << 30;
 
@@ -133,13 +139,18 @@ internal sealed class SiloOptions
                 case "--domain": options.Domains.Add(Value().ToLowerInvariant()); break;
                 case "--region": options.Region = Value(); break;
                 case "--volume-size": options.VolumeSizeBytes = ParseSize(name, Value()); break;
+                case "--format-new-drives":
+                    options.FormatNewDrives = value is null ? true : throw new StartException($"--format-new-drives is '{value}'; it takes no value");
+                    break;
                 case "--headroom": options.HeadroomBytes = ParseSize(name, Value()); break;
                 case "--topology": options.TopologyPath = Path.GetFullPath(Value()); break;
                 case "--scheme": options.Schemes.Add(Value()); break;
                 case "--down-out-after": options.DownOutAfter = ParseSecondsAboveZero(name, Value()); break;
-                case "--scrub-period": options.ScrubPeriod = ParseSecondsAboveZero(name, Value()); break;
+                case "--scrub-period":
+                    options.ScrubPeriod = ParseSeconds(name, Value()) is { TotalSeconds: >= 60 } period ? period : throw new StartException("--scrub-period is below 60; use a number of seconds from there on");
+                    break;
                 case "--repair-rate":
-                    options.RepairBytesPerSecond = ParseSize(name, Value()) is > 0 and long rate ? rate : throw new StartException("--repair-rate is 0; use a size above it, for example 200MiB");
+                    options.RepairBytesPerSecond = ParseSize(name, Value()) is >= 1024 and long rate ? rate : throw new StartException("--repair-rate is below 1KiB; use a size from there on, for example 200MiB");
                     break;
                 case "--garbage-grace": options.GarbageGrace = ParseSeconds(name, Value()); break;
                 case "--drain-timeout": options.DrainTimeout = ParseSeconds(name, Value()); break;
@@ -189,9 +200,9 @@ internal sealed class SiloOptions
         if (options.Roles == SiloRoles.Storage)
         {
             if (options.DataListen is null) throw new StartException("--roles storage needs --data-listen http://ADDRESS:PORT, where other nodes reach its drives");
-            foreach (string option in new[] { "--listen", "--domain", "--region", "--garbage-grace", "--storage-nodes" })
+            foreach (string option in new[] { "--listen", "--domain", "--region", "--garbage-grace", "--storage-nodes", "--topology", "--scheme", "--down-out-after", "--scrub-period", "--repair-rate" })
             {
-                if (given.Contains(option)) throw new StartException($"{option} means nothing to --roles storage; leave it out");
+                if (given.Contains(option)) throw new StartException($"{option} means nothing to --roles storage; give it to the node with all roles");
             }
         }
 

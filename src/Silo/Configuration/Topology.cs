@@ -73,10 +73,13 @@ internal sealed class Topology
         })];
     }
 
-    /// <summary>The place of a storage node's drives: the entry of the node, then the top. Its drives cannot be told apart, as their folders are not known here.</summary>
+    /// <summary>
+    /// The place of a storage node's drives: the entry of the node (MACHINE:PORT), that of its machine, the top. Its drives cannot be told apart, as their folders are not known here; what the
+    /// machine's entry says of drives is meant for a node with all roles.
+    /// </summary>
     public DrivePlace PlaceOf(string node, string host)
     {
-        Section?[] nearestFirst = [_all.Nodes.GetValueOrDefault(node), _all];
+        Section?[] nearestFirst = [_all.Nodes.GetValueOrDefault(node), _all.Nodes.GetValueOrDefault(host), _all];
         string Name(int key, string otherwise) => nearestFirst.Select(section => section?.Names[key]).FirstOrDefault(name => name is not null) ?? otherwise;
         return new DrivePlace(Name(0, Default), Name(1, Default), Name(2, Default), Name(3, host), nearestFirst.Select(section => section?.Weight).FirstOrDefault(weight => weight is not null));
     }
@@ -122,7 +125,13 @@ internal sealed class Topology
                         break;
                     case "nodes":
                         foreach ((string node, JsonElement content) in Members(value, here))
-                            section.Nodes.Add(node, Section(content, $"{here}.{node}", [.. PlaceKeys, "drives"]));
+                        {
+                            Section read = Section(content, $"{here}.{node}", [.. PlaceKeys, "drives"]);
+                            if (read.Drives.Count > 0 && node.Contains(':', StringComparison.Ordinal))
+                                throw Refuse($"{here}.{node}.drives", "cannot be: the folders of a storage node are not known here, so all of its drives stand at one place; leave it out");
+                            section.Nodes.Add(node, read);
+                        }
+
                         break;
                     case "weight":
                         section.Weight = value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double weight) && weight is > 0 and <= 1e9

@@ -1,4 +1,3 @@
-using System.Collections.Immutable;
 using ObjectStore.Silo.Configuration;
 using ObjectStore.Silo.Transport;
 using ObjectStore.Storage;
@@ -19,13 +18,12 @@ internal sealed class DataPlane : IAsyncDisposable
     private readonly DriveSupervisor _local;
     private readonly FragmentStoreDirectory _directory;
     private readonly List<RemoteStorageNode> _remote = [];
-    private readonly Lock _remoteLock = new();
-    private readonly Dictionary<RemoteStorageNode, ImmutableArray<Guid>> _remoteDrives = [];
+    private readonly DriveRoutes<RemoteStorageNode> _routes;
     private FragmentServer? _server;
     private FragmentListener? _listener;
 
-    private DataPlane(DriveSupervisor local, FragmentStoreDirectory directory, ExtentStore extents, SchemePolicy schemes)
-        => (_local, _directory, Extents, Schemes) = (local, directory, extents, schemes);
+    private DataPlane(DriveSupervisor local, FragmentStoreDirectory directory, DriveRoutes<RemoteStorageNode> routes, ExtentStore extents, SchemePolicy schemes)
+        => (_local, _directory, _routes, Extents, Schemes) = (local, directory, routes, extents, schemes);
 
     public ExtentStore Extents { get; }
 
@@ -39,32 +37,17 @@ internal sealed class DataPlane : IAsyncDisposable
     public IReadOnlyList<DriveHealth> Health => _local.Health;
 
     /// <summary>The drives of this process. A drive that failed shows as unavailable; one that has not been probed yet is asked now, the others show as of their last probe.</summary>
-    public async ValueTask<IReadOnlyList<DriveStatistics>> GetStatisticsAsync()
-    {
-        List<DriveStatistics> all = [];
-        foreach (DriveHealth drive in Health)
-        {
-            if (drive.DriveId is not { } id) continue;
-            DriveStatistics? known = drive.Statistics;
-            if (drive.State != DriveHealthState.Failed && known is null && _directory.Find(id) is { } store) known = await AskAsync(store);
-            all.Add(drive.State == DriveHealthState.Failed || known is null
-                ? new DriveStatistics(id, drive.Path, DriveState.Unavailable, known?.CapacityBytes ?? 0, 0, 0, 0, 0, 0, 0, 0, 0)
-                : known);
-        }
+    public ValueTask<IReadOnlyList<DriveStatistics>> GetStatisticsAsync() => LocalStatistics.GetAsync(Health, _directory);
 
-        return all;
-    }
-
-    private static async Task<DriveStatistics?> AskAsync(IFragmentStore store)
+    /// <summary>The drives of this process that are in use. One that does not say in time how large it is counts as of a size that is not known.</summary>
+    public async Task<IReadOnlyList<NodeDrive>> GetDrivesInUseAsync(CancellationToken cancellationToken)
     {
-        try
+        Dictionary<Guid, DriveStatistics> probed = Health.Where(drive => drive is { DriveId: not null, Statistics: not null }).DistinctBy(drive => drive.DriveId).ToDictionary(drive => drive.DriveId!.Value, drive => drive.Statistics!);
+        return await Task.WhenAll(LocalStores.Select(async store =>
         {
-            return await store.GetStatisticsAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(1));
-        }
-        catch (Exception e) when (e is StorageException or TimeoutException or ObjectDisposedException)
-        {
-            return null; // its supervisor will have more to say
-        }
+            DriveStatistics? known = probed.GetValueOrDefault(store.DriveId) ?? (await DriveQuestions.AskAsync(store, DriveQuestions.Limit, TimeProvider.System, cancellationToken)).Statistics;
+            return new NodeDrive(store.DriveId, store.Path, known?.CapacityBytes ?? 0);
+        }));
     }
 
     /// <summary>Makes an empty folder in the place of a drive that was replaced a new one.</summary>
@@ -83,26 +66,14 @@ internal sealed class DataPlane : IAsyncDisposable
             VolumeSizeBytes = options.VolumeSizeBytes,
             HeadroomBytes = options.HeadroomBytes,
             Schemes = options.Schemes.Policy,
+            FormatNewDrives = options.FormatNewDrives || !folder.HasHadDrives,
         };
         FragmentStoreDirectory directory = new();
-        DriveSupervisor local;
-        try
-        {
-            TimeSpan probe = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
-            local = await DriveSupervisor.OpenAsync(
-                storage, new DriveSupervisorOptions { ProbeInterval = probe }, TimeProvider.System, SiloHost.RandomBits, events, new DriveSet(directory));
-        }
-        catch (StorageException e)
-        {
-            throw new StartException(e.Message, e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new StartException($"a drive cannot be opened: {e.Message}", e);
-        }
-
+        DriveRoutes<RemoteStorageNode> routes = new(directory);
+        TimeSpan probe = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
+        DriveSupervisor local = await OpenDrivesAsync(storage, probe, events, routes, CancellationToken.None);
         ExtentStore extents = new(storage, new ExtentStoreServices(directory, TimeProvider.System, SiloHost.RandomBits, events, repairs), map.Current ?? ClusterMap.Unknown);
-        DataPlane plane = new(local, directory, extents, options.Schemes.Policy);
+        DataPlane plane = new(local, directory, routes, extents, options.Schemes.Policy);
         map.Changed += extents.UpdateMap;
         try
         {
@@ -115,6 +86,27 @@ internal sealed class DataPlane : IAsyncDisposable
         }
 
         return plane;
+    }
+
+    /// <exception cref="StartException">No drive can be used.</exception>
+    internal static async Task<DriveSupervisor> OpenDrivesAsync(StorageOptions storage, TimeSpan probe, IStorageEvents events, IDriveSet set, CancellationToken stopping)
+    {
+        try
+        {
+            return await DriveSupervisor.OpenAsync(storage, new DriveSupervisorOptions { ProbeInterval = probe }, TimeProvider.System, SiloHost.RandomBits, events, set, stopping);
+        }
+        catch (StorageException e)
+        {
+            throw new StartException(e.Message, e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new StartException($"a drive cannot be opened: {e.Message}", e);
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            throw new StartException("stopped while the drives were being opened");
+        }
     }
 
     /// <summary>Serves the local drives to other nodes, where that was asked for.</summary>
@@ -171,28 +163,52 @@ internal sealed class DataPlane : IAsyncDisposable
         }
     }
 
-    /// <summary>Drives that the node names are ways to drives; those that it names no longer are none.</summary>
-    private void Follow(RemoteStorageNode node)
+    private void Follow(RemoteStorageNode node) => _routes.Follow(node, node.Drives, node.IsReachable);
+}
+
+/// <summary>What the drives of a process say of themselves. A drive that hangs holds nobody up.</summary>
+internal static class LocalStatistics
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(1);
+
+    /// <summary>A drive that failed shows as unavailable; one that has not been probed yet is asked now, the others show as of their last probe.</summary>
+    public static async ValueTask<IReadOnlyList<DriveStatistics>> GetAsync(IReadOnlyList<DriveHealth> health, IFragmentStoreDirectory directory)
     {
-        lock (_remoteLock)
+        DriveStatistics?[] all = await Task.WhenAll(health.Select(async drive =>
         {
-            IReadOnlyList<IFragmentStore> drives = node.Drives;
-            foreach (Guid gone in _remoteDrives.GetValueOrDefault(node, []).Where(id => drives.All(drive => drive.DriveId != id)))
-                _directory.Remove(gone);
-            foreach (IFragmentStore drive in drives)
-            {
-                // The same drive in this process comes first.
-                if (_directory.Find(drive.DriveId) is not { IsLocal: true }) _directory.Set(drive);
-            }
-
-            _remoteDrives[node] = [.. drives.Select(drive => drive.DriveId)];
-        }
+            if (drive.DriveId is not { } id) return null;
+            DriveStatistics? known = drive.Statistics;
+            if (drive.State != DriveHealthState.Failed && known is null && directory.Find(id) is { } store)
+                known = (await DriveQuestions.AskAsync(store, Limit, TimeProvider.System, CancellationToken.None)).Statistics;
+            return drive.State == DriveHealthState.Failed || known is null ? new DriveStatistics(id, drive.Path, DriveState.Unavailable, known?.CapacityBytes ?? 0, 0, 0, 0, 0, 0, 0, 0, 0) : known;
+        }));
+        return [.. all.OfType<DriveStatistics>()];
     }
+}
 
-    private sealed class DriveSet(FragmentStoreDirectory directory) : IDriveSet
+/// <summary>Asks drives for their statistics, each by itself and not for longer than a limit.</summary>
+internal static class DriveQuestions
+{
+    public static readonly TimeSpan Limit = TimeSpan.FromSeconds(5);
+
+    /// <summary>Null, and why, where the drive fails or does not answer in time.</summary>
+    public static async Task<(DriveStatistics? Statistics, string Reason)> AskAsync(IFragmentStore drive, TimeSpan limit, TimeProvider time, CancellationToken cancellationToken)
     {
-        public void Add(IFragmentStore store) => directory.Set(store);
-
-        public void Remove(Guid driveId) => directory.Remove(driveId);
+        using CancellationTokenSource late = new(limit, time);
+        using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(late.Token, cancellationToken);
+        try
+        {
+            // The drive may hang before its first await.
+            return (await Task.Run(() => drive.GetStatisticsAsync(either.Token).AsTask(), either.Token).WaitAsync(either.Token), "");
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return (null, $"it has not answered within {limit.TotalSeconds:0.#} s");
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            // Whatever it is, it is this drive's, and its node's other drives are none the worse.
+            return (null, e.Message);
+        }
     }
 }

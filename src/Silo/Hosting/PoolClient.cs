@@ -1,9 +1,8 @@
+using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using ObjectStore.Grains;
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Silo.Configuration;
-using ObjectStore.Storage.Drives;
-using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Placement;
 using ObjectStore.Storage.Transport;
 using Orleans;
@@ -11,7 +10,7 @@ using Orleans;
 namespace ObjectStore.Silo.Hosting;
 
 /// <summary>This node's way to the grain that owns the cluster map. Thread-safe.</summary>
-internal sealed class PoolClient(IGrainFactory grains, NodeMap map) : ISlotCompletion
+internal sealed class PoolClient(IGrainFactory grains, NodeMap map, ILogger<PoolClient> logger) : ISlotCompletion
 {
     private IPlacementGrain Grain => grains.GetGrain<IPlacementGrain>(StorageNodeRegistration.Pool);
 
@@ -36,7 +35,15 @@ internal sealed class PoolClient(IGrainFactory grains, NodeMap map) : ISlotCompl
 
     private async Task RefreshAsync(CancellationToken cancellationToken)
     {
-        if (await Grain.GetMapAsync(map.Current?.Epoch ?? -1).WaitAsync(cancellationToken) is { } newer) map.Update(newer);
+        try
+        {
+            if (await Grain.GetMapAsync(map.Current?.Epoch ?? -1).WaitAsync(cancellationToken) is { } newer) map.Update(newer);
+        }
+        catch (IOException e)
+        {
+            // What was asked for is durable in the pool; only this node's own copy is behind, and the next heartbeat brings it again.
+            logger.LogError(e, "The new cluster map cannot be written; this node goes by the one before");
+        }
     }
 }
 
@@ -47,23 +54,24 @@ internal sealed class PoolClient(IGrainFactory grains, NodeMap map) : ISlotCompl
 internal sealed class StorageNodeKeeper(IGrainFactory grains, DataPlane plane, Topology topology, NodeMap map, TimeProvider time, ILogger<StorageNodeKeeper> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
-    private readonly Dictionary<string, ImmutableHashSet<Guid>> _registered = [];
 
-    /// <summary>One round; before the node is ready, so that the first map has these drives.</summary>
-    public async Task BeatAsync(CancellationToken cancellationToken)
+    // A node is missed after 15 s of silence: one drive of it must not cost the others so much.
+    private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(3);
+
+    private readonly ConcurrentDictionary<string, AnnouncedDrives> _announced = new(StringComparer.Ordinal);
+
+    /// <summary>One round, all nodes at once; before the node is ready, so that the first map has these drives.</summary>
+    public Task BeatAsync(CancellationToken cancellationToken) => Task.WhenAll(plane.RemoteNodes.Where(node => node.IsReachable).Select(async node =>
     {
-        foreach (RemoteStorageNode node in plane.RemoteNodes.Where(node => node.IsReachable))
+        try
         {
-            try
-            {
-                await BeatAsync(node, cancellationToken);
-            }
-            catch (Exception e) when (e is not OperationCanceledException)
-            {
-                logger.LogWarning(e, "The heartbeat of storage node {Node} failed; the next one follows in {Interval}", node.Address, Interval);
-            }
+            await BeatAsync(node, cancellationToken);
         }
-    }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            logger.LogWarning(e, "The heartbeat of storage node {Node} failed; the next one follows in {Interval}", node.Address, Interval);
+        }
+    }));
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -80,20 +88,31 @@ internal sealed class StorageNodeKeeper(IGrainFactory grains, DataPlane plane, T
 
     private async Task BeatAsync(RemoteStorageNode node, CancellationToken cancellationToken)
     {
-        IReadOnlyList<IFragmentStore> drives = node.Drives;
-        DriveStatistics[] statistics = await Task.WhenAll(drives.Select(drive => drive.GetStatisticsAsync(cancellationToken).AsTask()));
+        ImmutableArray<DriveReport> reports = await NodeDrives.AskAsync(node.Drives, AnswerLimit, time, cancellationToken);
         IStorageNodeGrain grain = grains.GetGrain<IStorageNodeGrain>(node.NodeId);
-        ImmutableHashSet<Guid> ids = [.. drives.Select(drive => drive.DriveId)];
-        if (!_registered.TryGetValue(node.NodeId, out ImmutableHashSet<Guid>? known) || !known.SetEquals(ids))
+        try
         {
-            DrivePlace place = topology.PlaceOf(node.NodeId, node.Host);
-            ImmutableArray<PlacementDrive> announced =
-                [.. statistics.Select(drive => new PlacementDrive(drive.DriveId.ToString("N"), new DriveDomain(place.Region, place.Zone, place.Rack, place.Host), drive.CapacityBytes, place.Weight))];
-            map.Update(await grain.RegisterAsync(new NodeRegistration(StorageNodeRegistration.Pool, node.NodeId, announced, map.Encoded)).WaitAsync(cancellationToken));
-            _registered[node.NodeId] = ids;
+            await AnnounceAsync(node, grain, reports, cancellationToken);
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            // The drives that the pool knows must not be missed for the sake of one that it cannot take.
+            logger.LogWarning(e, "The drives of storage node {Node} cannot be announced to the pool; it is tried again in {Interval}", node.Address, Interval);
         }
 
-        NodeHeartbeat heartbeat = new(map.Current?.Epoch ?? 0, NodeDrives.Of(statistics));
-        if (await grain.HeartbeatAsync(heartbeat).WaitAsync(cancellationToken) is { } newer) map.Update(newer);
+        if (await grain.HeartbeatAsync(new NodeHeartbeat(map.Current?.Epoch ?? 0, reports)).WaitAsync(cancellationToken) is { } newer) map.Update(newer);
+    }
+
+    private async Task AnnounceAsync(RemoteStorageNode node, IStorageNodeGrain grain, ImmutableArray<DriveReport> reports, CancellationToken cancellationToken)
+    {
+        // One that does not answer is not announced: that would say that it is there.
+        NodeDrive[] drives = [.. reports.Where(report => report.Condition != DriveCondition.Failed).Select(report => new NodeDrive(Guid.Parse(report.DriveId), report.Path ?? "", report.CapacityBytes))];
+        AnnouncedDrives announced = _announced.GetOrAdd(node.NodeId, static _ => new AnnouncedDrives());
+        if (!announced.IsBehind(drives)) return;
+        DrivePlace place = topology.PlaceOf(node.NodeId, node.Host);
+        PlacementMap newest = await grain.RegisterAsync(
+            new NodeRegistration(StorageNodeRegistration.Pool, node.NodeId, [.. drives.Select(drive => StorageNodeRegistration.Announce(drive, place))], map.Encoded)).WaitAsync(cancellationToken);
+        announced.Add(drives);
+        map.Update(newest);
     }
 }

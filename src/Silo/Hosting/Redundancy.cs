@@ -1,3 +1,4 @@
+using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Storage.Extents;
@@ -6,7 +7,7 @@ using ObjectStore.Storage.Placement;
 namespace ObjectStore.Silo.Hosting;
 
 /// <summary>How safe the objects are at this moment, for /health and the admin interface. Thread-safe.</summary>
-internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubService scrub)
+internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubService scrub, MetadataExtentLiveness liveness)
 {
     /// <summary>Shards whose drive has not everything yet, whose drive does not answer, or that have no drive.</summary>
     public (int Incomplete, int Unreachable, int WithoutDrive) CountSlots()
@@ -28,6 +29,9 @@ internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubSer
     }
 
     public long Queued => repair.Status.Queued;
+
+    /// <summary>Whether orphans are kept because there are too many of them.</summary>
+    public bool KeepsOrphans => liveness.IsBraked;
 
     public bool IsScrubbing => scrub.IsHurried;
 

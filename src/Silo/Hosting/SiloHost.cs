@@ -41,7 +41,7 @@ internal static class SiloHost
         using ILoggerFactory logs = LoggerFactory.Create(logging => ConfigureLogging(logging, options));
         Topology topology = options.TopologyPath is { } path ? Topology.Load(path) : Topology.None;
         _ = topology.PlacesOf(Environment.MachineName, options.DrivePaths);
-        if (options.StorageNodes.Count == 0) TellNarrowedSchemes(options, logs.CreateLogger("ObjectStore.Placement"));
+        if (options.StorageNodes.Count == 0) TellNarrowedSchemes(options, options.DrivePaths.Count, logs.CreateLogger("ObjectStore.Placement"));
         StorageEventLog storageEvents = new(logs.CreateLogger("ObjectStore.Storage"));
         NodeMap map = NodeMap.Open(folder.Root, logs.CreateLogger<NodeMap>());
 
@@ -55,6 +55,8 @@ internal static class SiloHost
         ServiceState state = new();
         S3Gateway gateway = OpenGateway(services);
         OperatorEndpoints endpoints = new(state, exporter, plane.GetStatisticsAsync, services.GetRequiredService<Redundancy>());
+        using DriveGauges gauges = new(() => plane.Health);
+        await services.GetRequiredService<PauseKeeper>().RestoreAsync(CancellationToken.None);
         AdminEndpoints admin = services.GetRequiredService<AdminEndpoints>();
         ForegroundLoad load = services.GetRequiredService<ForegroundLoad>();
         application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : AdminEndpoints.Handles(http) ? admin.HandleAsync(http) : HandleAsync(gateway, load, http));
@@ -72,11 +74,21 @@ internal static class SiloHost
             throw new StartException($"cannot listen on http://{new IPEndPoint(options.Address, options.Port)}: {e.Message}", e);
         }
 
-        NodeDrive[] drives = await Task.WhenAll(plane.LocalStores.Select(async drive => new NodeDrive(drive.DriveId, drive.Path, (await drive.GetStatisticsAsync()).CapacityBytes)));
-        await StorageNodeRegistration.RegisterAsync(
-            services.GetRequiredService<IGrainFactory>(), Environment.MachineName, drives,
-            topology, options.DrivePaths, map);
+        await services.GetRequiredService<StorageNodeRegistration>().RegisterAsync(CancellationToken.None);
         await services.GetRequiredService<StorageNodeKeeper>().BeatAsync(CancellationToken.None);
+        if (options.StorageNodes.Count > 0)
+        {
+            try
+            {
+                TellNarrowedSchemes(options, plane.Extents.ClusterMap.WritableDrives, logs.CreateLogger("ObjectStore.Placement"));
+            }
+            catch (StartException)
+            {
+                await application.StopAsync();
+                throw;
+            }
+        }
+
         await plane.ServeAsync(options, folder, logs.CreateLogger("ObjectStore.Transport"));
         services.GetRequiredService<RepairService>().Wake();
         state.IsReady = true;
@@ -122,12 +134,12 @@ internal static class SiloHost
     }
 
     /// <exception cref="StartException">A scheme that was asked for needs more drives than there are.</exception>
-    private static void TellNarrowedSchemes(SiloOptions options, ILogger logger)
+    private static void TellNarrowedSchemes(SiloOptions options, int drives, ILogger logger)
     {
-        if (options.Schemes.Place(options.DrivePaths.Count) is not { Count: > 0 } narrowed) return;
+        if (options.Schemes.Place(drives) is not { Count: > 0 } narrowed) return;
         logger.LogWarning(
             "Too few drives ({Drives}) for the schemes of some storage classes; narrower ones are used: {Schemes}",
-            options.DrivePaths.Count, string.Join(", ", narrowed.Select(each => $"{each.StorageClass} {each.Used} instead of {each.Meant}")));
+            drives, string.Join(", ", narrowed.Select(each => $"{each.StorageClass} {each.Used} instead of {each.Meant}")));
     }
 
     private static WebApplicationBuilder CreateBuilder(SiloOptions options)
@@ -244,8 +256,9 @@ internal static class SiloHost
         services.AddSingleton<IForegroundLatency>(provider => provider.GetRequiredService<ForegroundLoad>());
         services.AddSingleton(new LoadGovernorOptions());
         services.AddSingleton(provider => new LoadGovernor(TimeProvider.System, provider.GetRequiredService<LoadGovernorOptions>(), provider.GetRequiredService<IForegroundLatency>()));
-        services.AddSingleton<IExtentLiveness>(provider => new MetadataExtentLiveness(provider.GetRequiredService<IMaintenanceStore>(), TimeProvider.System, MetadataExtentLiveness.DefaultOrphanGrace,
+        services.AddSingleton(provider => new MetadataExtentLiveness(provider.GetRequiredService<IMaintenanceStore>(), TimeProvider.System, MetadataExtentLiveness.DefaultOrphanGrace,
             provider.GetRequiredService<ILogger<MetadataExtentLiveness>>()));
+        services.AddSingleton<IExtentLiveness>(provider => provider.GetRequiredService<MetadataExtentLiveness>());
 
         // A drive is given up within this time, so no slower is what follows looked at.
         TimeSpan poll = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
@@ -258,10 +271,15 @@ internal static class SiloHost
             () => [.. plane.LocalStores.Select(drive => new Maintenance.LocalDriveCompaction(drive))], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
             provider.GetRequiredService<Maintenance.Compaction.CompactionOptions>(), provider.GetRequiredService<ILogger<CompactionService>>()));
         services.AddSingleton<StorageNodeKeeper>();
+        services.AddSingleton(provider => new StorageNodeRegistration(
+            provider.GetRequiredService<IGrainFactory>(), Environment.MachineName, plane.GetDrivesInUseAsync, provider.GetRequiredService<Topology>(), options.DrivePaths,
+            provider.GetRequiredService<NodeMap>()));
+        services.AddSingleton<PauseKeeper>();
         services.AddSingleton<Redundancy>();
         services.AddSingleton(provider => new AdminEndpoints(
             folder.ClusterId, provider.GetRequiredService<AdminToken>(), plane, provider.GetRequiredService<PoolClient>(), provider.GetRequiredService<RepairService>(),
             provider.GetRequiredService<ScrubService>(), provider.GetRequiredService<CompactionService>(), provider.GetRequiredService<LoadGovernor>(), options.ScrubPeriod,
+            provider.GetRequiredService<PauseKeeper>(), provider.GetRequiredService<MetadataExtentLiveness>(), provider.GetRequiredService<StorageNodeRegistration>(),
             provider.GetRequiredService<ILogger<AdminEndpoints>>()));
         services.AddHostedService(provider => provider.GetRequiredService<LoadGovernor>());
         services.AddHostedService(provider => provider.GetRequiredService<RepairQueue>());

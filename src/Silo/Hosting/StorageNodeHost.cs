@@ -1,5 +1,9 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Net.Sockets;
+using ObjectStore.Maintenance;
+using ObjectStore.Maintenance.Compaction;
+using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Silo.Configuration;
 using ObjectStore.Silo.Observability;
 using ObjectStore.Silo.Transport;
@@ -11,13 +15,11 @@ using ObjectStore.Storage.Transport;
 namespace ObjectStore.Silo.Hosting;
 
 /// <summary>
-/// A process with the role storage: it opens drives and serves them to the nodes of its cluster, with /health and /metrics on the same port. It knows nothing of objects. Opening goes
+/// A process with the role storage: it opens drives, watches and compacts them, and serves them to the nodes of its cluster, with /health and /metrics on the same port. It knows nothing of objects. Opening goes
 /// data folder, drives, listener; stopping the other way round, so that every write that was let in is answered before its drive closes.
 /// </summary>
 internal static class StorageNodeHost
 {
-    private static readonly TimeSpan HealthTimeout = TimeSpan.FromSeconds(1);
-
     public static async Task<int> RunAsync(SiloOptions options)
     {
         long started = Stopwatch.GetTimestamp();
@@ -29,23 +31,31 @@ internal static class StorageNodeHost
         using SignalLifetime signals = new(lifetime);
         await signals.WaitForStartAsync(CancellationToken.None);
 
-        await using LocalDrives drives = await OpenDrivesAsync(options, folder, new StorageEventLog(logs.CreateLogger("ObjectStore.Storage")), lifetime.ApplicationStopping);
+        FragmentStoreDirectory directory = new();
+        await using DriveSupervisor drives = await DataPlane.OpenDrivesAsync(
+            StorageOptionsOf(options, folder), new DriveSupervisorOptions().ProbeInterval, new StorageEventLog(logs.CreateLogger("ObjectStore.Storage")), new DriveRoutes<object>(directory),
+            lifetime.ApplicationStopping);
+        using DriveGauges gauges = new(() => drives.Health);
         ILogger logger = logs.CreateLogger("ObjectStore.Transport");
+        Guid nodeId = folder.LoadNodeId();
         FragmentServerOptions serverOptions = new()
         {
             ClusterId = folder.ClusterId,
-            NodeId = $"{Environment.MachineName}:{options.DataListen!.Port}",
+
+            // A port that is given stays the same; a free one is another each time, and two nodes that ask for one must not be taken for each other.
+            NodeId = $"{Environment.MachineName}:{(options.DataListen!.Port > 0 ? options.DataListen.Port.ToString(CultureInfo.InvariantCulture) : nodeId.ToString("N")[..12])}",
             Host = Environment.MachineName,
             UnforeseenFailure = failure => logger.LogError(failure, "A request of another node failed"),
         };
-        using FragmentServer server = new(serverOptions, new Directory(drives), secret, TimeProvider.System);
+        using FragmentServer server = new(serverOptions, directory, secret, TimeProvider.System);
         ServiceState state = new();
-        OperatorEndpoints endpoints = new(state, exporter, new DriveHealth(drives).GetAsync, redundancy: null);
+        OperatorEndpoints endpoints = new(state, exporter, () => LocalStatistics.GetAsync(drives.Health, directory), redundancy: null);
         await using (FragmentListener listener = await ListenAsync(server, options, endpoints))
         {
+            await using BackgroundLoops loops = await BackgroundLoops.StartAsync(directory, logs);
             state.IsReady = true;
             TimeSpan elapsed = Stopwatch.GetElapsedTime(started);
-            Console.Out.WriteLine($"ObjectStore serves drives at {listener.Address.GetLeftPart(UriPartial.Authority)} (cluster {folder.ClusterId}, data in {folder.Root}, {drives.Drives.Count} drive(s), started in {elapsed.TotalMilliseconds:0} ms)");
+            Console.Out.WriteLine($"ObjectStore serves drives at {listener.Address.GetLeftPart(UriPartial.Authority)} (cluster {folder.ClusterId}, data in {folder.Root}, {directory.All.Count} drive(s), started in {elapsed.TotalMilliseconds:0} ms)");
             Console.Out.WriteLine("Ctrl-C stops it.");
             Console.Out.Flush();
             await lifetime.Stopping;
@@ -55,32 +65,14 @@ internal static class StorageNodeHost
         return 0;
     }
 
-    private static async Task<LocalDrives> OpenDrivesAsync(SiloOptions options, DataFolder folder, IStorageEvents events, CancellationToken stopping)
+    private static StorageOptions StorageOptionsOf(SiloOptions options, DataFolder folder) => new()
     {
-        try
-        {
-            StorageOptions storage = new()
-            {
-                DrivePaths = options.DrivePaths,
-                ClusterId = folder.ClusterId,
-                VolumeSizeBytes = options.VolumeSizeBytes,
-                HeadroomBytes = options.HeadroomBytes,
-            };
-            return await LocalDrives.OpenAsync(storage, TimeProvider.System, SiloHost.RandomBits, events, stopping);
-        }
-        catch (StorageException e)
-        {
-            throw new StartException(e.Message, e);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new StartException($"a drive cannot be opened: {e.Message}", e);
-        }
-        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
-        {
-            throw new StartException("stopped while the drives were being opened");
-        }
-    }
+        DrivePaths = options.DrivePaths,
+        ClusterId = folder.ClusterId,
+        VolumeSizeBytes = options.VolumeSizeBytes,
+        HeadroomBytes = options.HeadroomBytes,
+        FormatNewDrives = options.FormatNewDrives || !folder.HasHadDrives,
+    };
 
     private static async Task<FragmentListener> ListenAsync(FragmentServer server, SiloOptions options, OperatorEndpoints endpoints)
     {
@@ -105,36 +97,33 @@ internal static class StorageNodeHost
         }
     }
 
-    private sealed class Directory(LocalDrives drives) : IFragmentStoreDirectory
+    /// <summary>
+    /// What a storage node does for its drives by itself: it compacts them. How its clients' own clients fare is not known here, so a rate bounds it. Repair and scrub are the business of the node that
+    /// has the metadata.
+    /// </summary>
+    private sealed class BackgroundLoops : IAsyncDisposable
     {
-        private readonly Dictionary<Guid, IFragmentStore> _byId = drives.Drives.ToDictionary(drive => drive.DriveId, drive => (IFragmentStore)drive);
+        private const long CompactionBytesPerSecond = 64 << 20;
+        private readonly LoadGovernor _governor = new(TimeProvider.System, new LoadGovernorOptions());
+        private readonly CompactionService _compaction;
 
-        public IReadOnlyCollection<IFragmentStore> All => drives.Drives;
+        private BackgroundLoops(FragmentStoreDirectory directory, ILoggerFactory logs)
+            => _compaction = new CompactionService(
+                () => [.. directory.All.OfType<LocalFragmentStore>().Select(drive => new LocalDriveCompaction(drive))], _governor, TimeProvider.System,
+                new Maintenance.Compaction.CompactionOptions { BytesPerSecond = CompactionBytesPerSecond }, logs.CreateLogger<CompactionService>());
 
-        public IFragmentStore? Find(Guid driveId) => _byId.GetValueOrDefault(driveId);
-    }
-
-    /// <summary>What /health shows. A drive that hangs cannot hold the answer: one that has not answered within a second shows as unavailable, and is not asked a second time meanwhile.</summary>
-    private sealed class DriveHealth(LocalDrives drives)
-    {
-        private readonly Slot[] _slots = [.. drives.Drives.Select(drive => new Slot(drive))];
-
-        public async ValueTask<IReadOnlyList<DriveStatistics>> GetAsync() => await Task.WhenAll(_slots.Select(slot => slot.GetAsync()));
-
-        private sealed class Slot(LocalFragmentStore drive)
+        public static async Task<BackgroundLoops> StartAsync(FragmentStoreDirectory directory, ILoggerFactory logs)
         {
-            private readonly Lock _lock = new();
-            private Task<DriveStatistics>? _asked;
+            BackgroundLoops loops = new(directory, logs);
+            await loops._compaction.StartAsync(CancellationToken.None);
+            return loops;
+        }
 
-            public async Task<DriveStatistics> GetAsync()
-            {
-                Task<DriveStatistics> asked;
-                lock (_lock) asked = _asked = _asked is { IsCompleted: false } ? _asked : drive.GetStatisticsAsync().AsTask();
-                await ((Task)asked).WaitAsync(HealthTimeout).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-                return asked.IsCompletedSuccessfully
-                    ? await asked
-                    : new DriveStatistics(drive.DriveId, drive.Path, DriveState.Unavailable, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-            }
+        public async ValueTask DisposeAsync()
+        {
+            await _compaction.StopAsync(CancellationToken.None);
+            _compaction.Dispose();
+            _governor.Dispose();
         }
     }
 

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using ObjectStore.Grains;
 using ObjectStore.Silo.Configuration;
 using ObjectStore.Storage.Drives;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Placement;
 using Orleans;
 
@@ -22,18 +23,24 @@ internal sealed record NodeDrives(Func<IReadOnlyList<DriveHealth>> Health)
             drive.Path, drive.Reason.Length == 0 ? null : drive.Reason)),
     ];
 
-    /// <summary>As a storage node tells them.</summary>
-    public static ImmutableArray<DriveReport> Of(IEnumerable<DriveStatistics> drives) =>
+    /// <summary>As the drives of a storage node tell it, asked all at once. One that fails or does not answer in time is reported as failed; the others are none the worse.</summary>
+    public static async Task<ImmutableArray<DriveReport>> AskAsync(IReadOnlyList<IFragmentStore> drives, TimeSpan limit, TimeProvider time, CancellationToken cancellationToken) =>
     [
-        .. drives.Select(drive => new DriveReport(
-            drive.DriveId.ToString("N"), drive.CapacityBytes, drive.FreeBytes, drive.PoisonedVolumes,
-            drive.State switch
-            {
-                DriveState.Unavailable or DriveState.Closed => DriveCondition.Failed,
-                DriveState.Full => DriveCondition.Full,
-                _ => DriveCondition.Working,
-            },
-            drive.Path)),
+        .. await Task.WhenAll(drives.Select(async drive =>
+        {
+            (DriveStatistics? statistics, string reason) = await DriveQuestions.AskAsync(drive, limit, time, cancellationToken);
+            return statistics is null
+                ? new DriveReport(drive.DriveId.ToString("N"), 0, 0, 0, DriveCondition.Failed, Reason: reason)
+                : new DriveReport(
+                    drive.DriveId.ToString("N"), statistics.CapacityBytes, statistics.FreeBytes, statistics.PoisonedVolumes,
+                    statistics.State switch
+                    {
+                        DriveState.Unavailable or DriveState.Closed => DriveCondition.Failed,
+                        DriveState.Full => DriveCondition.Full,
+                        _ => DriveCondition.Working,
+                    },
+                    statistics.Path);
+        })),
     ];
 }
 
@@ -91,27 +98,62 @@ internal sealed class NodeMap
     private sealed record Known(ClusterMap Map, byte[] Encoded);
 }
 
-/// <summary>Announces this node's drives to its pool at the start.</summary>
-internal static class StorageNodeRegistration
+/// <summary>Which of a node's drives its pool has been told of in this process, and of which the size. Not thread-safe.</summary>
+internal sealed class AnnouncedDrives
+{
+    private readonly Dictionary<Guid, bool> _withSize = [];
+
+    /// <summary>Whether there is a drive, or the size of one, that the pool has not been told.</summary>
+    public bool IsBehind(IEnumerable<NodeDrive> drives) => drives.Any(drive => !_withSize.TryGetValue(drive.Id, out bool known) || (!known && drive.CapacityBytes > 0));
+
+    public void Add(IEnumerable<NodeDrive> drives)
+    {
+        foreach (NodeDrive drive in drives) _withSize[drive.Id] = drive.CapacityBytes > 0 || _withSize.GetValueOrDefault(drive.Id);
+    }
+}
+
+/// <summary>Announces this node's drives to its pool: at the start, and whenever there is one that the pool has not been told of. Thread-safe.</summary>
+/// <param name="inUse">The drives that are in use; their folders are among <paramref name="drivePaths"/>.</param>
+internal sealed class StorageNodeRegistration(
+    IGrainFactory grains, string node, Func<CancellationToken, Task<IReadOnlyList<NodeDrive>>> inUse, Topology topology, IReadOnlyList<string> drivePaths, NodeMap map) : IDisposable
 {
     public const string Pool = "default";
 
-    /// <summary>Registers, and takes the pool's map, which has the drives.</summary>
-    /// <param name="drives">Those in use; their folders are among <paramref name="drivePaths"/>.</param>
+    private readonly SemaphoreSlim _one = new(1, 1);
+    private readonly AnnouncedDrives _announced = new();
+    private bool _isRegistered;
+
+    /// <summary>Registers where something is new, and takes the pool's map, which has the drives.</summary>
     /// <exception cref="StartException">The topology names a drive that the node does not have.</exception>
-    public static async Task RegisterAsync(IGrainFactory grains, string node, IReadOnlyList<NodeDrive> drives, Topology topology, IReadOnlyList<string> drivePaths, NodeMap map)
+    /// <exception cref="IOException">The map cannot be made durable here; the pool has the drives.</exception>
+    public async Task RegisterAsync(CancellationToken cancellationToken)
     {
-        Dictionary<string, DrivePlace> places = drivePaths.Zip(topology.PlacesOf(node, drivePaths)).ToDictionary(pair => Topology.FolderOf(pair.First), pair => pair.Second, StringComparer.Ordinal);
-        ImmutableArray<PlacementDrive> announced = [.. drives.Select(drive => Announce(drive, places[Topology.FolderOf(drive.Path)]))];
-        map.Update(await grains.GetGrain<IStorageNodeGrain>(node).RegisterAsync(new NodeRegistration(Pool, node, announced, map.Encoded)));
+        await _one.WaitAsync(cancellationToken);
+        try
+        {
+            IReadOnlyList<NodeDrive> drives = await inUse(cancellationToken);
+            if (_isRegistered && !_announced.IsBehind(drives)) return;
+            Dictionary<string, DrivePlace> places = drivePaths.Zip(topology.PlacesOf(node, drivePaths)).ToDictionary(pair => Topology.FolderOf(pair.First), pair => pair.Second, StringComparer.Ordinal);
+            ImmutableArray<PlacementDrive> announced = [.. drives.Select(drive => Announce(drive, places[Topology.FolderOf(drive.Path)]))];
+            PlacementMap newest = await grains.GetGrain<IStorageNodeGrain>(node).RegisterAsync(new NodeRegistration(Pool, node, announced, map.Encoded)).WaitAsync(cancellationToken);
+            _isRegistered = true;
+            _announced.Add(drives);
+            map.Update(newest);
+        }
+        finally
+        {
+            _one.Release();
+        }
     }
 
-    private static PlacementDrive Announce(NodeDrive drive, DrivePlace place) =>
+    public void Dispose() => _one.Dispose();
+
+    public static PlacementDrive Announce(NodeDrive drive, DrivePlace place) =>
         new(drive.Id.ToString("N"), new DriveDomain(place.Region, place.Zone, place.Rack, place.Host), drive.CapacityBytes, place.Weight);
 }
 
 /// <summary>Tells the node's grain every 5 s that the node lives and how its drives are, and hears of new maps.</summary>
-internal sealed class StorageNodeHeartbeat(IGrainFactory grains, NodeDrives drives, NodeMap map, TimeProvider time, ILogger<StorageNodeHeartbeat> logger) : BackgroundService
+internal sealed class StorageNodeHeartbeat(IGrainFactory grains, NodeDrives drives, StorageNodeRegistration registration, NodeMap map, TimeProvider time, ILogger<StorageNodeHeartbeat> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
@@ -124,10 +166,11 @@ internal sealed class StorageNodeHeartbeat(IGrainFactory grains, NodeDrives driv
             {
                 try
                 {
+                    await RegisterAsync(stoppingToken);
                     NodeHeartbeat heartbeat = new(map.Current?.Epoch ?? 0, drives.Reports());
                     if (await grains.GetGrain<IStorageNodeGrain>(Environment.MachineName).HeartbeatAsync(heartbeat).WaitAsync(stoppingToken) is { } newer) map.Update(newer);
                 }
-                catch (Exception e) when (e is not OperationCanceledException)
+                catch (Exception e) when (!stoppingToken.IsCancellationRequested)
                 {
                     logger.LogWarning(e, "A heartbeat failed; the next one follows in {Interval}", Interval);
                 }
@@ -136,6 +179,18 @@ internal sealed class StorageNodeHeartbeat(IGrainFactory grains, NodeDrives driv
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
             // Stopping.
+        }
+    }
+    /// <summary>A drive that cannot be announced must not make the node fall silent.</summary>
+    private async Task RegisterAsync(CancellationToken stoppingToken)
+    {
+        try
+        {
+            await registration.RegisterAsync(stoppingToken);
+        }
+        catch (Exception e) when (!stoppingToken.IsCancellationRequested)
+        {
+            logger.LogWarning(e, "The drives of this node cannot be announced to the pool; it is tried again in {Interval}", Interval);
         }
     }
 }

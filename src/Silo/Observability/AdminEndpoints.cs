@@ -3,11 +3,14 @@ using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using ObjectStore.Grains;
 using ObjectStore.Maintenance.Compaction;
+using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Maintenance.Throttling;
+using ObjectStore.Metadata;
 using ObjectStore.Silo.Configuration;
 using ObjectStore.Silo.Hosting;
+using ObjectStore.Storage;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Placement;
@@ -20,14 +23,14 @@ namespace ObjectStore.Silo.Observability;
 /// </summary>
 internal sealed class AdminEndpoints(
     Guid clusterId, AdminToken token, DataPlane plane, PoolClient pool, RepairService repair, ScrubService scrub, CompactionService compaction, LoadGovernor governor, TimeSpan scrubPeriod,
-    ILogger<AdminEndpoints> logger)
+    PauseKeeper pauses, MetadataExtentLiveness liveness, StorageNodeRegistration registration, ILogger<AdminEndpoints> logger)
 {
-    private const string Root = "/admin/v1/";
+    private const string Root = "/admin/v1";
     private const int MaxBodyBytes = 4096;
     private static readonly Contract.AdminApiJson Json = Contract.AdminApiJson.Default;
 
     public static bool Handles(HttpContext http)
-        => http.Request.Path.StartsWithSegments("/admin/v1", StringComparison.Ordinal) && http.Request.Headers.ContainsKey(Contract.AdminApi.TokenHeader);
+        => http.Request.Path.StartsWithSegments(Root, StringComparison.Ordinal) && http.Request.Headers.ContainsKey(Contract.AdminApi.TokenHeader);
 
     public async Task HandleAsync(HttpContext http)
     {
@@ -41,12 +44,18 @@ internal sealed class AdminEndpoints(
         {
             await DispatchAsync(http);
         }
-        catch (Exception e) when (e is TimeoutException or IOException or Orleans.Runtime.OrleansException)
+        catch (Exception e) when (e is TimeoutException or Orleans.Runtime.OrleansException)
         {
             logger.LogWarning(e, "An admin request failed");
             await RefuseAsync(http, 503, "this node does not reach the placement grain", "try again");
         }
-        catch (JsonException)
+        catch (Exception e) when (e is (IOException and not BadHttpRequestException) or MetadataStoreException)
+        {
+            // What was asked for may have been done, and durably.
+            logger.LogError(e, "An admin request failed");
+            await RefuseAsync(http, 500, $"an operation of this node failed: {e.Message.ReplaceLineEndings(" ")}", "see its log, and the status for what was done");
+        }
+        catch (Exception e) when (e is JsonException or BadHttpRequestException)
         {
             await RefuseAsync(http, 400, "the body is not such a request", "see docs/admin-api.md");
         }
@@ -54,7 +63,7 @@ internal sealed class AdminEndpoints(
 
     private async Task DispatchAsync(HttpContext http)
     {
-        string path = http.Request.Path.Value![Root.Length..];
+        string path = http.Request.Path.Value![Root.Length..].TrimStart('/');
         bool get = HttpMethods.IsGet(http.Request.Method), post = HttpMethods.IsPost(http.Request.Method);
         switch (path.Split('/'))
         {
@@ -64,14 +73,22 @@ internal sealed class AdminEndpoints(
             case ["drives"] when get:
                 await SendAsync(http, new Contract.DriveList(await DrivesAsync()), Json.DriveList);
                 break;
+            case ["drives", "format"] when post:
+                await FormatAsync(http, await ReadAsync(http, Json.FormatRequest));
+                break;
             case ["drives", string id, "state"] when post:
                 await SetDriveAsync(http, id, await ReadAsync(http, Json.DriveStateRequest));
                 break;
             case ["repair"] when post:
-                await ActAsync(http, await ReadAsync(http, Json.ActionRequest), repair.Pause, repair.Resume, start: null);
+                await ActAsync(http, ("pause", () => pauses.SetRepairAsync(true, http.RequestAborted)), ("resume", () => pauses.SetRepairAsync(false, http.RequestAborted)));
                 break;
             case ["scrub"] when post:
-                await ActAsync(http, await ReadAsync(http, Json.ActionRequest), scrub.Pause, scrub.Resume, scrub.StartPass);
+                await ActAsync(
+                    http, ("pause", () => pauses.SetScrubAsync(true, http.RequestAborted)), ("resume", () => pauses.SetScrubAsync(false, http.RequestAborted)),
+                    ("start", () => Now(scrub.StartPass)));
+                break;
+            case ["orphans"] when post:
+                await ActAsync(http, ("release", () => Now(liveness.ReleaseBrake)));
                 break;
             default:
                 await RefuseAsync(http, 404, "there is no such request", "see docs/admin-api.md");
@@ -79,17 +96,50 @@ internal sealed class AdminEndpoints(
         }
     }
 
-    private async Task ActAsync(HttpContext http, Contract.ActionRequest request, Action pause, Action resume, Action? start)
+    private async Task ActAsync(HttpContext http, params (string Name, Func<Task> Run)[] actions)
     {
-        Action? action = request.Action switch { "pause" => pause, "resume" => resume, "start" => start, _ => null };
-        if (action is null)
+        Contract.ActionRequest request = await ReadAsync(http, Json.ActionRequest);
+        if (actions.FirstOrDefault(action => action.Name == request.Action).Run is not { } run)
         {
-            await RefuseAsync(http, 400, $"the action '{request.Action}' is unknown here", start is null ? "use pause or resume" : "use start, pause or resume");
+            await RefuseAsync(http, 400, "the action is unknown here", $"use {string.Join(" or ", actions.Select(action => action.Name))}");
             return;
         }
 
-        action();
+        await run();
         await SendAsync(http, await StatusAsync(), Json.ClusterStatus);
+    }
+
+    private static Task Now(Action action)
+    {
+        action();
+        return Task.CompletedTask;
+    }
+
+    private async Task FormatAsync(HttpContext http, Contract.FormatRequest request)
+    {
+        try
+        {
+            await plane.FormatAsync(request.Path, http.RequestAborted);
+        }
+        catch (ArgumentException e)
+        {
+            await RefuseAsync(http, 400, e.Message.Split(" (Parameter", 2)[0], "use one of the folders that the node's --drives names");
+            return;
+        }
+        catch (StorageException e)
+        {
+            await RefuseAsync(http, 409, e.Message.ReplaceLineEndings(" "), null);
+            return;
+        }
+        catch (TimeoutException)
+        {
+            await RefuseAsync(http, 503, "the drive does not answer", "look at it, and at 's3-admin drives' for whether it was formatted after all");
+            return;
+        }
+
+        await registration.RegisterAsync(http.RequestAborted);
+        repair.Wake();
+        await SendAsync(http, new Contract.DriveList(await DrivesAsync()), Json.DriveList);
     }
 
     private async Task SetDriveAsync(HttpContext http, string id, Contract.DriveStateRequest request)
@@ -99,21 +149,22 @@ internal sealed class AdminEndpoints(
             Contract.AdminApi.Up => DriveOrder.Use,
             Contract.AdminApi.Draining => DriveOrder.Drain,
             Contract.AdminApi.Out => DriveOrder.TakeOut,
+            Contract.AdminApi.Removed => DriveOrder.Remove,
             _ => null,
         };
         if (order is not { } wanted || !Guid.TryParse(id, out Guid drive))
         {
-            await RefuseAsync(http, 400, $"the state '{request.State}' or the drive '{id}' cannot be", "use up, draining or out, and a drive's id");
+            await RefuseAsync(http, 400, $"the state '{request.State}' or the drive '{id}' cannot be", "use up, draining, out or removed, and a drive's id");
             return;
         }
 
         // With one drive less, is a scheme still as wide as it is now?
         ImmutableArray<PoolDrive> drives = await pool.GetDrivesAsync();
         int writable = drives.Count(each => each.State == PoolDriveState.In);
-        bool leaves = wanted != DriveOrder.Use && drives.Any(each => each.State == PoolDriveState.In && Guid.Parse(each.DriveId) == drive);
-        if (leaves && !request.Force && plane.Schemes.Schemes.Any(scheme => scheme.Narrow(writable) == scheme && scheme.Width > writable - 1))
+        bool leaves = wanted is DriveOrder.Drain or DriveOrder.TakeOut && drives.Any(each => each.State == PoolDriveState.In && Guid.Parse(each.DriveId) == drive);
+        if (leaves && !request.Force && plane.Schemes.Schemes.Any(scheme => scheme.Narrow(writable).Width > writable - 1))
         {
-            await RefuseAsync(http, 409, $"{writable - 1} drives would be left, too few for the schemes in use", "add a drive first, or force it");
+            await RefuseAsync(http, 409, $"{writable - 1} drives would be left, too few for schemes that are as wide as the {writable} there are", "add a drive first, or force it");
             return;
         }
 
@@ -141,19 +192,22 @@ internal sealed class AdminEndpoints(
         return new Contract.ClusterStatus(
             clusterId, typeof(AdminEndpoints).Assembly.GetName().Version!.ToString(3), map.Epoch, await DrivesAsync(), [.. plane.Schemes.Classes.Select(each => Describe(each.Key, each.Value, map.WritableDrives))],
             new Contract.RepairStatus(
-                StateOf(repairs.Paused, repairs.Queued > 0 || repairs.Pass is not null), repairs.Queued, repairs.GroupsLeft, null, repairs.BytesRebuilt, 0,
+                StateOf(repairs.Paused, repairs.Queued > 0 || repairs.Pass is not null), repairs.Queued, repairs.GroupsLeft, repairs.FewestSpare, repairs.BytesRebuilt,
+                repairs.Active > TimeSpan.Zero ? repairs.BytesRebuilt / repairs.Active.TotalSeconds : null,
                 repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost),
-            DescribeScrub(statistics),
-            new Contract.CompactionStatus(StateOf(compaction.IsPaused, runs: false), statistics.Sum(drive => drive.GarbageBytes), 0, 0));
+            DescribeScrub(),
+            new Contract.CompactionStatus(StateOf(compaction.IsPaused, compaction.IsRunning), statistics.Sum(drive => drive.GarbageBytes), compaction.FreedBytes),
+            new Contract.OrphanStatus(liveness.IsBraked));
     }
 
-    private Contract.ScrubStatus DescribeScrub(IReadOnlyList<DriveStatistics> statistics)
+    private Contract.ScrubStatus DescribeScrub()
     {
         IReadOnlyList<Maintenance.Scrubbing.ScrubStatus> drives = scrub.Status;
-        long live = statistics.Sum(drive => drive.LiveBytes), verified = drives.Sum(drive => drive.Bytes);
+        long expected = drives.Sum(drive => drive.ExpectedBytes ?? 0), verified = drives.Sum(drive => drive.Bytes);
+        double? fraction = drives.Count == 0 || drives.Any(drive => drive.ExpectedBytes is null) ? null : expected == 0 ? 1 : Math.Min(1, verified / (double)expected);
         bool whole = drives.Count > 0 && drives.All(drive => drive.LastPassFinished is not null);
         return new Contract.ScrubStatus(
-            StateOf(scrub.IsPaused, drives.Any(drive => drive.IsRunning)), scrubPeriod.TotalSeconds, live == 0 ? 1 : Math.Min(1, verified / (double)live), verified,
+            StateOf(scrub.IsPaused, drives.Any(drive => drive.IsRunning)), scrubPeriod.TotalSeconds, fraction, verified,
             drives.Sum(drive => drive.Findings), whole ? drives.Min(drive => drive.LastPassFinished) : null);
     }
 
@@ -187,14 +241,14 @@ internal sealed class AdminEndpoints(
             {
                 Guid id = Guid.Parse(drive.DriveId);
                 Grains.DriveStatus? status = known.GetValueOrDefault(id);
-                DriveStatistics? numbers = statistics.GetValueOrDefault(id);
-                NodeState state = status?.State ?? NodeState.Unknown;
+                DriveStatistics? numbers = statistics.GetValueOrDefault(id) is { State: not DriveState.Unavailable } probed ? probed : null;
+                NodeState state = drive.State == PoolDriveState.Removed ? NodeState.Removed : status?.State ?? NodeState.Unknown;
                 return new Contract.DriveStatus(
                     id, drive.NodeId, numbers?.Path ?? status?.Report.Path ?? "", $"{drive.Domain.Region}/{drive.Domain.Zone}/{drive.Domain.Rack}/{drive.Domain.Host}",
-                    state switch { NodeState.Unknown => "suspect", NodeState.Removed => "out", _ => state.ToString().ToLowerInvariant() },
+                    state switch { NodeState.Unknown => "suspect", NodeState.Removed => "removed", _ => state.ToString().ToLowerInvariant() },
                     status?.Report.Reason ?? (state == NodeState.Draining ? "asked for" : null),
-                    status?.Report.CapacityBytes ?? 0, status?.Report.FreeBytes ?? 0, (numbers?.LiveBytes + numbers?.GarbageBytes) ?? 0, numbers?.GarbageBytes ?? 0, numbers?.LiveFragments ?? 0,
-                    drive.Slots, incomplete.GetValueOrDefault(id), status?.Report.ErrorCount ?? 0);
+                    status?.Report.CapacityBytes is > 0 and var capacity ? capacity : null, status?.Report is { CapacityBytes: > 0, FreeBytes: var free } ? free : null,
+                    numbers?.LiveBytes + numbers?.GarbageBytes, numbers?.GarbageBytes, numbers?.LiveFragments, drive.Slots, incomplete.GetValueOrDefault(id), drive.SourceOf, status?.Report.ErrorCount);
             }),
         ];
     }

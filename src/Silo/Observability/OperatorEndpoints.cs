@@ -47,7 +47,7 @@ internal sealed class OperatorEndpoints(ServiceState state, PrometheusExporter e
         {
             (int incomplete, int unreachable, int without) = redundancy.CountSlots();
             json.Append(CultureInfo.InvariantCulture, $",\"redundancy\":\"{redundancy.Describe()}\",\"repair\":{{\"incompleteSlots\":{incomplete},\"unreachableSlots\":{unreachable},\"slotsWithoutDrive\":{without},");
-            json.Append(CultureInfo.InvariantCulture, $"\"queued\":{redundancy.Queued},\"scrubbing\":{(redundancy.IsScrubbing ? "true" : "false")}}}");
+            json.Append(CultureInfo.InvariantCulture, $"\"queued\":{redundancy.Queued},\"scrubbing\":{(redundancy.IsScrubbing ? "true" : "false")}}},\"orphansKept\":{(redundancy.KeepsOrphans ? "true" : "false")}");
         }
 
         json.Append("}\n");

@@ -166,7 +166,7 @@ public sealed class LocalDrives : IAsyncDisposable
             }
             else if (candidate.Identity is null)
             {
-                candidate.Refuse(new DriveIdentityException(candidate.Path, "it has no drive.json, and new drives are not to be formatted (FormatNewDrives). Is the drive mounted?"));
+                candidate.Refuse(new DriveIdentityException(candidate.Path, "it has no drive.json. Is the drive mounted? If it is a new one, 's3-admin drive format' makes it a drive, or a start with --format-new-drives."));
             }
             else if (candidate.Identity.ClusterId != clusterId)
             {

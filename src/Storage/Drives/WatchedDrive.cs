@@ -364,7 +364,7 @@ internal sealed class WatchedDrive
         if (!Directory.Exists(Path))
             return new DriveIdentityException(Path, "the folder is not there. Is the drive mounted?");
         if (!File.Exists(System.IO.Path.Combine(Path, "drive.json")))
-            return new DriveIdentityException(Path, "it has no drive.json. Is the drive mounted? A new drive is formatted only at the operator's command.");
+            return new DriveIdentityException(Path, "it has no drive.json. Is the drive mounted? If it is a new one, 's3-admin drive format' makes it a drive.");
         return Open(format: false);
     }
 

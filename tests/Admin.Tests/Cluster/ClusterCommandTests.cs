@@ -37,14 +37,16 @@ public sealed partial class ClusterCommandTests
     }
 
     [Theory]
-    [InlineData("status", "\"lostExtents\": 0", "\"lostExtents\": 2", "LOST: 2")]
-    [InlineData("repair", "\"lostExtents\": 0", "\"lostExtents\": 2", "LOST: 2")]
+    [InlineData("status", "\"lostBlocks\": 0", "\"lostBlocks\": 2", "LOST: 2")]
+    [InlineData("repair", "\"lostBlocks\": 0", "\"lostBlocks\": 2", "LOST: 2")]
+    [InlineData("status", "\"kept\": false", "\"kept\": true", "KEPT", 0)]
+    [InlineData("orphans", "\"kept\": false", "\"kept\": true", "KEPT")]
     [InlineData("scrub", "\"corruptFragments\": 0", "\"corruptFragments\": 3", "CORRUPT: 3")]
-    public async Task Damage_IsExitCodeOne(string command, string whole, string damaged, string said)
+    public async Task Damage_IsExitCodeOne(string command, string whole, string damaged, string said, int exitCode = 1)
     {
         await using FakeNode node = new(_ => (200, ExampleOfTheDocument().Replace(whole, damaged, StringComparison.Ordinal)));
         Run run = await Tool(node, command);
-        Assert.Equal(1, run.ExitCode);
+        Assert.Equal(exitCode, run.ExitCode);
         Assert.Contains(said, run.Output, StringComparison.Ordinal);
     }
 
@@ -53,6 +55,7 @@ public sealed partial class ClusterCommandTests
     [InlineData("drain", "draining", "10111213")]
     [InlineData("undrain", "up", "/d1")]
     [InlineData("out", "out", "10111213-1415-1617-1819-1A1B")]
+    [InlineData("remove", "removed", "/d1")]
     public async Task DriveState_IsPostedForTheDriveNamed(string verb, string state, string name)
     {
         await using FakeNode node = new(_ => (200, TwoDrives()));
@@ -90,6 +93,7 @@ public sealed partial class ClusterCommandTests
     [InlineData("repair", "resume")]
     [InlineData("scrub", "start")]
     [InlineData("scrub", "pause")]
+    [InlineData("orphans", "release")]
     public async Task Action_IsPosted(string command, string action)
     {
         await using FakeNode node = new(_ => (200, ExampleOfTheDocument()));
@@ -97,6 +101,34 @@ public sealed partial class ClusterCommandTests
         (string line, _, string body) = Assert.Single(node.Requests);
         Assert.Equal($"POST /admin/v1/{command}", line);
         Assert.Equal(action, JsonDocument.Parse(body).RootElement.GetProperty("action").GetString());
+    }
+
+    [Fact]
+    public async Task Drives_ShowWhatIsLeftToMove_AndSayWhatIsNotKnown()
+    {
+        DriveStatus first = JsonSerializer.Deserialize(ExampleOfTheDocument(), AdminApiJson.Default.ClusterStatus)!.Drives[0];
+        DriveStatus silent = first with { CapacityBytes = null, FreeBytes = null, UsedBytes = null, GarbageBytes = null, LiveFragments = null, Errors = null };
+        await using FakeNode node = new(_ => (200, JsonSerializer.Serialize(new DriveList([silent with { SourceOf = 987 }]), AdminApiJson.Default.DriveList)));
+        Run run = await Tool(node, "drives");
+        Assert.Contains("left to move", run.Output, StringComparison.Ordinal);
+        Assert.Contains(" 987 ", run.Output, StringComparison.Ordinal);
+        Assert.Equal(6, run.Output.Split("not known").Length);
+    }
+
+    [Fact]
+    public async Task RepairThatWasNeverAtWork_HasNoRate()
+    {
+        await using FakeNode node = new(_ => (200, ExampleOfTheDocument().Replace("\"bytesPerSecond\": 512000000", "\"bytesPerSecond\": null", StringComparison.Ordinal)));
+        Assert.Contains("rate not known", (await Tool(node, "repair")).Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task DriveFormat_PostsThePath()
+    {
+        await using FakeNode node = new(_ => (200, TwoDrives()));
+        Assert.Equal(0, (await Tool(node, "drive", "format", "/d3")).ExitCode);
+        (string line, _, string body) = Assert.Single(node.Requests);
+        Assert.Equal(("POST /admin/v1/drives/format", "/d3"), (line, JsonDocument.Parse(body).RootElement.GetProperty("path").GetString()));
     }
 
     [Theory]

@@ -109,6 +109,8 @@ public sealed class SiloOptionsTests
     [InlineData("--down-out-after", "0")]
     [InlineData("--down-out-after", "10m")]
     [InlineData("--scrub-period", "0")]
+    [InlineData("--scrub-period", "59.9")]
+    [InlineData("--repair-rate", "1023")]
     [InlineData("--repair-rate", "0")]
     [InlineData("--repair-rate", "fast")]
     [InlineData("--topology", "")]
@@ -155,6 +157,8 @@ public sealed class SiloOptionsTests
     [InlineData("data")]
     [InlineData("--Data", "x")]
     [InlineData("--data ", "x")]
+    [InlineData("--format-new-drives=yes")]
+    [InlineData("--format-new-drives", "yes")]
     public void WordsThatSayNothing_AreRefused(params string[] words) => Assert.Throws<StartException>(() => Parse(words));
 
     [Theory]
@@ -185,6 +189,9 @@ public sealed class SiloOptionsTests
     }
 
     [Fact]
+    public void FormatNewDrives_IsSaidOrNot() => Assert.Equal((false, true), (Parse().FormatNewDrives, Parse("--format-new-drives", "--region", "x").FormatNewDrives));
+
+    [Fact]
     public void StorageNodes_AreListed()
     {
         SiloOptions options = SiloOptions.Parse(["--storage-nodes", "http://a:9100, http://10.0.0.2:9100/"], name => name == "OBJECTSTORE_CLUSTER_SECRET" ? "a secret of sixteen" : null);
@@ -198,6 +205,11 @@ public sealed class SiloOptionsTests
     [InlineData("--listen", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--listen", "http://0.0.0.0:2")]
     [InlineData("--region", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--region=x")]
     [InlineData("--storage-nodes", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--storage-nodes", "http://a:1")]
+    [InlineData("--topology", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--topology", "t")]
+    [InlineData("--scheme", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--scheme", "STANDARD=1/2")]
+    [InlineData("--scrub-period", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--scrub-period", "60")]
+    [InlineData("--repair-rate", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--repair-rate", "1KiB")]
+    [InlineData("--down-out-after", "--roles", "storage", "--data-listen", "http://0.0.0.0:1", "--cluster-secret-file", "f", "--down-out-after", "1")]
     public void OptionsThatDoNotFitTheRole_AreRefused(string named, params string[] words) =>
         Assert.Contains(named, Assert.Throws<StartException>(() => Parse(words)).Message, StringComparison.Ordinal);
 
@@ -213,7 +225,7 @@ public sealed class SiloOptionsTests
     public void Help_NamesEveryOptionThatIsParsed()
     {
         foreach (string option in new[] { "data", "drives", "listen", "domain", "region", "volume-size", "headroom", "garbage-grace", "drain-timeout", "log-level", "log-format",
-            "topology", "scheme", "down-out-after", "scrub-period", "repair-rate", "roles", "data-listen", "storage-nodes", "cluster-secret-file", "cluster-id" })
+            "topology", "scheme", "down-out-after", "scrub-period", "repair-rate", "roles", "data-listen", "storage-nodes", "cluster-secret-file", "cluster-id", "format-new-drives" })
         {
             Assert.Contains($"  --{option} ", SiloOptions.Help, StringComparison.Ordinal);
         }

@@ -40,11 +40,23 @@ public sealed class TopologyTests
             topology.PlacesOf("n1", Drives));
     }
 
+    [Fact]
+    public void StorageNode_StandsWhereItsEntrySays_ThenThatOfItsMachine_ThenTheTop()
+    {
+        Topology topology = Topology.Parse("""
+            { "region": "re", "zone": "z0", "nodes": { "m1:9100": { "rack": "own" }, "m1": { "zone": "z1", "rack": "machine", "host": "h1", "drives": { "/d1": { "zone": "else" } } } } }
+            """, "/topology.json");
+        Assert.Equal(new DrivePlace("re", "z1", "own", "h1", null), topology.PlaceOf("m1:9100", "m1"));
+        Assert.Equal(new DrivePlace("re", "z1", "machine", "h1", null), topology.PlaceOf("m1:9200", "m1"));
+        Assert.Equal(new DrivePlace("re", "z0", "default", "m2", null), topology.PlaceOf("m2:9100", "m2"));
+    }
+
     [Theory]
     [InlineData("""{ "regoin": "x" }""", "regoin")]
     [InlineData("""{ "drives": { "/d1": { "hosts": "x" } } }""", "drives./d1.hosts")]
     [InlineData("""{ "drives": { "/d1": { "drives": {} } } }""", "drives./d1.drives")]
     [InlineData("""{ "nodes": { "n1": { "nodes": {} } } }""", "nodes.n1.nodes")]
+    [InlineData("""{ "nodes": { "n1:9100": { "drives": { "/d1": {} } } } }""", "nodes.n1:9100.drives")]
     [InlineData("""{ "weight": 1 }""", "weight")]
     [InlineData("""{ "region": 1 }""", "region")]
     [InlineData("""{ "region": "" }""", "region")]
