@@ -25,7 +25,7 @@ internal sealed partial class DurabilityCommand : ICommand
           --out-after TIME       From the loss of a drive to the beginning of its repair. Default: 15m
           --repair-time TIME     The whole time instead of the three above, for example 6.5d
           --repair KIND          single: lost shards of a group share the rate, one after another. parallel: each has it to itself. Default: single
-          --endpoint URL         A running node: take rate of repair, drives and their size from its metrics where it has them and no option says otherwise
+          --endpoint URL         A running node: take rate of repair, its own drives and their size from its metrics where it has them and no option says otherwise
           --sample TIME          With --endpoint, where the node does not say how long it took: how long to watch its repair. Default: 5s
           --drives N             Drives of the pool; fewer than a scheme's width narrows it. Default: 36
           --hosts N              Hosts (or racks, whatever is lost at once) that the drives are in. Default: 12
@@ -203,6 +203,8 @@ internal sealed partial class DurabilityCommand : ICommand
         yield return inputs.HostAnnualFailureRate > 0
             ? "The loss of a host takes every shard in it at once. Hosts fail independently of each other and of drives. An outage that ends loses nothing."
             : "No host is ever lost.";
+        if (inputs.HostAnnualFailureRate > 0 && inputs.Drives > inputs.Hosts)
+            yield return $"A lost host is repaired as fast as a lost drive, though it has about {Whole((inputs.Drives + inputs.Hosts - 1) / inputs.Hosts)} drives: where they share one rate, give --repair-time for a whole host.";
         yield return inputs.Repair == RepairDiscipline.Single
             ? "Lost shards of a group are rebuilt one after another; nothing is gained from repairing the groups in danger first, though the store does."
             : "Each lost shard is rebuilt as fast as if it were the only one.";

@@ -8,10 +8,6 @@ using Orleans;
 
 namespace ObjectStore.Silo.Hosting;
 
-/// <summary>A drive of this node that is in use.</summary>
-/// <param name="CapacityBytes">0 where it is unknown.</param>
-internal sealed record NodeDrive(Guid Id, string Path, long CapacityBytes);
-
 /// <summary>What the node tells of its drives; called from the heartbeat, every few seconds.</summary>
 internal sealed record NodeDrives(Func<IReadOnlyList<DriveHealth>> Health)
 {
@@ -96,20 +92,6 @@ internal sealed class NodeMap
     }
 
     private sealed record Known(ClusterMap Map, byte[] Encoded);
-}
-
-/// <summary>Which of a node's drives its pool has been told of in this process, and of which the size. Not thread-safe.</summary>
-internal sealed class AnnouncedDrives
-{
-    private readonly Dictionary<Guid, bool> _withSize = [];
-
-    /// <summary>Whether there is a drive, or the size of one, that the pool has not been told.</summary>
-    public bool IsBehind(IEnumerable<NodeDrive> drives) => drives.Any(drive => !_withSize.TryGetValue(drive.Id, out bool known) || (!known && drive.CapacityBytes > 0));
-
-    public void Add(IEnumerable<NodeDrive> drives)
-    {
-        foreach (NodeDrive drive in drives) _withSize[drive.Id] = drive.CapacityBytes > 0 || _withSize.GetValueOrDefault(drive.Id);
-    }
 }
 
 /// <summary>Announces this node's drives to its pool: at the start, and whenever there is one that the pool has not been told of. Thread-safe.</summary>

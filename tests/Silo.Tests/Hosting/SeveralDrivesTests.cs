@@ -1,0 +1,165 @@
+using System.Net;
+using System.Text;
+using System.Text.Json;
+
+namespace ObjectStore.Silo.Tests.Hosting;
+
+/// <summary>A node with several drives, and one with those of a storage node, as processes: what an operator orders, and what is lost with a process.</summary>
+public sealed class SeveralDrivesTests : IDisposable
+{
+    private static readonly (string, string) Keys = ("drives", "drives-secret-key");
+    private readonly TemporaryFolder _folder = new();
+    private readonly HttpClient _http = new() { Timeout = TimeSpan.FromSeconds(20) };
+
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose()
+    {
+        _http.Dispose();
+        _folder.Dispose();
+    }
+
+    [Fact]
+    public async Task Drain_MovesEverything_ThenTheDriveCanBeRemoved_AndTakenBack()
+    {
+        string[] schemes = [.. new[] { "STANDARD", "STANDARD_IA", "GLACIER", "DEEP_ARCHIVE" }.SelectMany(name => new[] { "--scheme", name + "=2/2+2" })];
+        await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, ["--drives", _folder["d{1...5}"], .. schemes]);
+        using S3Client client = new(host.Endpoint, Keys);
+        Assert.Equal(HttpStatusCode.OK, (await client.PutAsync("/bucket")).Status);
+        byte[] body = new byte[300_000];
+        new Random(7).NextBytes(body);
+        for (int i = 0; i < 6; i++) Assert.Equal(HttpStatusCode.OK, (await client.PutAsync($"/bucket/{i}", body)).Status);
+
+        JsonElement status = await AskAsync(host, "status");
+        Assert.Equal(JsonValueKind.Null, status.GetProperty("repair").GetProperty("bytesPerSecond").ValueKind);
+        Assert.False(status.GetProperty("orphans").GetProperty("kept").GetBoolean());
+        JsonElement drive = status.GetProperty("drives")[0];
+        string id = drive.GetProperty("driveId").GetString()!;
+        Assert.True(drive.GetProperty("slots").GetInt32() > 0);
+        Assert.Equal(HttpStatusCode.Conflict, (await OrderAsync(host, id, "removed")).Status);
+
+        (HttpStatusCode changed, JsonElement answer) = await OrderAsync(host, id, "draining");
+        Assert.Equal(HttpStatusCode.OK, changed);
+        Assert.Equal((0, "draining"), (Of(answer, id).GetProperty("slots").GetInt32(), Of(answer, id).GetProperty("state").GetString()));
+
+        // Four drives are left, which is as many as a scheme wants.
+        Assert.Equal(HttpStatusCode.Conflict, (await OrderAsync(host, status.GetProperty("drives")[1].GetProperty("driveId").GetString()!, "draining")).Status);
+        await UntilAsync(async () => Of(await AskAsync(host, "drives"), id).GetProperty("sourceOf").GetInt32() == 0, "the drain", host);
+        (HttpStatusCode removed, answer) = await OrderAsync(host, id, "removed");
+        Assert.Equal((HttpStatusCode.OK, "removed"), (removed, Of(answer, id).GetProperty("state").GetString()));
+        for (int i = 0; i < 6; i++) Assert.Equal(body, (await client.GetAsync($"/bucket/{i}")).Body);
+        (_, answer) = await OrderAsync(host, id, "up");
+        Assert.True(Of(answer, id).GetProperty("slots").GetInt32() > 0);
+        await host.StopAsync();
+    }
+
+    [Fact]
+    public async Task EmptyFolder_AtALaterStart_IsSetAside_UntilItIsFormatted()
+    {
+        string[] drives = ["--drives", _folder["d{1...3}"]];
+        await using (HostProcess first = await HostProcess.StartAsync(_folder["data"], Keys, drives))
+        {
+            Assert.Equal(HttpStatusCode.OK, (await PostAsync(first, "repair", """{"action":"pause"}""")).Status);
+            await first.StopAsync();
+        }
+
+        Directory.Delete(_folder["d2"], recursive: true);
+        Directory.CreateDirectory(_folder["d2"]);
+        await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, drives);
+        using S3Client client = new(host.Endpoint, Keys);
+        Assert.False(File.Exists(_folder["d2/drive.json"]));
+        Assert.Contains("--format-new-drives", host.Output, StringComparison.Ordinal);
+        Assert.Equal(3, (await client.SendUnsignedAsync(HttpMethod.Get, "/health")).Text.Split("\"state\":\"Healthy\"").Length);
+        JsonElement status = await AskAsync(host, "status");
+        Assert.Equal("paused", status.GetProperty("repair").GetProperty("state").GetString());
+        Assert.Equal(HttpStatusCode.NotFound, (await SendAsync(host, HttpMethod.Get, "", null)).Status);
+
+        Assert.Equal(HttpStatusCode.BadRequest, (await PostAsync(host, "drives/format", "{\"path\":\"/elsewhere\"}")).Status);
+        Assert.Equal(HttpStatusCode.Conflict, (await PostAsync(host, "drives/format", JsonSerializer.Serialize(new { path = _folder["d1"] }))).Status);
+        (HttpStatusCode formatted, JsonElement answer) = await PostAsync(host, "drives/format", JsonSerializer.Serialize(new { path = _folder["d2"] }));
+        Assert.Equal(HttpStatusCode.OK, formatted);
+        Assert.Equal(4, answer.GetProperty("drives").GetArrayLength());
+        Assert.Contains(answer.GetProperty("drives").EnumerateArray(), drive => drive.GetProperty("path").GetString() == _folder["d2"] && drive.GetProperty("slots").GetInt32() > 0);
+        Assert.True(File.Exists(_folder["d2/drive.json"]));
+        await host.StopAsync();
+    }
+
+    [Fact]
+    public async Task StorageNode_ThatIsKilled_CostsNoReads()
+    {
+        string secret = _folder["secret"];
+        await File.WriteAllTextAsync(secret, "0123456789abcdef0123456789abcdef", Token);
+        if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(secret, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        await using HostProcess storage = await HostProcess.StartStorageAsync(_folder["storage"], secret, 0, "--drives", _folder["s{1...2}"]);
+        string[] more = ["--drives", _folder["d{1...3}"], "--cluster-secret-file", secret, "--storage-nodes", storage.Endpoint.GetLeftPart(UriPartial.Authority)];
+
+        // Five drives are too few for what is asked for here, which is known once the storage node's are registered.
+        await using (HostProcess refused = HostProcess.Launch(["run", "--data", _folder["refused"], "--listen", "http://127.0.0.1:0", "--volume-size", "16MiB", "--headroom", "8MiB", .. more, "--drives", _folder["r{1...3}"], "--scheme", "STANDARD=3/4+2"]))
+        {
+            Assert.Equal(1, await refused.ExitAsync());
+            Assert.Contains("4+2 for STANDARD, which needs 6 drives, and there are 5", refused.Errors, StringComparison.Ordinal);
+        }
+
+        await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, [.. more, "--scheme", "STANDARD=3/3+2"]);
+        using S3Client client = new(host.Endpoint, Keys);
+        Assert.Equal(HttpStatusCode.OK, (await client.PutAsync("/bucket")).Status);
+        byte[] small = new byte[10_000], large = new byte[700_000];
+        new Random(11).NextBytes(small);
+        new Random(12).NextBytes(large);
+        for (int i = 0; i < 4; i++)
+        {
+            Assert.Equal(HttpStatusCode.OK, (await client.PutAsync($"/bucket/small{i}", small)).Status);
+            Assert.Equal(HttpStatusCode.OK, (await client.PutAsync($"/bucket/large{i}", large)).Status);
+        }
+
+        JsonElement[] drives = [.. (await AskAsync(host, "drives")).GetProperty("drives").EnumerateArray()];
+        Assert.Equal((5, 2), (drives.Length, drives.Select(drive => drive.GetProperty("nodeId").GetString()).Distinct().Count()));
+        JsonElement remote = drives.First(drive => drive.GetProperty("nodeId").GetString()!.StartsWith(Environment.MachineName + ":", StringComparison.Ordinal));
+        Assert.False(remote.GetProperty("nodeId").GetString()!.EndsWith(":0", StringComparison.Ordinal));
+        Assert.Equal(JsonValueKind.Null, remote.GetProperty("usedBytes").ValueKind);
+        Assert.True(remote.GetProperty("capacityBytes").GetInt64() > 0);
+
+        await storage.KillAsync();
+        for (int i = 0; i < 4; i++)
+        {
+            Assert.Equal(small, (await client.GetAsync($"/bucket/small{i}")).Body);
+            Assert.Equal(large, (await client.GetAsync($"/bucket/large{i}")).Body);
+        }
+
+        await host.StopAsync();
+    }
+
+    private static JsonElement Of(JsonElement list, string id) => list.GetProperty("drives").EnumerateArray().Single(drive => drive.GetProperty("driveId").GetString() == id);
+
+    private static async Task UntilAsync(Func<Task<bool>> holds, string what, HostProcess host)
+    {
+        using CancellationTokenSource deadline = new(TimeSpan.FromSeconds(40));
+        using PeriodicTimer poll = new(TimeSpan.FromMilliseconds(200));
+        while (!await holds())
+        {
+            if (deadline.IsCancellationRequested) Assert.Fail($"{what}: not in 40 s.\n{host.Output}");
+            await poll.WaitForNextTickAsync(Token);
+        }
+    }
+
+    private async Task<JsonElement> AskAsync(HostProcess host, string what)
+    {
+        (HttpStatusCode status, JsonElement answer) = await SendAsync(host, HttpMethod.Get, "/" + what, null);
+        Assert.Equal(HttpStatusCode.OK, status);
+        return answer;
+    }
+
+    private Task<(HttpStatusCode Status, JsonElement Answer)> OrderAsync(HostProcess host, string drive, string state)
+        => PostAsync(host, $"drives/{drive}/state", JsonSerializer.Serialize(new { state, force = false }));
+
+    private Task<(HttpStatusCode Status, JsonElement Answer)> PostAsync(HostProcess host, string what, string body) => SendAsync(host, HttpMethod.Post, "/" + what, body);
+
+    private async Task<(HttpStatusCode Status, JsonElement Answer)> SendAsync(HostProcess host, HttpMethod method, string what, string? body)
+    {
+        using HttpRequestMessage request = new(method, new Uri(host.Endpoint, "/admin/v1" + what));
+        request.Headers.Add("x-objectstore-admin-token", (await File.ReadAllTextAsync(_folder["data/admin.token"], Token)).Trim());
+        if (body is not null) request.Content = new ByteArrayContent(Encoding.UTF8.GetBytes(body));
+        using HttpResponseMessage response = await _http.SendAsync(request, Token);
+        return (response.StatusCode, JsonDocument.Parse(await response.Content.ReadAsByteArrayAsync(Token)).RootElement);
+    }
+}
