@@ -220,8 +220,10 @@ public sealed class PlacementGrain(
             {
                 Domain = new DriveDomain(drive.Domain.Region, drive.Domain.Zone, drive.Domain.Rack, drive.Domain.Host),
                 Weight = drive.Weight > 0 ? drive.Weight : record.Weight,
-                Ordered = drive.Weight == 0 && drive.IsReadable ? PoolDriveState.Draining : PoolDriveState.In,
-                IsLost = !drive.IsReadable,
+
+                // Where the drive is not readable the map does not say why; what an operator ordered stands, or the drive's next registration would put it in again.
+                Ordered = !drive.IsReadable ? record.Ordered : drive.Weight == 0 ? PoolDriveState.Draining : PoolDriveState.In,
+                IsLost = !drive.IsReadable && record.Ordered is not (PoolDriveState.Out or PoolDriveState.Removed),
             });
         }
 

@@ -148,7 +148,9 @@ internal sealed partial class BlockWorker(
     }
 
     /// <summary>The drives that take part in a block's repair, and the places where its fragments may be.</summary>
-    public static (IReadOnlyCollection<Guid> Drives, IReadOnlyList<(Guid Drive, FragmentKey Key)> Places) PlacesOf(ExtentId extent, int block, Scheme scheme, IReadOnlyList<GroupSlot> slots)
+    /// <param name="absentToo">Whether drives that are out are among the places. While they are they do not answer, and what is nowhere else may be there.</param>
+    public static (IReadOnlyCollection<Guid> Drives, IReadOnlyList<(Guid Drive, FragmentKey Key)> Places) PlacesOf(
+        ExtentId extent, int block, Scheme scheme, IReadOnlyList<GroupSlot> slots, bool absentToo = false)
     {
         var places = new List<(Guid, FragmentKey)>();
         var involved = new HashSet<Guid>();
@@ -159,6 +161,13 @@ internal sealed partial class BlockWorker(
                 places.Add((drive, new FragmentKey(extent, block, (ushort)shard)));
                 involved.Add(drive);
             }
+        }
+
+        // Last, since they are the last to have it at hand.
+        for (int shard = 0; absentToo && shard < Math.Min(scheme.Width, slots.Count); shard++)
+        {
+            foreach (Guid drive in slots[shard].Absent)
+                places.Add((drive, new FragmentKey(extent, block, (ushort)shard)));
         }
 
         return (involved, places);

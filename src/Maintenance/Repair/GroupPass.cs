@@ -6,7 +6,8 @@
 //
 // When a slot is complete. The pass has gone over all extents of the group with every drive of the group listed to its end, so no block was out of sight; every fragment that was not on
 // the slot's drive has been made or is in the durable queue because its extent is not named yet; and the extents that were being written when the pass began, perhaps under an older
-// map, have been looked at again at its end. What a writer with a still older map puts on a former drive later is found there by the scrub and brought home.
+// map, have been looked at again at its end. While drives that are out are known as former drives of the group, and a live block has too few fragments on the others, nothing is complete:
+// they may have what is wanted, and would be forgotten. What a writer with a still older map puts on a former drive later is found there by the scrub and brought home.
 //
 // Order and restart. Blocks are repaired many at a time and end in any order; the cursor stands before the first that has not ended. A repeated block is found whole.
 
@@ -289,10 +290,15 @@ internal sealed class GroupPass(
 
     private async Task DealWithTooFewAsync(Candidate candidate, BlockRepair work, CancellationToken cancellationToken)
     {
-        // It may have been deleted since it was listed.
+        // It may have been deleted since it was listed: then no drive that is in has anything of it any more, where at least one had.
         (_, IReadOnlyList<(Guid, FragmentKey)> places) = BlockWorker.PlacesOf(candidate.Block.Extent, candidate.Block.Block, candidate.Scheme, candidate.Slots);
         Inspection now = (await worker.InspectAsync([places], cancellationToken).ConfigureAwait(false))[0];
-        if (now.Liveness == Liveness.Liveness.Live)
+        if (now.Liveness == Liveness.Liveness.Live && PassPlan.HaveAbsent(candidate.Slots))
+        {
+            // A drive that is out may have what is wanted, and is known as a former drive only until the slots are complete.
+            AddUndone(candidate.Block.PlacementGroup);
+        }
+        else if (now.Liveness == Liveness.Liveness.Live)
         {
             // Tried again from the queue: a drive that comes back may have what is wanted. The slots need not wait for that; nothing is at hand that they could still get.
             worker.CountLost(work);

@@ -28,6 +28,7 @@ public sealed partial class RepairService : BackgroundService
     private const string RunningCursor = "repair/running";
     private const string RecentCursor = "repair/recent";
     private const string AuditedCursor = "repair/audited";
+    private const string OutCursorPrefix = "repair/out/";
     private const string RecentPassCursor = "repair/pass-recent";
     private const string AuditPassCursor = "repair/pass-audit";
 
@@ -60,6 +61,7 @@ public sealed partial class RepairService : BackgroundService
     private long? _countedAt;
     private DateTimeOffset _recentDue;
     private bool _afterUncleanStop;
+    private IClusterMap? _lookedForDrives; // the map by which drives that came back were looked for last
 
     public RepairService(
         IMaintenanceStore metadata, IFragmentStoreDirectory drives, Func<IClusterMap> map, IFragmentRepairer repairer, ISlotCompletion completion, IExtentLiveness liveness,
@@ -193,6 +195,10 @@ public sealed partial class RepairService : BackgroundService
 
     internal async Task<bool> WorkOffQueueAsync(CancellationToken cancellationToken)
     {
+        // No map is known yet: by it every extent would be gone and every group unknown.
+        if (_map().Epoch == 0)
+            return false;
+
         // Counting reads the whole queue, which may be long.
         if (_countedAt is not { } counted || _time.GetElapsedTime(counted) >= _options.PollInterval)
         {
@@ -263,7 +269,7 @@ public sealed partial class RepairService : BackgroundService
         IClusterMap map = _map();
         return await _worker.InspectAsync(
             [.. entries.Select(entry => TrySlots(map, entry, out Scheme scheme, out IReadOnlyList<GroupSlot> slots)
-                ? BlockWorker.PlacesOf(ExtentOf(entry), entry.Record.FirstBlock, scheme, slots).Places
+                ? BlockWorker.PlacesOf(ExtentOf(entry), entry.Record.FirstBlock, scheme, slots, absentToo: true).Places
                 : [])],
             cancellationToken).ConfigureAwait(false);
     }
@@ -287,9 +293,10 @@ public sealed partial class RepairService : BackgroundService
         }
 
 
-        // A degraded write is recorded before its version is committed: its fragments are made at once, named or not. It is looked at again only where too few are there to
-        // make them from.
-        bool isUnnamed = known.Liveness == Liveness.Liveness.Unnamed;
+        // A write under way brings its fragments itself, or takes them away where it is given up; what is made meanwhile would be left behind. A degraded write is recorded before its version
+        // is committed; by the next look it is named.
+        if (known.Liveness == Liveness.Liveness.Unnamed)
+            return false;
         bool whole = true;
         for (int block = record.FirstBlock; block < record.FirstBlock + record.BlockCount; block++)
         {
@@ -310,10 +317,8 @@ public sealed partial class RepairService : BackgroundService
             if (result?.Status == BlockRepairStatus.TooFewFragments && known.IsGone)
                 continue;
             whole = false;
-            if (result?.Status == BlockRepairStatus.TooFewFragments && known.Liveness == Liveness.Liveness.Live)
+            if (result?.Status == BlockRepairStatus.TooFewFragments && known.Liveness == Liveness.Liveness.Live && !PassPlan.HaveAbsent(slots))
                 _worker.CountLost(work);
-            if (isUnnamed)
-                break;
         }
 
         return whole;
@@ -337,7 +342,11 @@ public sealed partial class RepairService : BackgroundService
 
     internal async Task<bool> RunNextPassAsync(CancellationToken cancellationToken)
     {
+        // No map is known yet: a comparison by it would see nothing and say that all is well.
+        if (_map().Epoch == 0)
+            return false;
         DateTimeOffset now = _time.GetUtcNow();
+        await SweepDrivesThatCameBackAsync(cancellationToken).ConfigureAwait(false);
 
         // What an unclean stop may have cost comes before everything: its blocks have the fewest fragments that they are allowed to have.
         if (_afterUncleanStop && now >= _recentDue)
@@ -355,6 +364,37 @@ public sealed partial class RepairService : BackgroundService
         if (now >= _recentDue)
             return await CompareRecentAsync(cancellationToken).ConfigureAwait(false);
         return await CompareAllAsync(map, cancellationToken).ConfigureAwait(false) || swept;
+    }
+
+    /// <summary>
+    /// Has drives swept that were out and are readable again. Their slots may have been completed without them, and the map names them no more for what they hold: some of it may be all there is.
+    /// The sweep brings home what is missing there and deletes the rest. Which drives are out is kept as cursors, so that a restart forgets none.
+    /// </summary>
+    private async Task SweepDrivesThatCameBackAsync(CancellationToken cancellationToken)
+    {
+        IClusterMap map = _map();
+        if (ReferenceEquals(map, _lookedForDrives))
+            return;
+        HashSet<string> known = [.. (await _metadata.ListCursorsAsync(OutCursorPrefix, cancellationToken).ConfigureAwait(false)).Select(cursor => cursor.Name)];
+        foreach (MappedDrive drive in map.Drives)
+        {
+            string name = OutCursorPrefix + drive.Id.ToString("N");
+            if (!drive.IsReadable && !known.Contains(name))
+            {
+                await _metadata.SetCursorAsync(name, [1], cancellationToken).ConfigureAwait(false);
+            }
+            else if (drive.IsReadable && known.Contains(name))
+            {
+                HashSet<int> all = [.. map.Groups.Select(group => group.Value)];
+                await _sweeps.AddAsync(new Dictionary<Guid, HashSet<int>> { [drive.Id] = all }, _time.GetUtcNow(), cancellationToken).ConfigureAwait(false);
+                await _metadata.SetCursorAsync(name, null, cancellationToken).ConfigureAwait(false);
+                LogCameBack(drive.Id);
+            }
+        }
+
+        foreach (string gone in known.Except(map.Drives.Select(drive => OutCursorPrefix + drive.Id.ToString("N"))))
+            await _metadata.SetCursorAsync(gone, null, cancellationToken).ConfigureAwait(false);
+        _lookedForDrives = map;
     }
 
     private bool IsDue(PassPlan plan) => !_retries.TryGetValue(plan.CursorName, out (DateTimeOffset At, int) retry) || retry.At <= _time.GetUtcNow();
@@ -542,4 +582,7 @@ public sealed partial class RepairService : BackgroundService
 
     [LoggerMessage(5, LogLevel.Warning, "The repair queue names extent {Extent} in group {Group} with scheme {Scheme}, which the map does not have; the entry is dropped")]
     private partial void LogNoGroup(ExtentId extent, int group, int scheme);
+
+    [LoggerMessage(6, LogLevel.Information, "Drive {Drive} was out and is back: what it holds is compared with the drives that took its place")]
+    private partial void LogCameBack(Guid drive);
 }

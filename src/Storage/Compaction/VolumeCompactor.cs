@@ -131,10 +131,21 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 engine.Index.Unpin(volume);
             }
 
+            // One page an operation, as in verification.
+            FragmentKey? seen = null;
+            for (bool more = volume.UnmovableFragments > 0; more; more = seen is not null)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                FragmentKey? from = seen;
+                seen = engine.Threaded
+                    ? await engine.Threads.RunAsync(() => ReportUnseen(volume, scanner, from), window).ConfigureAwait(false)
+                    : ReportUnseen(volume, scanner, from);
+            }
+
             if (engine.Threaded)
-                await engine.Threads.RunAsync(() => Reclaim(volume, scanner), window).ConfigureAwait(false);
+                await engine.Threads.RunAsync(Reclaim).ConfigureAwait(false);
             else
-                Reclaim(volume, scanner);
+                Reclaim();
             if (engine.Index.Volumes.ContainsKey(volume.Id))
             {
                 _left++;
@@ -163,24 +174,25 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             }
         }
 
-        private bool Reclaim(Volume volume, VolumeScanner scanner)
+        private bool Reclaim()
         {
-            if (volume.UnmovableFragments > 0)
-                ReportUnseen(volume, scanner);
             engine.Index.ReclaimVolumes();
             return true;
         }
 
-        /// <summary>Fragments that the index has in the volume and that the walk through it did not find, because their headers are damaged.</summary>
-        private void ReportUnseen(Volume volume, VolumeScanner scanner)
+        /// <summary>Fragments that the index has in the volume and that the walk through it did not find, because their headers are damaged. Looks at a page; returns where the next begins.</summary>
+        private FragmentKey? ReportUnseen(Volume volume, VolumeScanner scanner, FragmentKey? after)
         {
-            foreach ((FragmentKey key, FragmentLocation location) in engine.Index.ListVolume(volume.Id))
+            (List<(FragmentKey, FragmentLocation)> page, FragmentKey? next) = engine.Index.ListVolume(volume.Id, after);
+            foreach ((FragmentKey key, FragmentLocation location) in page)
             {
                 if (_reported.Contains((volume.Id, location.Offset)) || scanner.IsIntact(key, location.Offset, volume.DurableEnd) || !engine.Index.IsLive(key, volume.Id, location.Offset))
                     continue;
                 _corrupt++;
                 engine.Corrupt(key, location, "compaction found no intact record of it");
             }
+
+            return next;
         }
 
         /// <summary>Takes live fragments and needed tombstones until the batch is full; returns where to go on.</summary>

@@ -35,7 +35,14 @@ internal sealed class VolumeVerifier(DriveEngine engine)
                 await rate.SpendAsync(pass.Position - before, cancellationToken).ConfigureAwait(false);
             }
 
-            return engine.Threaded ? await engine.Threads.RunAsync(pass.Finish, window).ConfigureAwait(false) : pass.Finish();
+            // One page an operation: the whole index may take longer to read than a drive may take over one operation before it is given up.
+            for (bool more = pass.IsToBeChecked(); more;)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                more = engine.Threaded ? await engine.Threads.RunAsync(pass.CheckPage, window).ConfigureAwait(false) : pass.CheckPage();
+            }
+
+            return pass.Finish();
         }
         catch (ObjectDisposedException) when (!engine.Index.Volumes.ContainsKey(volumeId))
         {
@@ -53,6 +60,9 @@ internal sealed class VolumeVerifier(DriveEngine engine)
         private long _checksumEnd;
         private bool? _matches;
         private bool _suspect;
+        private readonly List<FragmentEntry> _damaged = [];
+        private FragmentKey? _checked;
+        private long _live;
 
         public long Position { get; private set; } = VolumeFormat.LogStart;
 
@@ -87,35 +97,38 @@ internal sealed class VolumeVerifier(DriveEngine engine)
             return true;
         }
 
-        public VolumeVerification Finish()
+        public VolumeVerification Finish() => new(volume.Id, _sealed ? _matches ?? false : null, _end, _live, _damaged);
+
+        /// <summary>Whether the fragments have to be looked at one by one. Called at the end of the volume.</summary>
+        public bool IsToBeChecked()
         {
-            var damaged = new List<FragmentEntry>();
-            long live = engine.Index.Useful(volume).LiveFragments;
-            if (_suspect || _matches == false || (_sealed && _matches is null) || _intact.Count < live)
-                live = Check(damaged);
-            return new VolumeVerification(volume.Id, _sealed ? _matches ?? false : null, _end, live, damaged);
+            _live = engine.Index.Useful(volume).LiveFragments;
+            if (!_suspect && _matches != false && (!_sealed || _matches is not null) && _intact.Count >= _live)
+                return false;
+            _live = 0;
+            return true;
         }
 
-        /// <summary>Looks at each valid fragment that was not seen intact once more, since fragments come and go while a volume is read.</summary>
-        private long Check(List<FragmentEntry> damaged)
+        /// <summary>Looks at each valid fragment that was not seen intact once more, since fragments come and go while a volume is read. False at the end.</summary>
+        public bool CheckPage()
         {
-            long intact = 0;
-            foreach ((FragmentKey key, FragmentLocation location) in engine.Index.ListVolume(volume.Id))
+            (List<(FragmentKey, FragmentLocation)> page, _checked) = engine.Index.ListVolume(volume.Id, _checked);
+            foreach ((FragmentKey key, FragmentLocation location) in page)
             {
                 if (location.Offset >= _end)
                     continue;
                 if (_intact.BinarySearch(location.Offset) >= 0 || _scanner.IsIntact(key, location.Offset, volume.DurableEnd))
                 {
-                    intact++;
+                    _live++;
                 }
                 else if (engine.Index.IsLive(key, volume.Id, location.Offset))
                 {
                     engine.Corrupt(key, location, "verification found it damaged");
-                    damaged.Add(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
+                    _damaged.Add(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
                 }
             }
 
-            return intact;
+            return _checked is not null;
         }
 
         private void Sum(long end)

@@ -31,6 +31,7 @@ internal sealed class BlockLoad
     private readonly BlockAddress _block;
     private readonly ShardRange[] _wanted;
     private readonly DriveLane[][] _candidates;
+    private readonly ShardSet _absent;
     private readonly BufferBudget _budget;
     private readonly CancellationTokenSource _stragglers = new();
     private readonly List<ShardRead> _reads = [];
@@ -40,12 +41,13 @@ internal sealed class BlockLoad
     private Exception? _firstError;
     private bool _ended;
 
-    private BlockLoad(ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, BufferBudget budget)
+    private BlockLoad(ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget)
     {
         _store = store;
         _block = block;
         _wanted = wanted;
         _candidates = candidates;
+        _absent = absent;
         _budget = budget;
         int start = wanted.Min(range => range.Offset);
         _common = new ShardRange(-1, start, wanted.Max(range => range.End) - start);
@@ -70,11 +72,25 @@ internal sealed class BlockLoad
         return candidates;
     }
 
+    /// <summary>The shards that drives which are out may have.</summary>
+    public static ShardSet AbsentOf(RoutedSlot[] slots, Scheme scheme)
+    {
+        ShardSet absent = default;
+        for (int shard = 0; shard < scheme.Width; shard++)
+        {
+            if (ClusterRoute.SlotOf(slots, shard).HasAbsent)
+                absent = absent.With(shard);
+        }
+
+        return absent;
+    }
+
     /// <summary>Runs a load. The budget has been charged <see cref="CostBytes"/>, which it gets back as the buffers are released or the load fails.</summary>
     /// <param name="store">The store.</param>
     /// <param name="block">The block.</param>
     /// <param name="wanted">Ascending, each shard once.</param>
     /// <param name="candidates">Drives to read each shard from as it is, in this order; none where it must not be.</param>
+    /// <param name="absent">Shards that drives which are out may have: where they are not among the candidates nobody knows whether they are lost.</param>
     /// <param name="budget">Bounds the buffers.</param>
     /// <param name="findings">Learns what is missing and damaged, also when the load fails.</param>
     /// <param name="cancellationToken">Ends the wait. Reads that have begun end by themselves.</param>
@@ -82,9 +98,9 @@ internal sealed class BlockLoad
     /// <exception cref="ExtentUnavailableException">Too few shards can be read now.</exception>
     /// <exception cref="ExtentLostException">Too few shards are intact.</exception>
     public static async Task<ShardBuffer[]> RunAsync(
-        ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, BufferBudget budget, BlockFindings findings, CancellationToken cancellationToken)
+        ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget, BlockFindings findings, CancellationToken cancellationToken)
     {
-        var load = new BlockLoad(store, block, wanted, candidates, budget);
+        var load = new BlockLoad(store, block, wanted, candidates, absent, budget);
         try
         {
             load.Begin();
@@ -389,6 +405,7 @@ internal sealed class BlockLoad
             }
 
             good += isGood ? 1 : 0;
+            unanswered |= !isGood && _absent.Contains(shard);
         }
 
         return unanswered

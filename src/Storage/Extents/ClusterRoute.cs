@@ -5,7 +5,8 @@ namespace ObjectStore.Storage.Extents;
 
 /// <summary>A slot of the map with the ways to its drives. Drives that are out, or that the map does not know, are left out.</summary>
 /// <param name="Drive">Null where no drive has the slot.</param>
-internal sealed record RoutedSlot(DriveLane? Drive, DriveLane[] Sources, bool IsComplete)
+/// <param name="HasAbsent">Whether drives that are out held the slot before and may have what none of the others has.</param>
+internal sealed record RoutedSlot(DriveLane? Drive, DriveLane[] Sources, bool IsComplete, bool HasAbsent = false)
 {
     /// <summary>Where to look for the shard, in this order.</summary>
     public DriveLane[] Candidates { get; } = Drive is null ? Sources : [Drive, .. Sources];
@@ -49,7 +50,8 @@ internal sealed class ClusterRoute
         RoutedSlot[] slots = [.. Map.SlotsOf(group).Select(slot => new RoutedSlot(
             slot.Drive is { } drive && _readable.Contains(drive) ? _lanes(drive) : null,
             [.. slot.Sources.Where(source => _readable.Contains(source) && source != slot.Drive).Select(_lanes)],
-            slot.IsComplete))];
+            slot.IsComplete,
+            HasAbsent: !slot.Absent.IsEmpty || slot.Sources.Any(source => !_readable.Contains(source)) || (slot.Drive is { } own && !_readable.Contains(own))))];
         Volatile.Write(ref table[group.Index], slots);
         return slots;
     }

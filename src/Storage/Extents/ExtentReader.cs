@@ -288,7 +288,7 @@ internal sealed class ExtentReader : IExtentReader
             var findings = new BlockFindings();
             try
             {
-                buffers = await BlockLoad.RunAsync(_store, block, ranges, BlockLoad.CandidatesOf(slots, _scheme), _store.ReadBudget, findings, cancellationToken).ConfigureAwait(false);
+                buffers = await BlockLoad.RunAsync(_store, block, ranges, BlockLoad.CandidatesOf(slots, _scheme), BlockLoad.AbsentOf(slots, _scheme), _store.ReadBudget, findings, cancellationToken).ConfigureAwait(false);
                 Report(block, slots, findings, reconstructed: true);
                 break;
             }

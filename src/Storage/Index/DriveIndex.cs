@@ -13,6 +13,7 @@ namespace ObjectStore.Storage.Index;
 internal sealed class DriveIndex : IDisposable
 {
     private const int MaxRowsPerPage = 64 * 1024;
+    private const int MaxVolumeEntriesPerPage = 256; // each may have to be read from a drive that is slow because it is damaged
     private const int TombstoneBytes = 26; // an entry, about
 
     private readonly IDrive _drive;
@@ -339,24 +340,21 @@ internal sealed class DriveIndex : IDisposable
         }
     }
 
-    /// <summary>Every fragment whose place is in the volume. Slow: reads the whole index.</summary>
-    public List<(FragmentKey Key, FragmentLocation Location)> ListVolume(long volumeId)
+    /// <summary>
+    /// Fragments whose place is in the volume, in key order behind <paramref name="after"/>, and where to go on; null at the end. All pages together read the whole index; each is short, so that
+    /// it can be an operation of its own on the drive. May find none and still not be at the end.
+    /// </summary>
+    public (List<(FragmentKey Key, FragmentLocation Location)> Fragments, FragmentKey? Next) ListVolume(long volumeId, FragmentKey? after)
     {
-        var found = new List<(FragmentKey, FragmentLocation)>();
-        FragmentKey? after = null;
-        do
+        FragmentPage page = List(location => location.VolumeId == volumeId, after, MaxVolumeEntriesPerPage);
+        var found = new List<(FragmentKey, FragmentLocation)>(page.Entries.Count);
+        foreach (FragmentEntry entry in page.Entries)
         {
-            FragmentPage page = List(null, after, MaxRowsPerPage / 4);
-            foreach (FragmentEntry entry in page.Entries)
-            {
-                if (TryGet(entry.Key, out FragmentLocation location) && location.VolumeId == volumeId)
-                    found.Add((entry.Key, location));
-            }
-
-            after = page.Next;
+            if (TryGet(entry.Key, out FragmentLocation location) && location.VolumeId == volumeId)
+                found.Add((entry.Key, location));
         }
-        while (after is not null);
-        return found;
+
+        return (found, page.Next);
     }
 
     /// <summary>Strikes out a volume whose file is gone and that held nothing alive. For recovery.</summary>
@@ -428,6 +426,9 @@ internal sealed class DriveIndex : IDisposable
     /// among them. May return fewer than asked for, even none, and still have a next key, so that one call stays short.
     /// </summary>
     public FragmentPage List(IReadOnlySet<int>? groups, FragmentKey? after, int maxEntries)
+        => List(groups is null ? null : location => groups.Contains(location.PlacementGroup), after, maxEntries);
+
+    private FragmentPage List(Func<FragmentLocation, bool>? filter, FragmentKey? after, int maxEntries)
     {
         // The tables first, from newest to oldest, then the database: entries move only that way.
         ConcurrentDictionary<FragmentKey, FragmentLocation?> current = _current;
@@ -449,13 +450,13 @@ internal sealed class DriveIndex : IDisposable
         bool end = _database.ReadRows(after, MaxRowsPerPage, (key, location) =>
         {
             last = key;
-            if (!overlay.ContainsKey(key) && (groups?.Contains(location.PlacementGroup) ?? true))
+            if (!overlay.ContainsKey(key) && (filter?.Invoke(location) ?? true))
                 entries.Add(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
             return entries.Count <= maxEntries;
         });
         foreach ((FragmentKey key, FragmentLocation? place) in overlay)
         {
-            if (place is { } location && (end || key.CompareTo(last!.Value) <= 0) && (groups?.Contains(location.PlacementGroup) ?? true))
+            if (place is { } location && (end || key.CompareTo(last!.Value) <= 0) && (filter?.Invoke(location) ?? true))
                 entries.Add(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
         }
 

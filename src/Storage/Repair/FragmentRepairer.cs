@@ -115,9 +115,11 @@ internal sealed class FragmentRepairer(ExtentStore store) : IFragmentRepairer
         var findings = new BlockFindings();
         var address = new BlockAddress(work.Extent, work.PlacementGroup, work.Scheme, work.Block, shardBytes);
         ShardBuffer[] buffers;
+
+        // Drives that are out do not count as ones that do not answer: whether to wait for them is for those to say who asked for the repair.
         try
         {
-            buffers = await BlockLoad.RunAsync(store, address, wanted, candidates, store.RepairBudget, findings, cancellationToken).ConfigureAwait(false);
+            buffers = await BlockLoad.RunAsync(store, address, wanted, candidates, absent: default, store.RepairBudget, findings, cancellationToken).ConfigureAwait(false);
         }
         catch (ExtentUnavailableException)
         {

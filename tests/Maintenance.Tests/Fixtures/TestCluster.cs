@@ -119,6 +119,20 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
         Change(drive, mapped => mapped with { Weight = 0, IsReadable = false });
     }
 
+    /// <summary>The drive is given up and others get its slots; what it holds stays on it.</summary>
+    public void TakeOut(Guid drive)
+    {
+        _unreachable[drive] = true;
+        Change(drive, mapped => mapped with { Weight = 0, IsReadable = false });
+    }
+
+    /// <summary>The drive is in again after <see cref="TakeOut"/>, with what it held.</summary>
+    public void BringBack(Guid drive)
+    {
+        _unreachable.TryRemove(drive, out _);
+        Change(drive, mapped => mapped with { Weight = 100, IsReadable = true });
+    }
+
     public void Drain(Guid drive) => Change(drive, mapped => mapped with { Weight = 0 });
 
     public Guid Join()

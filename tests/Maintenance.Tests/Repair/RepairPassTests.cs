@@ -301,6 +301,54 @@ public sealed class RepairPassTests
         Assert.NotNull(other);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task DriveThatComesBack_AfterItsSlotsWereCompletedWithoutIt_BringsHomeWhatIsNowhereElse(bool restart)
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        for (int i = 0; i < 60; i++)
+            await cluster.WriteAsync(Copies3, without: new ShardSet(0b110));
+        Guid out1 = cluster.Mapped[0].Id;
+        TestExtent[] only = [.. cluster.Live.Where(extent => cluster.DriveOf(extent, 0) == out1)];
+        Assert.NotEmpty(only);
+        RepairService repair = await StartAsync(cluster);
+        cluster.TakeOut(out1);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        if (restart)
+            repair = await StartAsync(cluster);
+        cluster.BringBack(out1);
+        Assert.Contains(only, extent => cluster.DriveOf(extent, 0) != out1);
+        await repair.RunNextPassAsync(CancellationToken.None);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0 && repair.Status.SweepsPending == 0);
+        foreach (TestExtent extent in only)
+            Assert.True(await cluster.IsIntactAsync(extent, extent.Keys.First(), cluster.DriveOf(extent, 0)));
+    }
+
+    [Fact]
+    public async Task BlockThatNeedsADriveThatIsOut_KeepsItsSlotsIncompleteUntilTheDriveIsBack()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        TestExtent extent = await cluster.WriteAsync(Coded);
+        RepairService repair = await StartAsync(cluster);
+        Guid[] taken = [.. Enumerable.Range(0, 3).Select(shard => cluster.DriveOf(extent, shard))];
+        foreach (Guid drive in taken)
+            cluster.TakeOut(drive);
+        for (int i = 0; i < 40; i++)
+        {
+            if (!await repair.RunNextPassAsync(CancellationToken.None))
+                cluster.Time.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        Assert.Equal(3, cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Count(slot => !slot.IsComplete));
+        Assert.Equal(3, cluster.IncompleteSlots);
+        Assert.Equal(0, repair.Status.BlocksLost);
+        foreach (Guid drive in taken)
+            cluster.BringBack(drive);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.AssertWholeAsync();
+    }
+
     [Fact]
     public async Task UncleanStop_MakesTheNewestExtentsComeFirst()
     {

@@ -5,6 +5,7 @@ using ObjectStore.Metadata;
 using ObjectStore.Storage;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Placement;
 using ObjectStore.Storage.Repair;
 using ObjectStore.Storage.Simulation;
 using ObjectStore.Testing;
@@ -167,14 +168,36 @@ public sealed class RepairQueueTests
     }
 
     [Fact]
-    public async Task DegradedWrite_IsMadeWholeBeforeItsVersionIsCommitted()
+    public async Task DegradedWrite_IsLeftToItsWriterUntilItsVersionIsCommitted()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
         TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
         await cluster.Queue.RecordAsync(Notice(extent, 0b100, RepairReason.DegradedWrite));
         RepairService repair = await StartAsync(cluster);
-        await cluster.RunQueueUntilEmptyAsync(repair);
+        cluster.Time.Advance(TimeSpan.FromSeconds(10));
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Empty(cluster.Repairer.Asked);
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
         await cluster.CommitAsync(extent);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task UnknownMap_LeavesTheQueueAndTheCursorsAlone()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
+        RepairService repair = await StartAsync(cluster);
+        ClusterMap map = cluster.Map;
+        cluster.SetMap(ClusterMap.Unknown);
+        Assert.False(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.False(await repair.RunNextPassAsync(CancellationToken.None));
+        Assert.Equal(0, Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10)).Attempts);
+        Assert.Empty(await cluster.Metadata.ListCursorsAsync("repair/recent"));
+        cluster.SetMap(map);
+        await cluster.RunQueueUntilEmptyAsync(repair);
         await cluster.AssertWholeAsync();
     }
 

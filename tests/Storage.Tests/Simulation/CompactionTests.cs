@@ -99,8 +99,8 @@ public sealed class CompactionTests
         await simulation.Finish(simulation.Store.DeleteAsync(deleted.Select(write => write.Key).ToArray(), Stop));
         live = [.. live.Except(deleted)];
         DriveEngine engine = simulation.Store.Engine;
-        Task compaction = simulation.Store.CompactAsync(Unlimited with { SealActive = false }, Stop).AsTask();
         Task delete = simulation.Store.DeleteAsync(live.Select(write => write.Key).ToArray(), Stop).AsTask();
+        Task compaction = simulation.Store.CompactAsync(Unlimited with { SealActive = false }, Stop).AsTask();
 
         // The copies wait for the last writer, the tombstone for the first, which is stepped first.
         simulation.StepOnce();

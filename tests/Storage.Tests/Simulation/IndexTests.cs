@@ -49,7 +49,12 @@ public sealed class IndexTests
         byte[] bytes = FaultTests.Bytes(new Random(42), 1000);
         ExtentLayout kept = await simulation.Write(bytes);
         engine.Maintain();
-        engine.Index.Database.AfterRead = () => throw (damaged ? new IndexDamagedException("simulated damage") : new IOException("simulated SQLITE_IOERR"));
+        int reads = 0; // the first is the delete's own look-up
+        engine.Index.Database.AfterRead = () =>
+        {
+            if (++reads > 1)
+                throw (damaged ? new IndexDamagedException("simulated damage") : new IOException("simulated SQLITE_IOERR"));
+        };
         await simulation.Delete(deleted);
         engine.Index.Database.AfterRead = null;
         Assert.Equal(1, simulation.Events.IndexFailures);
