@@ -1,8 +1,8 @@
+using ObjectStore.Silo.Tests.Hosting;
 using ObjectStore.Storage;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Simulation;
-using ObjectStore.Silo.Tests.Hosting;
 using ObjectStore.Storage.Tests.Fragments;
 using ObjectStore.Storage.Transport;
 
