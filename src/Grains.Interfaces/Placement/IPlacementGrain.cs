@@ -31,6 +31,16 @@ public interface IPlacementGrain : IGrainWithStringKey
     [Alias("ReportDrives")]
     Task<ImmutableArray<DriveChange>> ReportDrivesAsync(ImmutableArray<DriveVerdict> verdicts);
 
+    /// <summary>
+    /// Sees to it that the map has groups for a scheme, narrowed to the drives that take writes now. Asked before the first extent of a width is written, so that a pool has groups only of
+    /// widths that are in use: those of a width as great as the number of drives leave no drive to take the place of one that drains or is lost. Durable when it is answered. The answer is the
+    /// map; it is without such groups only where no drive takes writes.
+    /// </summary>
+    /// <param name="scheme">k × 256 + m, as it is configured.</param>
+    /// <exception cref="ArgumentException">There is no such scheme.</exception>
+    [Alias("RequireGroups")]
+    Task<PlacementMap> RequireGroupsAsync(int scheme);
+
     /// <summary>What an operator orders for one drive.</summary>
     [Alias("SetDrive")]
     Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order);
