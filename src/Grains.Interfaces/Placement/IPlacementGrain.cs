@@ -214,6 +214,12 @@ public enum DriveOrder
 
     /// <summary>Forget it. Refused while it has, or may have, what no other drive has yet.</summary>
     Remove,
+
+    /// <summary>
+    /// Forget it although it may have what no other drive has: it is gone for good. No slot names it any more, so that what cannot be made without it is lost, and no longer waited for.
+    /// Refused unless the drive is lost or was taken out.
+    /// </summary>
+    GiveUp,
 }
 
 /// <summary>How a change of a drive ended.</summary>
@@ -228,7 +234,7 @@ public enum DriveChangeStatus
     /// <summary>The pool has no such drive, or another node has it.</summary>
     NoSuchDrive,
 
-    /// <summary>The drive still has slots, or is a source of slots that are not filled.</summary>
+    /// <summary>The drive still has slots, or is a source of slots that are not filled; of one that is given up, that it is neither lost nor out.</summary>
     StillNeeded,
 
     /// <summary>Less than half of the pool's weight would be left. An operator may order it; of itself the pool does not, as it is rather the network that fails.</summary>

@@ -93,6 +93,8 @@ public sealed class PlacementGrain(
     /// <inheritdoc/>
     public Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order)
     {
+        if (order == DriveOrder.GiveUp && _drives.TryGetValue(Normal(driveId), out DriveRecord? given) && given.State is PoolDriveState.In or PoolDriveState.Draining)
+            return Task.FromResult(new DriveChange(DriveChangeStatus.StillNeeded, _encoded.Epoch, "the drive is in use; take it out before it is given up for good"));
         if (order == DriveOrder.Remove && _map is { } map && Uses(map).TryGetValue(Guid.Parse(Normal(driveId)), out (int Slots, int SourceOf) uses) && (uses.Slots > 0 || uses.SourceOf > 0))
         {
             return Task.FromResult(new DriveChange(DriveChangeStatus.StillNeeded, map.Epoch, string.Create(
@@ -103,7 +105,7 @@ public sealed class PlacementGrain(
         {
             DriveOrder.Drain => drive with { Ordered = PoolDriveState.Draining },
             DriveOrder.TakeOut => drive with { Ordered = PoolDriveState.Out },
-            DriveOrder.Remove => drive with { Ordered = PoolDriveState.Removed },
+            DriveOrder.Remove or DriveOrder.GiveUp => drive with { Ordered = PoolDriveState.Removed },
             DriveOrder.Use => drive with { Ordered = PoolDriveState.In },
             _ => throw new ArgumentOutOfRangeException(nameof(order), order, null),
         }, mayTakeMost: true);
