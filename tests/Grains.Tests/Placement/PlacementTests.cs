@@ -158,6 +158,42 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     }
 
     [Fact]
+    public async Task GiveUp_OfADriveThatIsOut_LeavesNoSlotThatNamesIt_AndOfOneThatIsNotIsRefused()
+    {
+        await RegisterAsync(12);
+        Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(1), DriveOrder.GiveUp)).Status);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain);
+        Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(1), DriveOrder.GiveUp)).Status);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.TakeOut);
+        await Pool.ReportDrivesAsync([new DriveVerdict(Name(2), "n", IsLost: true)]);
+        ClusterMap before = await MapAsync();
+        Assert.Contains(before.Groups.SelectMany(before.SlotsOf), slot => slot.Absent.Contains(Id(1)));
+        Assert.Contains(before.Groups.SelectMany(before.SlotsOf), slot => slot.Absent.Contains(Id(2)));
+        foreach (int number in (int[])[1, 2])
+        {
+            Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(number), DriveOrder.Remove)).Status);
+            Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(number), DriveOrder.GiveUp)).Status);
+            Assert.Equal(DriveChangeStatus.Unchanged, (await Pool.SetDriveAsync(Name(number), DriveOrder.GiveUp)).Status);
+        }
+
+        ClusterMap after = await MapAsync();
+        Assert.Equal(10, after.Drives.Count);
+        Assert.All(after.Groups.SelectMany(after.SlotsOf), slot => Assert.True(slot.Absent.IsEmpty && slot.Drive != Id(1) && slot.Drive != Id(2)));
+
+        // What is to be made is still to be made, and can be completed now.
+        Assert.Equal(
+            before.Groups.SelectMany(group => before.SlotsOf(group).Select((slot, number) => (group, number, slot))).Where(each => !each.slot.IsComplete).Select(each => (each.group, each.number)),
+            after.Groups.SelectMany(group => after.SlotsOf(group).Select((slot, number) => (group, number, slot))).Where(each => !each.slot.IsComplete).Select(each => (each.group, each.number)));
+        Assert.Equal(Filled(after).Count(), (await Pool.CompleteSlotsAsync([.. Filled(after)])).Completed);
+
+        // It comes back by order only.
+        await Pool.RegisterDrivesAsync(Registration("n", Drive(1)));
+        Assert.DoesNotContain((await MapAsync()).Drives, drive => drive.Id == Id(1));
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(1), DriveOrder.Use)).Status);
+        Assert.Contains((await MapAsync()).Drives, drive => drive.Id == Id(1));
+    }
+
+    [Fact]
     public async Task CompleteSlots_ByAnOlderMap_ArePassedOver()
     {
         await RegisterAsync(9);
