@@ -1,5 +1,6 @@
 using System.Buffers;
 using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Integrity;
@@ -312,6 +313,28 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         Assert.False(open.IsCompleted);
         faults.Answer();
         await Assert.ThrowsAsync<DriveUnavailableException>(() => open);
+    }
+
+    [Fact]
+    public async Task HangingWrite_AfterAVolumeWasSealedForCompaction_IsGivenUpWithoutWaiting()
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), HangLimit = TimeSpan.FromHours(4), CloseLimit = TimeSpan.FromSeconds(5) };
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite kept = await _drives.WriteAsync(drive), deleted = await _drives.WriteAsync(drive, 100_000);
+        await drive.DeleteAsync(new[] { deleted.Key }, Stop);
+        CompactionReport report = await drive.CompactAsync(new CompactionOptions { BytesPerSecond = 0, MinActiveGarbageBytes = 1 }, Stop);
+        Assert.Equal(1, report.VolumesEmptied);
+        await SupervisedDrives.AssertServes(drive, kept);
+        DriveFaults faults = _drives.FaultsOf(0);
+        faults.HangWrites = true;
+        faults.Stop();
+        Task write = _drives.WriteAsync(drive);
+        await faults.Hanging.WaitAsync(Stop);
+        Assert.True(await Task.Run(() => drive.Fail("a test gives it up"), Stop).WaitAsync(TimeSpan.FromSeconds(20), Stop));
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => write);
+        faults.Answer();
+        await drive.Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(20), Stop);
     }
 
     [Fact]
