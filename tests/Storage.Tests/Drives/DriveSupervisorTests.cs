@@ -403,6 +403,20 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task DriveThatHangsWhileItIsFormatted_DoesNotHoldUpTheStart_AndIsTakenInLater()
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromMilliseconds(25), StartLimit = TimeSpan.FromSeconds(1), CloseLimit = TimeSpan.FromSeconds(5) };
+        _drives.FaultsOf(1).HangWrites = true;
+        _drives.FaultsOf(1).Stop();
+        await _drives.OpenAsync().WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        Assert.Equal(2, _drives.InUse.Count);
+        Assert.Contains("formatting", _drives.HealthOf(1).Reason, StringComparison.Ordinal);
+        _drives.FaultsOf(1).Answer();
+        await _drives.Until(() => _drives.InUse.Count == 3, "the third drive");
+        await SupervisedDrives.AssertServes(_drives.StoreAt(1), await _drives.WriteAsync(_drives.StoreAt(1)));
+    }
+
+    [Fact]
     public async Task FullDrive_RefusesWrites_AndGoesOnServing()
     {
         await _drives.OpenAsync();
