@@ -129,7 +129,7 @@ internal static class FragmentProtocol
         return request != default;
     }
 
-    public static int ChunksOf(int payloadBytes) => (payloadBytes + ChunkBytes - 1) / ChunkBytes;
+    public static int ChunksOf(int payloadBytes) => VolumeFormat.ChunkCount(payloadBytes);
 }
 
 /// <summary>A frame, a path or a payload is not what the protocol allows. Nothing was done.</summary>
