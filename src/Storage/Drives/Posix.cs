@@ -92,4 +92,15 @@ internal static unsafe partial class Posix
         if (Sync(folder) != 0)
             throw LastError("fsync", path);
     }
+
+    /// <summary>As <see cref="SyncFolder"/>; false where the folder may not be opened.</summary>
+    public static bool TrySyncFolder(string path)
+    {
+        using SafeFileHandle? folder = TryOpen(path, OpenReadOnly, out _);
+        if (folder is null)
+            return false;
+        if (Sync(folder) != 0)
+            throw LastError("fsync", path);
+        return true;
+    }
 }

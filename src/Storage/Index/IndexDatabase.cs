@@ -161,7 +161,12 @@ internal sealed class IndexDatabase : IDisposable
         File.Delete(path);
         File.Delete(path + "-wal");
         File.Delete(path + "-shm");
-        File.Delete(path + RebuildSuffix); // last: a crash before it deletes again
+        if (!File.Exists(path + RebuildSuffix))
+            return;
+
+        // Last, and after a sync, since a power cut may keep names in any order: while the mark is there the next start deletes again.
+        Drives.DirectorySync.Sync(Path.GetDirectoryName(path)!);
+        File.Delete(path + RebuildSuffix);
     }
 
     /// <summary>Makes the next <see cref="Open"/> find the database damaged, in a file beside it, since the database itself may not be writable.</summary>
