@@ -147,7 +147,7 @@ internal sealed class IndexDatabase : IDisposable
         {
             if (result != raw.SQLITE_OK)
                 throw new IndexDamagedException($"The index '{path}' cannot be opened (SQLite {result}).");
-            raw.sqlite3_busy_timeout(connection, 2000);
+            Sqlite.SqliteSleep.SetBusyLimit(connection.DangerousGetHandle(), TimeSpan.FromSeconds(2));
             CheckOwner(connection, path, driveId);
             return ReadVolumes(connection);
         }
@@ -273,7 +273,25 @@ internal sealed class IndexDatabase : IDisposable
         bool durable,
         IEnumerable<SupersededChange>? superseded = null)
     {
-        using Lock.Scope scope = _path is null ? _memoryLock.EnterScope() : new Lock().EnterScope();
+        if (_path is not null)
+        {
+            ApplyLocked(changes, volumes, tombstoneTargets, droppedVolumes, durable, superseded ?? []);
+            return;
+        }
+
+        // Its one connection serves the readers too.
+        lock (_memoryLock)
+            ApplyLocked(changes, volumes, tombstoneTargets, droppedVolumes, durable, superseded ?? []);
+    }
+
+    private void ApplyLocked(
+        IEnumerable<KeyValuePair<FragmentKey, FragmentLocation?>> changes,
+        IEnumerable<VolumeRow> volumes,
+        IEnumerable<KeyValuePair<(long Volume, long Target), long>> tombstoneTargets,
+        IEnumerable<long> droppedVolumes,
+        bool durable,
+        IEnumerable<SupersededChange> superseded)
+    {
         if (durable)
             Execute(_writer, "PRAGMA synchronous=FULL");
         Execute(_writer, "BEGIN IMMEDIATE");
@@ -288,7 +306,7 @@ internal sealed class IndexDatabase : IDisposable
                 Run(statement);
             }
 
-            foreach (SupersededChange change in superseded ?? [])
+            foreach (SupersededChange change in superseded)
             {
                 sqlite3_stmt statement = change.Added ? _addSuperseded : _dropSuperseded;
                 raw.sqlite3_bind_int64(statement, 1, change.VolumeId);
