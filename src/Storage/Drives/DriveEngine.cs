@@ -206,14 +206,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     public WriteRequest NewTombstone(TombstoneEntry[] entries, bool needsSync)
     {
         byte[] payload = TombstoneEntry.Encode(entries);
-        var checksums = new ulong[VolumeFormat.ChunkCount(payload.Length)];
-        for (int i = 0; i < checksums.Length; i++)
-        {
-            int at = i * VolumeFormat.ChunkBytes;
-            checksums[i] = Integrity.Crc64Nvme.Compute(payload.AsSpan(at, Math.Min(VolumeFormat.ChunkBytes, payload.Length - at)));
-        }
-
-        return WriteRequest.Tombstone(_services.Threaded, entries, payload, checksums, needsSync);
+        return WriteRequest.Tombstone(_services.Threaded, entries, payload, Integrity.ChunkChecksums.Compute(payload), needsSync);
     }
 
     /// <summary>Deletes fragments, durably, every copy of them that is here, also such as have been queued or written without a sync before this call; false where there was none.</summary>

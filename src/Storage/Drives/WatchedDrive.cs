@@ -162,7 +162,7 @@ internal sealed class WatchedDrive
             TakeOut($"{recent.IoErrors} operations failed and {recent.PoisonedVolumes} volumes were poisoned within {_settings.ErrorWindow}");
         else if (recent.CorruptFragments >= _settings.MaxCorruptFragments)
             TakeOut($"{recent.CorruptFragments} or more fragments were found corrupt within {_settings.ErrorWindow}");
-        else if (engine.Index.NeedsRebuild)
+        else if (engine.Index.IsRebuildDue)
             TakeOut("its index is damaged or has missed changes, and is rebuilt from the volumes", atOnce: true);
         else if (engine.IsFull || _noSpace)
             Become(DriveHealthState.Full, "it is full");

@@ -72,7 +72,7 @@ internal sealed class DriveIndex : IDisposable
     public bool Holds(long volumeId) => Volumes.ContainsKey(volumeId) || Unreadable.ContainsKey(volumeId);
 
     /// <summary>Whether the database is damaged or has missed changes, so that only another start of the drive helps.</summary>
-    public bool NeedsRebuild => _rebuildDue;
+    public bool IsRebuildDue => _rebuildDue;
 
     public IndexDatabase Database => _database;
 
@@ -405,9 +405,6 @@ internal sealed class DriveIndex : IDisposable
             volume.Dirty = true;
         }
     }
-
-    /// <summary>The index has missed changes.</summary>
-    public bool IsRebuildDue => _rebuildDue;
 
     public void MarkDirty(Volume volume)
     {
