@@ -7,10 +7,10 @@ public sealed class RepairOptions
     public long? BytesPerSecond { get; init; }
 
     /// <summary>Blocks in the making at once while clients are well: each holds its fragments in memory, about 1.5 MiB to 20 MiB. 16 unless set.</summary>
-    public int MaxParallelBlocks { get; init; } = 16;
+    public int MaxParallelBlocks { get; init; } = 48;
 
     /// <summary>Of these, how many may concern one drive. 12 unless set.</summary>
-    public int MaxParallelBlocksPerDrive { get; init; } = 12;
+    public int MaxParallelBlocksPerDrive { get; init; } = 40;
 
     /// <summary>Queue entries taken at a time. 256 unless set.</summary>
     public int QueueBatch { get; init; } = 256;

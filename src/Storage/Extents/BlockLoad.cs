@@ -33,6 +33,7 @@ internal sealed class BlockLoad
     private readonly DriveLane[][] _candidates;
     private readonly ShardSet _absent;
     private readonly BufferBudget _budget;
+    private readonly bool _readOnce;
     private readonly CancellationTokenSource _stragglers = new();
     private readonly List<ShardRead> _reads = [];
     private readonly ShardRange _common; // covers every wanted range; what others are read for
@@ -41,7 +42,7 @@ internal sealed class BlockLoad
     private Exception? _firstError;
     private bool _ended;
 
-    private BlockLoad(ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget)
+    private BlockLoad(ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget, bool readOnce)
     {
         _store = store;
         _block = block;
@@ -49,6 +50,7 @@ internal sealed class BlockLoad
         _candidates = candidates;
         _absent = absent;
         _budget = budget;
+        _readOnce = readOnce;
         int start = wanted.Min(range => range.Offset);
         _common = new ShardRange(-1, start, wanted.Max(range => range.End) - start);
         _began = store.Time.GetTimestamp();
@@ -94,13 +96,15 @@ internal sealed class BlockLoad
     /// <param name="budget">Bounds the buffers.</param>
     /// <param name="findings">Learns what is missing and damaged, also when the load fails.</param>
     /// <param name="cancellationToken">Ends the wait. Reads that have begun end by themselves.</param>
+    /// <param name="readOnce">For a repair: see <see cref="IFragmentStore.ReadOnceAsync"/>.</param>
     /// <returns>A buffer for each wanted range, its bytes from the buffer's start; the caller's to release.</returns>
     /// <exception cref="ExtentUnavailableException">Too few shards can be read now.</exception>
     /// <exception cref="ExtentLostException">Too few shards are intact.</exception>
     public static async Task<ShardBuffer[]> RunAsync(
-        ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget, BlockFindings findings, CancellationToken cancellationToken)
+        ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget, BlockFindings findings, CancellationToken cancellationToken,
+        bool readOnce = false)
     {
-        var load = new BlockLoad(store, block, wanted, candidates, absent, budget);
+        var load = new BlockLoad(store, block, wanted, candidates, absent, budget, readOnce);
         try
         {
             load.Begin();
@@ -290,7 +294,10 @@ internal sealed class BlockLoad
             try
             {
                 IFragmentStore store = lane.Store ?? throw new DriveUnavailableException(lane.DriveId, "it cannot be reached from here");
-                await store.ReadAsync(address, read.Range.Offset, read.Buffer.Memory[..read.Range.Length], _stragglers.Token).ConfigureAwait(false);
+                Memory<byte> destination = read.Buffer.Memory[..read.Range.Length];
+                await (_readOnce
+                    ? store.ReadOnceAsync(address, read.Range.Offset, destination, _stragglers.Token)
+                    : store.ReadAsync(address, read.Range.Offset, destination, _stragglers.Token)).ConfigureAwait(false);
                 good = true;
             }
             catch (Exception e)

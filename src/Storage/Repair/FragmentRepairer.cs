@@ -119,7 +119,7 @@ internal sealed class FragmentRepairer(ExtentStore store) : IFragmentRepairer
         // Drives that are out do not count as ones that do not answer: whether to wait for them is for those to say who asked for the repair.
         try
         {
-            buffers = await BlockLoad.RunAsync(store, address, wanted, candidates, absent: default, store.RepairBudget, findings, cancellationToken).ConfigureAwait(false);
+            buffers = await BlockLoad.RunAsync(store, address, wanted, candidates, absent: default, store.RepairBudget, findings, cancellationToken, readOnce: true).ConfigureAwait(false);
         }
         catch (ExtentUnavailableException)
         {

@@ -19,6 +19,7 @@ internal enum FragmentRequest : byte
     Delete = 7,
     List = 8,
     Statistics = 9,
+    ReadOnce = 10,
 }
 
 /// <summary>How a request ended, in the answer's frame. The numbers are the protocol's.</summary>
@@ -76,7 +77,7 @@ internal static class FragmentProtocol
     /// <summary>The longest frame that a request of this kind can need: what is read before its signature is known to be good.</summary>
     public static int MaxRequestFrameBytes(FragmentRequest request) => request switch
     {
-        FragmentRequest.Hello or FragmentRequest.Read or FragmentRequest.Stat or FragmentRequest.Statistics => 512,
+        FragmentRequest.Hello or FragmentRequest.Read or FragmentRequest.ReadOnce or FragmentRequest.Stat or FragmentRequest.Statistics => 512,
         FragmentRequest.Write => 2048,
         _ => MaxFrameBytes,
     };
@@ -91,6 +92,7 @@ internal static class FragmentProtocol
         FragmentRequest.WriteBatch => "write-batch",
         FragmentRequest.Sync => "sync",
         FragmentRequest.Read => "read",
+        FragmentRequest.ReadOnce => "read-once",
         FragmentRequest.Stat => "stat",
         FragmentRequest.Delete => "delete",
         FragmentRequest.List => "list",
@@ -120,6 +122,7 @@ internal static class FragmentProtocol
             "write-batch" => FragmentRequest.WriteBatch,
             "sync" => FragmentRequest.Sync,
             "read" => FragmentRequest.Read,
+            "read-once" => FragmentRequest.ReadOnce,
             "stat" => FragmentRequest.Stat,
             "delete" => FragmentRequest.Delete,
             "list" => FragmentRequest.List,
