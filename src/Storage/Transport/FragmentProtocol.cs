@@ -182,7 +182,7 @@ internal readonly record struct FrameHeader(
             (source[5] & 0x80) != 0, (FragmentRequest)(source[5] & 0x7F), (FragmentStatus)BinaryPrimitives.ReadUInt16LittleEndian(source[6..]),
             BinaryPrimitives.ReadInt32LittleEndian(source[8..]), BinaryPrimitives.ReadInt32LittleEndian(source[12..]), BinaryPrimitives.ReadInt64LittleEndian(source[16..]),
             BinaryPrimitives.ReadUInt128BigEndian(source[24..]), BinaryPrimitives.ReadUInt64LittleEndian(source[40..]), new Guid(source.Slice(48, 16), bigEndian: true));
-        if (header.Request is < FragmentRequest.Hello or > FragmentRequest.Statistics)
+        if (header.Request is < FragmentRequest.Hello or > FragmentRequest.ReadOnce)
             throw new FrameException("The frame is of no known kind.");
         if (header.FrameBytes is < MinFrameBytes or > FragmentProtocol.MaxFrameBytes || header.PayloadBytes is < 0 or > FragmentProtocol.MaxPayloadBytes)
             throw new FrameException("The frame's lengths cannot be.");
