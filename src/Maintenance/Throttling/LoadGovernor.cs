@@ -27,14 +27,14 @@ public sealed class LoadGovernorOptions
 
 /// <summary>
 /// How much the background plane may do, from how clients fare: a share between nothing and all that is halved when the p99 of their requests exceeds its baseline by too much, and
-/// grows back by a sixteenth a second, at once where there are no clients. What begins after a pause begins with an eighth, if there are clients. The baseline is learned while nothing runs in the background, follows the p99 down at any
+/// grows back by a sixteenth a second, at once where there are no clients. What begins after a pause begins with a thirty-second, if there are clients. The baseline is learned while nothing runs in the background, follows the p99 down at any
 /// time, and up, slowly, where even the least share does not help: then it is the clients who have changed. What a share means is up to its reader. Thread-safe.
 /// </summary>
 public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options, IForegroundLatency? latency = null) : BackgroundService
 {
     internal const double LeastShare = 1.0 / 128;
     private const double RecoveryPerSecond = 1.0 / 16;
-    private const double StartShare = 1.0 / 8;
+    private const double StartShare = 1.0 / 32;
     private const double MostRestPerWork = 15;
     private static readonly TimeSpan LongestRest = TimeSpan.FromSeconds(1);
 

@@ -114,9 +114,9 @@ public sealed class ThrottlingTests
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         Observe(governor, seconds: 10);
         using (governor.Busy())
-            Assert.Equal(4, governor.Workers(32));
+            Assert.Equal(1, governor.Workers(32));
         using (governor.Busy())
-            Observe(governor, seconds: 14);
+            Observe(governor, seconds: 16);
         Assert.False(governor.IsHeldBack);
 
         // It was busy just now: this is the same work.
