@@ -52,7 +52,7 @@ internal sealed unsafe class PortableVolumeFile(SafeFileHandle file, long length
         Volatile.Write(ref _lengthBytes, lengthBytes);
     }
 
-    public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached) => Read(file, offset, first, second);
+    public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching) => Read(file, offset, first, second);
 
     public void EndScan()
     {
@@ -66,7 +66,7 @@ internal sealed unsafe class PortableVolumeFile(SafeFileHandle file, long length
 
     public void Dispose() => file.Dispose();
 
-    /// <summary>As <see cref="IVolumeFile.Read"/>, without asking whether the bytes are in memory.</summary>
+    /// <summary>As <see cref="IVolumeFile.Read"/>, through the page cache whatever is in it.</summary>
     internal static int Read(SafeFileHandle file, long offset, Span<byte> first, Span<byte> second)
     {
         int done = ReadFully(file, offset, first);
