@@ -421,11 +421,11 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     }
 
     /// <summary>Brings the index up to the log and deletes volumes that hold only garbage.</summary>
-    public void Maintain(bool durable = false)
+    public void Maintain()
     {
         try
         {
-            if (_index.TryFlush(durable))
+            if (_index.TryFlush(durable: false))
                 _index.ReclaimVolumes();
         }
         catch (Exception e) when (e is IOException or StorageException or UnauthorizedAccessException)
@@ -441,7 +441,10 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         {
             if (_closed || _failure is not null)
                 return;
+            _index.BeginClose();
             Threads.Close();
+            foreach (VolumeWriter writer in _writers)
+                writer.BeginClose();
             foreach (VolumeWriter writer in _writers)
                 writer.Close();
             _closing = true;
@@ -449,7 +452,9 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             _indexThread?.Join();
             if (_failure is not null)
                 return;
-            Maintain(durable: true);
+
+            // Garbage is not looked at: of that there may be much, it is as safe as anything, and the next start deletes it.
+            _index.TryFlush(durable: true);
             Release();
         }
     }
@@ -466,8 +471,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             writer.Dispose();
         _index.Dispose();
         DisposeVolumes();
-        _drive.Dispose();
-        _work.Dispose();
+        _drive.Dispose(); // but not _work, which whoever gives the drive up at this moment may be about to set
     }
 
     /// <summary>Of an engine that did not come up. The drive stays the caller's.</summary>
