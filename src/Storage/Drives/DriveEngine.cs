@@ -421,11 +421,11 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     }
 
     /// <summary>Brings the index up to the log and deletes volumes that hold only garbage.</summary>
-    public void Maintain()
+    public void Maintain(bool durable = false)
     {
         try
         {
-            if (_index.TryFlush(durable: false))
+            if (_index.TryFlush(durable))
                 _index.ReclaimVolumes();
         }
         catch (Exception e) when (e is IOException or StorageException or UnauthorizedAccessException)
