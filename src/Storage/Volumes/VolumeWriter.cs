@@ -338,6 +338,12 @@ internal sealed unsafe class VolumeWriter : IDisposable
         Volatile.Write(ref _busySince, _time.GetTimestamp());
         WriteRequest head = requests[first];
         ThrowIfFailed();
+        if (head.Kind == RequestKind.Seal)
+        {
+            SealOnRequest(head);
+            return first + 1;
+        }
+
         if (!TryEnsureVolume(head, out Volume? volume, out Exception? refusal))
         {
             Finish(head, refusal!);
@@ -359,12 +365,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         {
             WriteRequest request = requests[next];
             if (request.Kind == RequestKind.Seal)
-            {
-                if (next > first)
-                    break; // alone, with what came before it written
-                SealOnRequest(request);
-                return next + 1;
-            }
+                break; // alone, with what came before it written
 
             if (request.Kind != RequestKind.SyncOnly)
             {

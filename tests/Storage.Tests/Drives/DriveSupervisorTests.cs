@@ -347,6 +347,33 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await SupervisedDrives.AssertServes(_drives.StoreAt(0), write);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Drive_WhoseVolumeWasSealedOnRequest_IsGivenUpWithoutAWait(bool whileItHangs)
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        await _drives.WriteAsync(drive);
+        Volume open = drive.Engine.Index.Volumes.Values.Single(volume => volume.State == VolumeState.Active);
+        DriveFaults faults = _drives.FaultsOf(0);
+        if (whileItHangs)
+        {
+            faults.HangWrites = true;
+            faults.Stop();
+        }
+
+        Task seal = drive.Engine.SubmitAsync(open.Writer!, drive.Engine.NewSeal(open), Stop).AsTask();
+        await (whileItHangs ? faults.Hanging.WaitAsync(Stop) : seal);
+
+        // As the supervisor does, which must go on to the other drives; on a thread of its own here, since a wait would be for ever.
+        await Task.Factory.StartNew(() => drive.Fail("a test"), Stop, TaskCreationOptions.LongRunning, TaskScheduler.Default).WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        if (whileItHangs)
+            await Assert.ThrowsAsync<DriveUnavailableException>(() => seal);
+        faults.Answer();
+        await drive.Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+    }
+
     [Fact]
     public async Task HangingDrive_DoesNotHoldUpTheEnd()
     {
