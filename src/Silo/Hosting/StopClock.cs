@@ -6,8 +6,8 @@ namespace ObjectStore.Silo.Hosting;
 /// The time that a stop may take in all, from the signal to the end of the process. Its steps follow one another and each has a share of it:
 ///
 /// 1. Requests in flight end: `--drain-timeout`. What is left then is cut off.
-/// 2. Background work and grains, the ones in the reverse of the order in which they were started: <see cref="ServicesLimit"/>, together. They have been told at the signal, so most have ended by now.
-/// 3. What writes have left to do in the background, then the drives, all at the same time: all that is left, <see cref="DrivesLimit"/> at least.
+/// 2. Background work and grains, in the reverse of the order in which they were started: <see cref="ServicesLimit"/> together, and what the requests have left of theirs.
+/// 3. What writes have left to do in the background, for a little; then the drives, all at the same time: all that is left, <see cref="DrivesLimit"/> at least.
 /// 4. The metadata, which nobody uses any more.
 ///
 /// A drive that hangs is given up during the first step (<see cref="Storage.Drives.DriveSupervisor.BeginStop"/>), so that it holds up none of them; the drives that are well are closed in order.
@@ -19,12 +19,15 @@ namespace ObjectStore.Silo.Hosting;
 internal sealed class StopClock(TimeSpan drainTimeout, TimeProvider time, ILogger logger) : IDisposable
 {
     /// <summary>For background work and grains.</summary>
-    public static readonly TimeSpan ServicesLimit = TimeSpan.FromSeconds(5);
+    public static readonly TimeSpan ServicesLimit = TimeSpan.FromSeconds(4);
+
+    /// <summary>For what writes have left to do: the extent store waits no longer, and its connections to storage nodes are cut.</summary>
+    private static readonly TimeSpan BackgroundLimit = TimeSpan.FromSeconds(2);
 
     /// <summary>The least that is left for the drives.</summary>
     public static readonly TimeSpan DrivesLimit = TimeSpan.FromSeconds(8);
 
-    private static readonly TimeSpan MetadataLimit = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan MetadataLimit = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan WorthTelling = TimeSpan.FromSeconds(2);
 
     private readonly Lock _lock = new();
@@ -34,7 +37,7 @@ internal sealed class StopClock(TimeSpan drainTimeout, TimeProvider time, ILogge
     private string? _step;
 
     /// <summary>From the signal to the end of the process: 15 s more than the drain timeout.</summary>
-    public TimeSpan Limit { get; } = drainTimeout + ServicesLimit + DrivesLimit + MetadataLimit;
+    public TimeSpan Limit { get; } = drainTimeout + ServicesLimit + BackgroundLimit + DrivesLimit + MetadataLimit;
 
     public TimeSpan DrainTimeout => drainTimeout;
 

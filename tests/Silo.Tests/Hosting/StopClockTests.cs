@@ -14,7 +14,7 @@ public sealed class StopClockTests
     {
         using StopClock stop = New(TimeSpan.FromSeconds(10));
         Assert.Equal(TimeSpan.FromSeconds(25), stop.Limit);
-        Assert.Equal(TimeSpan.FromSeconds(15), stop.HostLimit);
+        Assert.Equal(TimeSpan.FromSeconds(14), stop.HostLimit);
     }
 
     [Fact]
@@ -47,7 +47,7 @@ public sealed class StopClockTests
         _time.Advance(TimeSpan.FromHours(1));
         stop.Begin();
         _time.Advance(TimeSpan.FromSeconds(1));
-        Assert.Equal(TimeSpan.FromSeconds(22), stop.LeftForDrives);
+        Assert.Equal(TimeSpan.FromSeconds(23), stop.LeftForDrives);
         _time.Advance(TimeSpan.FromSeconds(18));
         Assert.Equal(StopClock.DrivesLimit, stop.LeftForDrives);
     }
