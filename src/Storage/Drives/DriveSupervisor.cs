@@ -101,14 +101,14 @@ public sealed class DriveSupervisor : IAsyncDisposable
     }
 
     /// <summary>
-    /// The process is about to stop: from now on a drive is given up after <see cref="DriveSupervisorOptions.SlowLimit"/> at one operation, one that already has been at one for so long right now.
+    /// The process is about to stop: from now on a drive is given up after <see cref="DriveSupervisorOptions.StopHangLimit"/> at one operation, one that already has been at one for so long right now, and none is opened again.
     /// Requests and background work that wait for it then end with <see cref="DriveUnavailableException"/>. What it acknowledged is synced; the next start recovers it. Does not block; idempotent.
     /// </summary>
     public void BeginStop()
     {
         if (Volatile.Read(ref _disposed) != 0)
             return;
-        TimeSpan tick = _settings.SlowLimit / 4;
+        TimeSpan tick = _settings.StopHangLimit / 8;
         if (tick < _timer.Period)
             _timer.Period = tick;
         foreach (WatchedDrive drive in _drives)

@@ -127,7 +127,7 @@ internal sealed class WatchedDrive
         }
     }
 
-    /// <summary>From now on the drive is given up as soon as it is slow. Does not block.</summary>
+    /// <summary>From now on the drive is given up sooner, and not opened again. Does not block.</summary>
     public void BeginStop()
     {
         lock (_lock)
@@ -171,7 +171,7 @@ internal sealed class WatchedDrive
         DriveErrorCounts recent = CountRecent(engine.Errors.Counts);
         _health = _health with { RecentErrors = recent };
         TimeSpan busy = engine.BusyFor is var operation && operation > stepBusy ? operation : stepBusy;
-        if (busy >= (_stopping ? _settings.SlowLimit : _settings.HangLimit))
+        if (busy >= _settings.HangLimit || (_stopping && busy >= _settings.StopHangLimit))
             TakeOut($"it hangs: an operation has been under way for {busy.TotalSeconds:0.#} s");
         else if (recent.IoErrors + recent.PoisonedVolumes >= _settings.MaxErrors)
             TakeOut($"{recent.IoErrors} operations failed and {recent.PoisonedVolumes} volumes were poisoned within {_settings.ErrorWindow}");

@@ -405,7 +405,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     [Fact]
     public async Task BeginStop_GivesUpDrivesThatHang_BeforeAndAfterIt_AndNoOthers()
     {
-        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), SlowLimit = TimeSpan.FromMilliseconds(200), HangLimit = TimeSpan.FromHours(1) };
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), StopHangLimit = TimeSpan.FromSeconds(1), HangLimit = TimeSpan.FromHours(1) };
         await _drives.OpenAsync();
         LocalFragmentStore[] drives = [.. Enumerable.Range(0, 3).Select(_drives.StoreAt)];
         Task<FragmentWrite> before = await BeginHangingWriteAsync(0);
