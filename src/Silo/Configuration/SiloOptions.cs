@@ -36,7 +36,8 @@ internal sealed class SiloOptions
                                 read over the network. Default: 1209600, 14 days
           --repair-rate SIZE    What repair may write in a second, 1KiB or more, for example 200MiB. Default: as much as the drives have to spare
           --garbage-grace TIME  How long bytes that no version names any more are kept for reads under way, in seconds. Default: 900
-          --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C, in seconds. Default: 30
+          --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C or SIGTERM, in seconds. Closing everything takes 15 s more at most,
+                                also with drives that hang. Default: 10
           --log-level LEVEL     trace, debug, information, warning or error. Default: information
           --log-format FORMAT   text or json. Default: text
           --version             Print the version and the grain runtime, and stop.
@@ -95,7 +96,7 @@ internal sealed class SiloOptions
 
     public TimeSpan GarbageGrace { get; private set; } = TimeSpan.FromMinutes(15);
 
-    public TimeSpan DrainTimeout { get; private set; } = TimeSpan.FromSeconds(30);
+    public TimeSpan DrainTimeout { get; private set; } = TimeSpan.FromSeconds(10);
 
     public LogLevel LogLevel { get; private set; } = LogLevel.Information;
 

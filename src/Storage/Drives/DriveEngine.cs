@@ -434,7 +434,10 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         {
             if (_closed || _failure is not null)
                 return;
+            _index.BeginClose();
             Threads.Close();
+            foreach (VolumeWriter writer in _writers)
+                writer.BeginClose();
             foreach (VolumeWriter writer in _writers)
                 writer.Close();
             _closing = true;
@@ -442,7 +445,9 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             _indexThread?.Join();
             if (_failure is not null)
                 return;
-            Maintain(durable: true);
+
+            // Garbage is not looked at: of that there may be much, it is as safe as anything, and the next start deletes it.
+            _index.TryFlush(durable: true);
             Release();
         }
     }
@@ -459,8 +464,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             writer.Dispose();
         _index.Dispose();
         DisposeVolumes();
-        _drive.Dispose();
-        _work.Dispose();
+        _drive.Dispose(); // but not _work, which whoever gives the drive up at this moment may be about to set
     }
 
     /// <summary>Of an engine that did not come up. The drive stays the caller's.</summary>

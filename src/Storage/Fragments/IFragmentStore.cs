@@ -38,7 +38,8 @@ public sealed record FragmentPage(IReadOnlyList<FragmentEntry> Entries, Fragment
 ///
 /// Errors, all <see cref="StorageException"/>: <see cref="DriveFullException"/> and <see cref="VolumePoisonedException"/> of writes; <see cref="FragmentCorruptException"/> and
 /// <see cref="FragmentMissingException"/> of reads; <see cref="DriveUnavailableException"/> where the drive, or the way to it, does not answer.
-/// Cancellation is honoured until an operation is queued at the drive; memory that was passed stays in use until the task completes, however it does.
+/// Cancellation is honoured until an operation is queued at the drive, and of a question (stat, list, statistics) until it is answered; memory that was passed stays in use until the task completes,
+/// however it does.
 /// A local drive that is given up while it hangs may keep a pin on such memory for longer: where its owner honours pins (<see cref="Buffers.AlignedBuffer"/>), and only there.
 /// </summary>
 public interface IFragmentStore : IAsyncDisposable

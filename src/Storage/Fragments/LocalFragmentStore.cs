@@ -121,7 +121,7 @@ public sealed class LocalFragmentStore : IFragmentStore
     {
         RequireOpen();
         cancellationToken.ThrowIfCancellationRequested();
-        return new ValueTask<FragmentDetails?>(_engine.Threads.RunAsync(() => Stat(key)));
+        return new ValueTask<FragmentDetails?>(_engine.Threads.RunAsync(() => Stat(key)).WaitAsync(cancellationToken));
     }
 
     public async ValueTask DeleteAsync(ReadOnlyMemory<FragmentKey> keys, CancellationToken cancellationToken = default)
@@ -142,7 +142,7 @@ public sealed class LocalFragmentStore : IFragmentStore
         RequireOpen();
         ArgumentOutOfRangeException.ThrowIfLessThan(maxEntries, 1);
         cancellationToken.ThrowIfCancellationRequested();
-        return new ValueTask<FragmentPage>(_engine.Threads.RunAsync(List));
+        return new ValueTask<FragmentPage>(_engine.Threads.RunAsync(List).WaitAsync(cancellationToken));
 
         FragmentPage List()
         {
@@ -161,7 +161,7 @@ public sealed class LocalFragmentStore : IFragmentStore
     {
         RequireOpen();
         cancellationToken.ThrowIfCancellationRequested();
-        return new ValueTask<DriveStatistics>(_engine.Threads.RunAsync(_engine.GetStatistics));
+        return new ValueTask<DriveStatistics>(_engine.Threads.RunAsync(_engine.GetStatistics).WaitAsync(cancellationToken));
     }
 
     /// <summary>The drive's volumes, by id, at one moment.</summary>

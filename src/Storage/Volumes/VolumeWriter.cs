@@ -159,15 +159,20 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// <summary>Waits for the thread to end.</summary>
     public void Join() => _thread?.Join();
 
-    /// <summary>Finishes what waits, marks the volume as closed in order, and ends the thread.</summary>
-    public void Close()
+    /// <summary>Takes nothing more, and goes on with what waits. Does not block.</summary>
+    public void BeginClose()
     {
         lock (_gate)
         {
             _closing = true;
             Monitor.PulseAll(_gate);
         }
+    }
 
+    /// <summary>Finishes what waits, marks the volume as closed in order, and ends the thread.</summary>
+    public void Close()
+    {
+        BeginClose();
         if (_thread is not null)
             _thread.Join();
         else
