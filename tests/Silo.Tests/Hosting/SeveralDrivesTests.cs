@@ -45,6 +45,11 @@ public sealed class SeveralDrivesTests : IDisposable
         // Four drives are left, which is as many as a scheme wants.
         Assert.Equal(HttpStatusCode.Conflict, (await OrderAsync(host, status.GetProperty("drives")[1].GetProperty("driveId").GetString()!, "draining")).Status);
         await UntilAsync(async () => Of(await AskAsync(host, "drives"), id).GetProperty("sourceOf").GetInt32() == 0, "the drain", host);
+
+        // The names that s3-admin durability reads.
+        string metrics = (await client.SendUnsignedAsync(HttpMethod.Get, "/metrics")).Text;
+        foreach (string name in new[] { "objectstore_repair_bytes_rebuilt_bytes_total", "objectstore_repair_active_seconds_total", "objectstore_drive_capacity_bytes" })
+            Assert.Matches($@"(?m)^{name}(\{{.+\}})? (?!0$)", metrics);
         (HttpStatusCode removed, answer) = await OrderAsync(host, id, "removed");
         Assert.Equal((HttpStatusCode.OK, "removed"), (removed, Of(answer, id).GetProperty("state").GetString()));
         for (int i = 0; i < 6; i++) Assert.Equal(body, (await client.GetAsync($"/bucket/{i}")).Body);
