@@ -819,7 +819,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             Span<byte> page = pages.Slice(at, VolumeFormat.PageBytes);
             try
             {
-                if (file.Read(at, page, default, onlyIfCached: false) == page.Length && !found
+                if (file.Read(at, page, default, ReadCaching.Fill) == page.Length && !found
                     && VolumeHeader.TryDecode(page, out VolumeHeader read) && read.VolumeId == id && read.DriveId == _identity.DriveId)
                     (header, found) = (read, true);
             }
@@ -836,7 +836,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     {
         for (long at = VolumeFormat.LogStart; at < file.LengthBytes; at += window.LengthBytes)
         {
-            int read = file.Read(at, window.GetSpan(), default, onlyIfCached: false);
+            int read = file.Read(at, window.GetSpan(), default, ReadCaching.Fill);
             if (window.GetSpan()[..read].IndexOfAnyExcept((byte)0) >= 0)
                 return false;
         }

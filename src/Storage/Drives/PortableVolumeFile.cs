@@ -52,7 +52,7 @@ internal sealed unsafe class PortableVolumeFile(SafeFileHandle file, long length
         Volatile.Write(ref _lengthBytes, lengthBytes);
     }
 
-    public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
+    public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
     {
         int done = ReadFully(offset, first);
         return done < first.Length ? done : done + ReadFully(offset + done, second);

@@ -26,7 +26,7 @@ internal sealed class ReadOnlyVolumeFile : IVolumeFile
 
     public void Truncate(long lengthBytes) => throw new NotSupportedException("The volume is open for reading only.");
 
-    public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
+    public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
     {
         int done = ReadFully(offset, first);
         return done < first.Length ? done : done + ReadFully(offset + done, second);

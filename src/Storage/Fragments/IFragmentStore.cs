@@ -63,6 +63,10 @@ public interface IFragmentStore : IAsyncDisposable
     /// </summary>
     ValueTask ReadAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default);
 
+    /// <summary>As <see cref="ReadAsync"/>, for bytes that nobody will want again soon: what is in memory is taken from there, and the rest pushes nothing out of it.</summary>
+    ValueTask ReadOnceAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default)
+        => ReadAsync(address, offsetBytes, destination, cancellationToken);
+
     /// <summary>As <see cref="ReadAsync"/>, without blocking and without an allocation. False where the bytes are not in this process's reach at once. Throws as ReadAsync does.</summary>
     bool TryRead(FragmentAddress address, int offsetBytes, Span<byte> destination);
 

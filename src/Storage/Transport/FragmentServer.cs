@@ -245,7 +245,7 @@ public sealed class FragmentServer : IDisposable
                 FragmentRequest.Write => await WriteAsync(header, store, body, payload, held, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.WriteBatch => await WriteBatchAsync(header, store, body, payload, held, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.Sync => await SyncAsync(header, store, body, cancellationToken).ConfigureAwait(false),
-                FragmentRequest.Read => await ReadAsync(header, store, body, held, cancellationToken).ConfigureAwait(false),
+                FragmentRequest.Read or FragmentRequest.ReadOnce => await ReadAsync(header, store, body, held, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.Stat => await StatAsync(header, store, body, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.Delete => await DeleteAsync(header, store, body, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.List => await ListAsync(header, store, body, cancellationToken).ConfigureAwait(false),
@@ -375,7 +375,9 @@ public sealed class FragmentServer : IDisposable
         RequireNoPayload(header);
         (FragmentAddress address, int offset, int length) = DecodeRead(body.Span);
         Memory<byte> bytes = held.Memory[..length];
-        if (!store.TryRead(address, offset, bytes.Span))
+        if (header.Request == FragmentRequest.ReadOnce)
+            await store.ReadOnceAsync(address, offset, bytes, cancellationToken).ConfigureAwait(false);
+        else if (!store.TryRead(address, offset, bytes.Span))
             await store.ReadAsync(address, offset, bytes, cancellationToken).ConfigureAwait(false);
 
         // The drive has just verified these bytes against its record; from here on it is these checksums, signed, that they are verified against.
@@ -468,7 +470,7 @@ public sealed class FragmentServer : IDisposable
     private static bool TryGetPayloadBytes(FrameHeader header, ReadOnlySpan<byte> body, out int payloadBytes)
     {
         payloadBytes = header.PayloadBytes;
-        if (header.Request != FragmentRequest.Read)
+        if (header.Request is not (FragmentRequest.Read or FragmentRequest.ReadOnce))
             return true;
         try
         {

@@ -90,12 +90,12 @@ internal sealed class FaultyDrive(IDrive inner, DriveFaults faults) : IDrive
 
         public void Truncate(long lengthBytes) => inner.Truncate(lengthBytes);
 
-        public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
+        public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
         {
-            if (onlyIfCached && faults.HangReads)
+            if (caching == ReadCaching.Only && faults.HangReads)
                 return -1;
             faults.Pass(faults.HangReads);
-            return inner.Read(offset, first, second, onlyIfCached);
+            return inner.Read(offset, first, second, caching);
         }
 
         public void BeginScan(long offset) => inner.BeginScan(offset);
