@@ -41,19 +41,6 @@ selected() { [ -z "$only" ] || [ "$only" = "$1" ]; }
 
 health() { curl -fsS -m 10 "$endpoint/health"; }
 
-wait_whole() { # prints the seconds it took
-    python3 - "$endpoint" "$1" <<'PY'
-import json, sys, time, urllib.request
-began, seen = time.time(), 0
-while seen < 5:
-    if time.time() - began > float(sys.argv[2]): sys.exit("not whole in time")
-    r = json.load(urllib.request.urlopen(sys.argv[1] + "/health"))["repair"]
-    seen = seen + 1 if r["incompleteSlots"] == r["unreachableSlots"] == r["queued"] == 0 else 0
-    time.sleep(0.2)
-print("%.1f" % (time.time() - began))
-PY
-}
-
 if selected throughput; then
     echo "== Throughput, $drives drives"
     start_server throughput --drives "$(drive_list throughput-drives)"

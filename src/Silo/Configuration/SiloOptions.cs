@@ -251,7 +251,8 @@ internal sealed class SiloOptions
     }
 
     /// <summary>Expands a list of folders: commas separate, <c>{1...4}</c> counts.</summary>
-    internal static IEnumerable<string> Expand(string list)
+    /// <exception cref="StartException">It cannot be counted; the message begins with <paramref name="name"/>.</exception>
+    internal static IEnumerable<string> Expand(string list, string name = "--drives")
     {
         foreach (string item in list.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))
         {
@@ -267,7 +268,7 @@ internal sealed class SiloOptions
             if (ends.Length != 2 || !int.TryParse(ends[0], NumberStyles.None, CultureInfo.InvariantCulture, out int first)
                 || !int.TryParse(ends[1], NumberStyles.None, CultureInfo.InvariantCulture, out int last) || last < first || last - first >= 1024)
             {
-                throw new StartException($"--drives holds '{item}'; count with {{1...4}}");
+                throw new StartException($"{name} holds '{item}'; count with {{1...4}}");
             }
 
             for (int n = first; n <= last; n++) yield return item[..open] + n.ToString(CultureInfo.InvariantCulture) + item[(close + 1)..];
