@@ -1,4 +1,3 @@
-using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Placement;
 
 namespace ObjectStore.Grains;
@@ -67,9 +66,6 @@ public sealed class GrainOptions
     /// <summary>The number of placement groups of each width of a pool that is made. Fixed for the pool's life, so it suits the size it may grow to.</summary>
     public int PlacementGroups { get; init; } = MapPlanner.DefaultGroupCount;
 
-    /// <summary>What is written to the pool; says which widths have placement groups.</summary>
-    public IReadOnlyList<Scheme> Schemes { get; init; } = [.. SchemePolicy.Default.Schemes];
-
     /// <exception cref="InvalidOperationException">A setting is out of range; the message names it, its value and the remedy.</exception>
     public void Validate()
     {
@@ -90,7 +86,6 @@ public sealed class GrainOptions
         Require(DriveErrorMemory > TimeSpan.Zero, nameof(DriveErrorMemory), DriveErrorMemory, "use a time above zero");
         Require(DownOutAfter > TimeSpan.Zero, nameof(DownOutAfter), DownOutAfter, "use a time above zero; 00:10:00 is the default");
         Require(PlacementGroups is >= 1 and <= 1 << 16, nameof(PlacementGroups), PlacementGroups, "use 1 to 65536");
-        Require(Schemes.Count > 0, nameof(Schemes), "(empty)", "name one at least");
     }
 
     private static void Require(bool holds, string name, object value, string remedy)

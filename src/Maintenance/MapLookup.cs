@@ -1,3 +1,4 @@
+using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Placement;
 
 namespace ObjectStore.Maintenance;
@@ -12,4 +13,8 @@ internal static class MapLookup
         slots = known ? map.SlotsOf(id) : [];
         return known;
     }
+
+    /// <summary>Whether a group that the map does not have may be in a newer one: groups of a width come into the map when it is first used.</summary>
+    public static bool MayComeToHave(IClusterMap map, int group)
+        => new PlacementGroupId(group) is { Width: >= 1 and <= Scheme.MaxShards } id && id.Index < map.GroupCount && !map.Widths.Contains(id.Width);
 }

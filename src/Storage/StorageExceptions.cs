@@ -82,6 +82,10 @@ public sealed class ExtentLostException(ExtentId extent, int block, int intact, 
     public int Block { get; } = block;
 }
 
+/// <summary>The cluster map has no groups for an extent, and its owner does not give them now: it cannot be reached, or has no drive that takes writes. Nothing is lost; try again.</summary>
+public sealed class PlacementUnavailableException(string reason, Exception? inner = null)
+    : StorageException($"The cluster map has no placement groups for this extent yet: {reason}.", inner);
+
 /// <summary>All buffers of the data plane have been in use for too long: there are more requests than memory. Try again later.</summary>
 public sealed class BuffersBusyException(long capacityBytes)
     : StorageException($"All {capacityBytes} bytes of buffers are in use.");

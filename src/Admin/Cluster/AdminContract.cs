@@ -58,9 +58,10 @@ internal sealed record ClassStatus(string StorageClass, long SmallBelowBytes, st
 /// <param name="FewestSpare">Fragments that the extent in most danger can still lose, of those that are due; null where none is.</param>
 /// <param name="BytesPerSecond">Rebuilt bytes over the seconds that repair was at work, since the node started; null before it was.</param>
 /// <param name="LostBlocks">Blocks found since the node started to have too few fragments left, without those that were made whole or deleted since.</param>
+/// <param name="AwaitingBlocks">Blocks with too few fragments on the drives that are in, while drives that are out may have others of them.</param>
 /// <param name="EstimatedSecondsLeft">Null where nothing is queued, or the rate is not known yet.</param>
 internal sealed record RepairStatus(
-    string State, long QueuedExtents, int QueuedGroups, int? FewestSpare, long RebuiltBytes, double? BytesPerSecond, double? EstimatedSecondsLeft, long LostBlocks);
+    string State, long QueuedExtents, int QueuedGroups, int? FewestSpare, long RebuiltBytes, double? BytesPerSecond, double? EstimatedSecondsLeft, long LostBlocks, long AwaitingBlocks = 0);
 
 /// <param name="State">idle, running, throttled or paused.</param>
 /// <param name="Fraction">Of the pass under way, 0 to 1; null before the first has begun.</param>
@@ -76,7 +77,7 @@ internal sealed record CompactionStatus(string State, long GarbageBytes, long Re
 internal sealed record OrphanStatus(bool Kept);
 
 /// <summary>POST …/state.</summary>
-/// <param name="Force">Do it although the map then has too few drives for the schemes in use.</param>
+/// <param name="Force">Do it although the map then has too few drives for the schemes in use; for removed, although the drive, which is out, may have what is nowhere else.</param>
 internal sealed record DriveStateRequest(string State, bool Force);
 
 /// <summary>POST /admin/v1/drives/format: an empty folder becomes a drive.</summary>

@@ -85,7 +85,8 @@ internal sealed class DrivesCommand : ICommand
 }
 
 /// <summary><c>s3-admin drive drain | undrain | out DRIVE</c>: asks for another state of a drive.</summary>
-internal sealed class DriveStateCommand(string verb, string state, string summary, string explanation) : ICommand
+internal sealed class DriveStateCommand(
+    string verb, string state, string summary, string explanation, string force = "Also where too few drives are left for the schemes in use") : ICommand
 {
     public static IReadOnlyList<ICommand> All { get; } =
     [
@@ -98,7 +99,8 @@ internal sealed class DriveStateCommand(string verb, string state, string summar
             "Takes the drive for lost without waiting for it: what it held is rebuilt from other drives. Use drain where it can still be read."),
         new DriveStateCommand(
             "remove", AdminApi.Removed, "Forget a drive that was drained or given up",
-            "Takes the drive off the cluster's list for good. Refused while it has slots, or anything is left to move from it."),
+            "Takes the drive off the cluster's list for good. Refused while it has slots, or anything is left to move from it.",
+            "Give up a drive that is out and never comes back, although it may have what is nowhere\n                      else: nothing waits for it any more, and what cannot be made without it is lost"),
     ];
 
     public string Name => $"drive {verb}";
@@ -111,7 +113,7 @@ internal sealed class DriveStateCommand(string verb, string state, string summar
         {explanation}
 
           DRIVE               The drive's id, or the beginning of it if no other begins so, or its path
-          --force             Also where too few drives are left for the schemes in use
+          --force             {force}
         {AdminClient.OptionsHelp}
         """;
 
@@ -132,6 +134,16 @@ internal sealed class DriveStateCommand(string verb, string state, string summar
         }
 
         DriveStateRequest request = new(state, arguments.Has("--force"));
+        if (request is { State: AdminApi.Removed, Force: true })
+        {
+            // Before it is done, and beside what it prints: an operator's terminal keeps what was given up.
+            ClusterStatus status = await client.GetAsync(AdminApi.Status, AdminApiJson.Default.ClusterStatus, cancellationToken);
+            int slots = status.Drives.FirstOrDefault(drive => drive.DriveId == found[0].DriveId)?.SourceOf ?? 0;
+            context.Error.WriteLine(
+                $"Giving up drive {found[0].DriveId}: {ClusterText.Number(slots)} slots wait for it. Of what needs drives that are out, {ClusterText.Number(status.Repair.AwaitingBlocks)} blocks are known; "
+                + $"{ClusterText.Number(status.Repair.LostBlocks)} are lost already.");
+        }
+
         list = await client.PostAsync(AdminApi.StateOf(found[0].DriveId), request, AdminApiJson.Default.DriveStateRequest, AdminApiJson.Default.DriveList, cancellationToken);
         if (json) context.Output.WriteLine(JsonSerializer.Serialize(list, AdminApiJson.Default.DriveList));
         else ClusterText.Drives(list.Drives, context.Output);
@@ -208,6 +220,7 @@ internal static class ClusterText
         output.WriteLine($"Repair: {repair.State}, {Number(repair.QueuedExtents)} extents and {Number(repair.QueuedGroups)} groups queued, "
             + $"{Quantities.Show(repair.RebuiltBytes)} rebuilt, rate {(repair.BytesPerSecond is { } rate ? Quantities.Show(rate) + "/s" : NotKnown)}{left}");
         if (repair.FewestSpare is { } spare) output.WriteLine($"  The extent in most danger can lose {Number(spare)} more fragments.");
+        if (repair.AwaitingBlocks > 0) output.WriteLine($"  WAITING: {Number(repair.AwaitingBlocks)} blocks have too few fragments on the drives that are in; drives that are out may have others.");
         if (repair.LostBlocks > 0) output.WriteLine($"  LOST: {Number(repair.LostBlocks)} blocks have too few fragments left.");
     }
 
@@ -229,7 +242,7 @@ internal static class ClusterText
 
     private static string Time(double seconds) => Quantities.Show(TimeSpan.FromSeconds(Math.Clamp(seconds, 0, 1e10)));
 
-    private static string Number(long number) => number.ToString(CultureInfo.InvariantCulture);
+    public static string Number(long number) => number.ToString(CultureInfo.InvariantCulture);
 }
 
 /// <summary><c>s3-admin drive format PATH</c>: makes an empty folder of the node a drive.</summary>

@@ -16,7 +16,7 @@ internal static class Faults
         S3Exception s3 => s3.Error,
         DriveFullException or MetadataStoreFullException => new S3Error(S3ErrorCode.InsufficientStorage),
         ExtentLostException or FragmentCorruptException or FragmentMissingException => new S3Error(S3ErrorCode.InternalError),
-        WriteQuorumException or ExtentUnavailableException or DriveUnavailableException or BuffersBusyException => new S3Error(S3ErrorCode.SlowDown),
+        WriteQuorumException or ExtentUnavailableException or DriveUnavailableException or BuffersBusyException or PlacementUnavailableException => new S3Error(S3ErrorCode.SlowDown),
         StorageException or MetadataStoreException => new S3Error(S3ErrorCode.ServiceUnavailable),
         RangeBusyException => new S3Error(S3ErrorCode.SlowDown),
         TimeoutException or OrleansException => new S3Error(S3ErrorCode.ServiceUnavailable),

@@ -31,6 +31,16 @@ public interface IPlacementGrain : IGrainWithStringKey
     [Alias("ReportDrives")]
     Task<ImmutableArray<DriveChange>> ReportDrivesAsync(ImmutableArray<DriveVerdict> verdicts);
 
+    /// <summary>
+    /// Sees to it that the map has groups for a scheme, narrowed to the drives that take writes now. Asked before the first extent of a width is written, so that a pool has groups only of
+    /// widths that are in use: those of a width as great as the number of drives leave no drive to take the place of one that drains or is lost. Durable when it is answered. The answer is the
+    /// map; it is without such groups only where no drive takes writes.
+    /// </summary>
+    /// <param name="scheme">k × 256 + m, as it is configured.</param>
+    /// <exception cref="ArgumentException">There is no such scheme.</exception>
+    [Alias("RequireGroups")]
+    Task<PlacementMap> RequireGroupsAsync(int scheme);
+
     /// <summary>What an operator orders for one drive.</summary>
     [Alias("SetDrive")]
     Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order);
@@ -204,6 +214,12 @@ public enum DriveOrder
 
     /// <summary>Forget it. Refused while it has, or may have, what no other drive has yet.</summary>
     Remove,
+
+    /// <summary>
+    /// Forget it although it may have what no other drive has: it is gone for good. No slot names it any more, so that what cannot be made without it is lost, and no longer waited for.
+    /// Refused unless the drive is lost or was taken out.
+    /// </summary>
+    GiveUp,
 }
 
 /// <summary>How a change of a drive ended.</summary>
@@ -218,7 +234,7 @@ public enum DriveChangeStatus
     /// <summary>The pool has no such drive, or another node has it.</summary>
     NoSuchDrive,
 
-    /// <summary>The drive still has slots, or is a source of slots that are not filled.</summary>
+    /// <summary>The drive still has slots, or is a source of slots that are not filled; of one that is given up, that it is neither lost nor out.</summary>
     StillNeeded,
 
     /// <summary>Less than half of the pool's weight would be left. An operator may order it; of itself the pool does not, as it is rather the network that fails.</summary>

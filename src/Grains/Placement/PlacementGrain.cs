@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Globalization;
+using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Placement;
 using Orleans;
 using Orleans.Runtime;
@@ -92,6 +93,8 @@ public sealed class PlacementGrain(
     /// <inheritdoc/>
     public Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order)
     {
+        if (order == DriveOrder.GiveUp && _drives.TryGetValue(Normal(driveId), out DriveRecord? given) && given.State is PoolDriveState.In or PoolDriveState.Draining)
+            return Task.FromResult(new DriveChange(DriveChangeStatus.StillNeeded, _encoded.Epoch, "the drive is in use; take it out before it is given up for good"));
         if (order == DriveOrder.Remove && _map is { } map && Uses(map).TryGetValue(Guid.Parse(Normal(driveId)), out (int Slots, int SourceOf) uses) && (uses.Slots > 0 || uses.SourceOf > 0))
         {
             return Task.FromResult(new DriveChange(DriveChangeStatus.StillNeeded, map.Epoch, string.Create(
@@ -102,10 +105,24 @@ public sealed class PlacementGrain(
         {
             DriveOrder.Drain => drive with { Ordered = PoolDriveState.Draining },
             DriveOrder.TakeOut => drive with { Ordered = PoolDriveState.Out },
-            DriveOrder.Remove => drive with { Ordered = PoolDriveState.Removed },
+            DriveOrder.Remove or DriveOrder.GiveUp => drive with { Ordered = PoolDriveState.Removed },
             DriveOrder.Use => drive with { Ordered = PoolDriveState.In },
             _ => throw new ArgumentOutOfRangeException(nameof(order), order, null),
         }, mayTakeMost: true);
+    }
+
+    /// <inheritdoc/>
+    public async Task<PlacementMap> RequireGroupsAsync(int scheme)
+    {
+        if (!Scheme.TryFromId(scheme, out Scheme asked))
+            throw new ArgumentException($"{scheme} is not the id of a scheme.", nameof(scheme));
+        if (_map is not { WritableDrives: > 0 } map || map.Widths.Contains(asked.Narrow(map.WritableDrives).Width))
+            return _encoded;
+        ClusterMap? next = Plan(map, _drives, asked);
+        if (next is not null && MapRules.Check(next, 1) is [{ } violation])
+            throw new InvalidOperationException($"The map with groups for {asked} would break a rule: {violation}");
+        await WriteAsync(next, _drives);
+        return _encoded;
     }
 
     /// <inheritdoc/>
@@ -176,7 +193,8 @@ public sealed class PlacementGrain(
     }
 
     /// <summary>The next map; null while there is neither one nor a drive to begin one with.</summary>
-    private ClusterMap? Plan(ClusterMap? map, ImmutableSortedDictionary<string, DriveRecord> drives)
+    /// <param name="schemes">What is to have groups, beside what has them.</param>
+    private ClusterMap? Plan(ClusterMap? map, ImmutableSortedDictionary<string, DriveRecord> drives, params IEnumerable<Scheme> schemes)
     {
         if (map is null && !drives.Values.Any(static drive => drive.State == PoolDriveState.In))
             return null;
@@ -188,12 +206,12 @@ public sealed class PlacementGrain(
                 new FailureDomain(drive.Domain.Region, drive.Domain.Zone, drive.Domain.Rack, drive.Domain.Host),
                 IsReadable: drive.State is PoolDriveState.In or PoolDriveState.Draining))],
             options.PlacementGroups,
-            options.Schemes);
+            schemes);
     }
 
     /// <summary>
-    /// What to go on from: this grain's own map, or the one that a node knows where this one is lost or older. What moved between that map and the last there was is not known then; repair
-    /// finds it as missing fragments.
+    /// What to go on from: this grain's own map, or the one that a node knows where this one is lost or older; with the groups of either, as there may be extents in them. What moved between
+    /// that map and the last there was is not known then; repair finds it as missing fragments.
     /// </summary>
     private (ClusterMap? Map, ImmutableSortedDictionary<string, DriveRecord> Drives) Adopt(byte[]? known)
     {
@@ -210,7 +228,9 @@ public sealed class PlacementGrain(
         }
 
         if (map.Epoch <= _encoded.Epoch)
-            return (_map, _drives);
+            return (_map is { } own ? MapPlanner.WithGroupsOf(own, map) : null, _drives);
+        if (_map is { } older)
+            map = MapPlanner.WithGroupsOf(map, older);
         ImmutableSortedDictionary<string, DriveRecord> drives = _drives;
         foreach (MappedDrive drive in map.Drives)
         {

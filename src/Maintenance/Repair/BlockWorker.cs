@@ -37,6 +37,7 @@ internal sealed partial class BlockWorker(
     private long _failures;
     private readonly Lock _clock = new();
     private readonly ConcurrentDictionary<(ExtentId Extent, int Block), byte> _lost = [];
+    private readonly ConcurrentDictionary<(ExtentId Extent, int Block), int> _awaiting = []; // by block, its group
     private long _activeSince;
     private TimeSpan _active;
     private int _inside;
@@ -50,6 +51,9 @@ internal sealed partial class BlockWorker(
 
     /// <summary>Blocks that were found lost and have been neither made whole nor found deleted since; counted up to <see cref="MaxLostBlocks"/>.</summary>
     public long BlocksLost => _lost.Count;
+
+    /// <summary>Blocks with too few fragments on the drives that are in, while drives that are out may have others; counted up to <see cref="MaxLostBlocks"/>.</summary>
+    public long BlocksAwaiting => _awaiting.Count;
 
     /// <summary>How long at least one block was being worked on.</summary>
     public TimeSpan Active
@@ -119,9 +123,29 @@ internal sealed partial class BlockWorker(
         }
     }
 
-    /// <summary>A block of a named extent has too few fragments left.</summary>
-    public void CountLost(BlockRepair work)
+    /// <summary>A block of a named extent has too few fragments left on the drives that are in.</summary>
+    /// <param name="haveAbsent">Whether drives that are out may have others: then it is not known whether it is lost.</param>
+    public void CountTooFew(BlockRepair work, bool haveAbsent)
     {
+        if (!haveAbsent)
+            CountLost(work);
+        else if (_awaiting.Count < MaxLostBlocks)
+            _awaiting[(work.Extent, work.Block)] = work.PlacementGroup;
+    }
+
+    /// <summary>Forgets the blocks of groups for which no drive is waited any more: the next look at them says whether they are lost.</summary>
+    public void StopAwaiting(Predicate<int> isOver)
+    {
+        foreach (((ExtentId Extent, int Block) block, int group) in _awaiting)
+        {
+            if (isOver(group))
+                _awaiting.TryRemove(block, out _);
+        }
+    }
+
+    private void CountLost(BlockRepair work)
+    {
+        _awaiting.TryRemove((work.Extent, work.Block), out _);
         if (_lost.Count < MaxLostBlocks)
             _lost[(work.Extent, work.Block)] = 0;
         MaintenanceDiagnostics.BlocksLost.Add(1);
@@ -129,7 +153,11 @@ internal sealed partial class BlockWorker(
     }
 
     /// <summary>The block is whole, or its extent is no object's any more.</summary>
-    public void Forget(ExtentId extent, int block) => _lost.TryRemove((extent, block), out _);
+    public void Forget(ExtentId extent, int block)
+    {
+        _lost.TryRemove((extent, block), out _);
+        _awaiting.TryRemove((extent, block), out _);
+    }
 
     /// <summary>Looks at extents: a fragment of each, and what the metadata says. In the order asked.</summary>
     /// <param name="extents">Of each, where a fragment of it may be.</param>

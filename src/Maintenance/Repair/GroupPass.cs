@@ -296,12 +296,13 @@ internal sealed class GroupPass(
         if (now.Liveness == Liveness.Liveness.Live && PassPlan.HaveAbsent(candidate.Slots))
         {
             // A drive that is out may have what is wanted, and is known as a former drive only until the slots are complete.
+            worker.CountTooFew(work, haveAbsent: true);
             AddUndone(candidate.Block.PlacementGroup);
         }
         else if (now.Liveness == Liveness.Liveness.Live)
         {
             // Tried again from the queue: a drive that comes back may have what is wanted. The slots need not wait for that; nothing is at hand that they could still get.
-            worker.CountLost(work);
+            worker.CountTooFew(work, haveAbsent: false);
             await LookLaterAsync(candidate, work.Wanted, cancellationToken).ConfigureAwait(false);
         }
         else if (now.Liveness == Liveness.Liveness.Unnamed)

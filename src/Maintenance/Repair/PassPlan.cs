@@ -84,6 +84,14 @@ internal sealed record PassPlan(
                     source.TryWriteBytes(bytes[1..]);
                     hash.AppendData(bytes[..17]);
                 }
+
+                // While they are waited for, groups stay undone that are done once they are given up.
+                foreach (Guid absent in slot.Absent)
+                {
+                    bytes[0] = 8;
+                    absent.TryWriteBytes(bytes[1..]);
+                    hash.AppendData(bytes[..17]);
+                }
             }
         }
 

@@ -40,6 +40,9 @@ public sealed partial class RepairService : BackgroundService
 
     private const int NoneDue = int.MinValue;
 
+    // Entries that a new map makes due at once, those with the fewest to spare first. The others wait for their time, an hour at most.
+    private const int MaxHastened = 10_000;
+
     private readonly IMaintenanceStore _metadata;
     private readonly IFragmentStoreDirectory _drives;
     private readonly Func<IClusterMap> _map;
@@ -54,7 +57,7 @@ public sealed partial class RepairService : BackgroundService
     private readonly SweepList _sweeps;
     private readonly Wakeup _queueWakeup;
     private readonly Wakeup _passWakeup;
-    private readonly Dictionary<string, (DateTimeOffset At, int Attempts)> _retries = [];
+    private readonly Dictionary<string, (DateTimeOffset At, int Attempts, long Epoch)> _retries = []; // Epoch: of the map that the pass went by
     private volatile GroupPass? _running;
     private long _queued;
     private int _fewestSpare = NoneDue;
@@ -62,6 +65,7 @@ public sealed partial class RepairService : BackgroundService
     private DateTimeOffset _recentDue;
     private bool _afterUncleanStop;
     private IClusterMap? _lookedForDrives; // the map by which drives that came back were looked for last
+    private long _hastenedEpoch; // of the map for which the queue was last looked through
 
     public RepairService(
         IMaintenanceStore metadata, IFragmentStoreDirectory drives, Func<IClusterMap> map, IFragmentRepairer repairer, ISlotCompletion completion, IExtentLiveness liveness,
@@ -78,6 +82,8 @@ public sealed partial class RepairService : BackgroundService
         queue.Recorded += _queueWakeup.Signal;
         MaintenanceDiagnostics.ObserveSeconds("objectstore.repair.active", "Time during which repair was at work on at least one block.", () => _worker.Active.TotalSeconds);
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.queued", "{entry}", "Entries of the repair queue when it was last looked at.", () => Interlocked.Read(ref _queued));
+        MaintenanceDiagnostics.ObserveGauge(
+            "objectstore.repair.blocks.awaiting", "{block}", "Blocks with too few fragments on the drives that are in, while drives that are out may have others of them.", () => _worker.BlocksAwaiting);
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.groups.left", "{group}", "Placement groups with slots that are not complete.", () => CountIncomplete().Groups);
     }
 
@@ -92,6 +98,7 @@ public sealed partial class RepairService : BackgroundService
                 _worker.Examined, _worker.FragmentsRebuilt, _worker.BytesRebuilt, _worker.BytesRead, _worker.Failures, _worker.BlocksLost, _worker.LastFailure)
             {
                 Active = _worker.Active,
+                BlocksAwaiting = _worker.BlocksAwaiting,
                 FewestSpare = Volatile.Read(ref _fewestSpare) is var spare && spare == NoneDue ? null : spare,
             };
         }
@@ -103,7 +110,11 @@ public sealed partial class RepairService : BackgroundService
     public void Resume() => _pause.Resume();
 
     /// <summary>Says that the map has changed; without it the change is seen within the poll interval.</summary>
-    public void Wake() => _passWakeup.Signal();
+    public void Wake()
+    {
+        _passWakeup.Signal();
+        _queueWakeup.Signal();
+    }
 
     /// <inheritdoc/>
     public override void Dispose()
@@ -206,6 +217,7 @@ public sealed partial class RepairService : BackgroundService
             Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync((_time.GetUtcNow() - SettledAfter).ToUnixTimeMilliseconds(), cancellationToken).ConfigureAwait(false));
         }
 
+        await HastenAsync(cancellationToken).ConfigureAwait(false);
         ImmutableArray<RepairEntry> due = await _metadata.ListRepairsAsync(_time.GetUtcNow().ToUnixTimeMilliseconds(), _options.QueueBatch, cancellationToken).ConfigureAwait(false);
         Volatile.Write(ref _fewestSpare, due.IsEmpty ? NoneDue : due[0].Record.Spare);
         if (due.IsEmpty)
@@ -248,6 +260,25 @@ public sealed partial class RepairService : BackgroundService
         return true;
     }
 
+    /// <summary>
+    /// What could not be repaired may be by a new map: a drive was replaced or is back, or others have its slots. So entries that were put off are due at once then, once for each map and
+    /// at the first map after a start, but for those that still have no drive to go to.
+    /// </summary>
+    private async Task HastenAsync(CancellationToken cancellationToken)
+    {
+        IClusterMap map = _map();
+        if (map.Epoch == _hastenedEpoch)
+            return;
+        long now = _time.GetUtcNow().ToUnixTimeMilliseconds();
+        ImmutableArray<RepairEntry> all = await _metadata.ListRepairsAsync(long.MaxValue, MaxHastened, cancellationToken).ConfigureAwait(false);
+
+        // Recorded once more with an earlier time, which is not an attempt. One that another process has just finished comes back, and is found whole.
+        await _metadata.RecordRepairsAsync(
+            [.. all.Where(entry => entry.Attempts > 0 && entry.Record.NotBeforeUnixMs > now && HasTarget(map, entry)).Select(entry => entry.Record with { NotBeforeUnixMs = now })],
+            cancellationToken).ConfigureAwait(false);
+        _hastenedEpoch = map.Epoch;
+    }
+
     private bool HasTarget(IClusterMap map, RepairEntry entry)
     {
         // What the map does not know is dealt with as any other, and dropped.
@@ -278,8 +309,16 @@ public sealed partial class RepairService : BackgroundService
     private async Task<bool> RepairEntryAsync(RepairEntry entry, Inspection known, CancellationToken cancellationToken)
     {
         RepairRecord record = entry.Record;
-        if (!TrySlots(_map(), entry, out Scheme scheme, out IReadOnlyList<GroupSlot> slots))
+        IClusterMap map = _map();
+        if (!TrySlots(map, entry, out Scheme scheme, out IReadOnlyList<GroupSlot> slots))
         {
+            // An extent may be newer than the map at hand, by which its width is not in use yet.
+            if (MapLookup.MayComeToHave(map, record.PlacementGroup))
+            {
+                LogNoGroupYet(ExtentOf(entry), record.PlacementGroup, map.Epoch);
+                return false;
+            }
+
             LogNoGroup(ExtentOf(entry), record.PlacementGroup, record.Scheme);
             return true;
         }
@@ -317,8 +356,8 @@ public sealed partial class RepairService : BackgroundService
             if (result?.Status == BlockRepairStatus.TooFewFragments && known.IsGone)
                 continue;
             whole = false;
-            if (result?.Status == BlockRepairStatus.TooFewFragments && known.Liveness == Liveness.Liveness.Live && !PassPlan.HaveAbsent(slots))
-                _worker.CountLost(work);
+            if (result?.Status == BlockRepairStatus.TooFewFragments && known.Liveness == Liveness.Liveness.Live)
+                _worker.CountTooFew(work, PassPlan.HaveAbsent(slots));
         }
 
         return whole;
@@ -392,12 +431,14 @@ public sealed partial class RepairService : BackgroundService
             }
         }
 
-        foreach (string gone in known.Except(map.Drives.Select(drive => OutCursorPrefix + drive.Id.ToString("N"))))
-            await _metadata.SetCursorAsync(gone, null, cancellationToken).ConfigureAwait(false);
+        // What is known of drives that were removed stays: one that was given up for good and turns up after all, and is taken back, may have what is nowhere else.
+        _worker.StopAwaiting(group => !MapLookup.TrySlotsOf(map, group, out IReadOnlyList<GroupSlot> slots) || !PassPlan.HaveAbsent(slots));
         _lookedForDrives = map;
     }
 
-    private bool IsDue(PassPlan plan) => !_retries.TryGetValue(plan.CursorName, out (DateTimeOffset At, int) retry) || retry.At <= _time.GetUtcNow();
+    /// <summary>Whether it has not failed of late, or by an older map only: by the new one it may succeed.</summary>
+    private bool IsDue(PassPlan plan)
+        => !_retries.TryGetValue(plan.CursorName, out (DateTimeOffset At, int Attempts, long Epoch) retry) || retry.At <= _time.GetUtcNow() || retry.Epoch < plan.Epoch;
 
     private async Task FillAsync(PassPlan plan, ImmutableArray<PassPlan> plans, CancellationToken cancellationToken)
     {
@@ -420,9 +461,9 @@ public sealed partial class RepairService : BackgroundService
         LogPassEnds(plan.Groups.Count, outcome);
 
         // Also where all was done: until the map says so, it is not begun again at once.
-        int attempts = _retries.TryGetValue(plan.CursorName, out (DateTimeOffset, int Attempts) retry) ? retry.Attempts : 0;
+        int attempts = _retries.TryGetValue(plan.CursorName, out (DateTimeOffset, int Attempts, long) retry) ? retry.Attempts : 0;
         TimeSpan delay = Backoff(attempts);
-        _retries[plan.CursorName] = (_time.GetUtcNow() + (delay < MaxPassDelay ? delay : MaxPassDelay), attempts + 1);
+        _retries[plan.CursorName] = (_time.GetUtcNow() + (delay < MaxPassDelay ? delay : MaxPassDelay), attempts + 1, plan.Epoch);
     }
 
     /// <summary>Whether the map has changed so that another pass is to go first, or this one is about slots that are no more.</summary>
@@ -582,6 +623,9 @@ public sealed partial class RepairService : BackgroundService
 
     [LoggerMessage(5, LogLevel.Warning, "The repair queue names extent {Extent} in group {Group} with scheme {Scheme}, which the map does not have; the entry is dropped")]
     private partial void LogNoGroup(ExtentId extent, int group, int scheme);
+
+    [LoggerMessage(7, LogLevel.Warning, "The repair queue names extent {Extent} in group {Group}, which map {Epoch} does not have; a newer one may, so it is tried again")]
+    private partial void LogNoGroupYet(ExtentId extent, int group, long epoch);
 
     [LoggerMessage(6, LogLevel.Information, "Drive {Drive} was out and is back: what it holds is compared with the drives that took its place")]
     private partial void LogCameBack(Guid drive);

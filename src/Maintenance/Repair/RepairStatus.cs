@@ -15,6 +15,9 @@ public sealed record RepairStatus(
     /// <summary>How long repair was at work on at least one block.</summary>
     public TimeSpan Active { get; init; }
 
+    /// <summary>Blocks with too few fragments on the drives that are in, while drives that are out may have others of them; as far as was found since the start.</summary>
+    public long BlocksAwaiting { get; init; }
+
     /// <summary>The fewest fragments to spare among the queue's entries that are due; null where none is.</summary>
     public int? FewestSpare { get; init; }
 }

@@ -3,6 +3,8 @@ using System.Collections.Immutable;
 using ObjectStore.Grains;
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Silo.Configuration;
+using ObjectStore.Storage;
+using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Placement;
 using ObjectStore.Storage.Transport;
 using Orleans;
@@ -10,22 +12,38 @@ using Orleans;
 namespace ObjectStore.Silo.Hosting;
 
 /// <summary>This node's way to the grain that owns the cluster map. Thread-safe.</summary>
-internal sealed class PoolClient(IGrainFactory grains, NodeMap map, ILogger<PoolClient> logger) : ISlotCompletion
+internal sealed class PoolClient(IGrainFactory grains, NodeMap map, ILogger<PoolClient> logger) : ISlotCompletion, IMapOwner, IDisposable
 {
+    // Of a thousand writers that find no groups for what they write one asks; the others find the answer.
+    private readonly SemaphoreSlim _oneAsks = new(1, 1);
+
     private IPlacementGrain Grain => grains.GetGrain<IPlacementGrain>(StorageNodeRegistration.Pool);
 
     /// <inheritdoc/>
     public async ValueTask CompleteAsync(IReadOnlyList<SlotCompletion> slots, CancellationToken cancellationToken = default)
     {
         await Grain.CompleteSlotsAsync([.. slots.Select(slot => new FilledSlot(slot.Group.Value, slot.Slot, slot.Drive.ToString("N"), slot.Epoch))]).WaitAsync(cancellationToken);
-        await RefreshAsync(cancellationToken);
+        await FollowAsync(cancellationToken);
     }
+
+    /// <inheritdoc/>
+    public ValueTask RequireGroupsAsync(Scheme scheme, CancellationToken cancellationToken = default) => AskAsync(
+        () => map.Current is { WritableDrives: > 0 } known && known.Widths.Contains(scheme.Narrow(known.WritableDrives).Width), async () => await Grain.RequireGroupsAsync(scheme.Id), cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask RefreshAsync(CancellationToken cancellationToken = default)
+    {
+        long known = map.Current?.Epoch ?? 0;
+        return AskAsync(() => (map.Current?.Epoch ?? 0) > known, () => Grain.GetMapAsync(known), cancellationToken);
+    }
+
+    public void Dispose() => _oneAsks.Dispose();
 
     /// <summary>Carries out what an operator orders for a drive.</summary>
     public async Task<DriveChange> SetDriveAsync(Guid drive, DriveOrder order, CancellationToken cancellationToken)
     {
         DriveChange change = await Grain.SetDriveAsync(drive.ToString("N"), order).WaitAsync(cancellationToken);
-        await RefreshAsync(cancellationToken);
+        await FollowAsync(cancellationToken);
         return change;
     }
 
@@ -33,7 +51,26 @@ internal sealed class PoolClient(IGrainFactory grains, NodeMap map, ILogger<Pool
 
     public Task<NodeStatus> GetNodeAsync(string node) => grains.GetGrain<IStorageNodeGrain>(node).GetStatusAsync();
 
-    private async Task RefreshAsync(CancellationToken cancellationToken)
+    private async ValueTask AskAsync(Func<bool> isKnown, Func<Task<PlacementMap?>> ask, CancellationToken cancellationToken)
+    {
+        await _oneAsks.WaitAsync(cancellationToken);
+        try
+        {
+            // Durable in this node's folder too before anybody acts on it.
+            if (!isKnown() && await ask().WaitAsync(cancellationToken) is { } newer) map.Update(newer);
+        }
+        catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
+        {
+            logger.LogWarning(e, "The pool's newest cluster map cannot be had; who needs it is told to try again");
+            throw new PlacementUnavailableException("the pool's newest map cannot be had", e);
+        }
+        finally
+        {
+            _oneAsks.Release();
+        }
+    }
+
+    private async Task FollowAsync(CancellationToken cancellationToken)
     {
         try
         {

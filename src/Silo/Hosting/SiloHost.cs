@@ -65,6 +65,7 @@ internal static class SiloHost
         S3Gateway gateway = OpenGateway(services);
         OperatorEndpoints endpoints = new(state, exporter, plane.GetStatisticsAsync, services.GetRequiredService<Redundancy>());
         using DriveGauges gauges = new(() => plane.Health);
+        plane.Extents.MapOwner = services.GetRequiredService<PoolClient>();
         await services.GetRequiredService<PauseKeeper>().RestoreAsync(CancellationToken.None);
         AdminEndpoints admin = services.GetRequiredService<AdminEndpoints>();
         ForegroundLoad load = services.GetRequiredService<ForegroundLoad>();
@@ -231,7 +232,7 @@ internal static class SiloHost
         services.AddSingleton(token);
         services.AddSingleton(exporter);
         services.AddSingleton<ICredentialStore>(credentials);
-        services.AddObjectStoreGrains(new GrainOptions { GarbageGrace = options.GarbageGrace, DownOutAfter = options.DownOutAfter, Schemes = [.. options.Schemes.Policy.Schemes] });
+        services.AddObjectStoreGrains(new GrainOptions { GarbageGrace = options.GarbageGrace, DownOutAfter = options.DownOutAfter });
         services.AddSingleton(map);
         services.AddSingleton(new NodeDrives(() => plane.Health));
         services.AddSingleton(provider => new GatewayServices(

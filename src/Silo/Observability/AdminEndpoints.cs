@@ -43,7 +43,7 @@ internal sealed class AdminEndpoints(
         {
             await DispatchAsync(http);
         }
-        catch (Exception e) when (e is TimeoutException or Orleans.Runtime.OrleansException)
+        catch (Exception e) when (e is TimeoutException or Orleans.Runtime.OrleansException or PlacementUnavailableException)
         {
             logger.LogWarning(e, "An admin request failed");
             await RefuseAsync(http, 503, "this node does not reach the placement grain", "try again");
@@ -148,7 +148,7 @@ internal sealed class AdminEndpoints(
             Contract.AdminApi.Up => DriveOrder.Use,
             Contract.AdminApi.Draining => DriveOrder.Drain,
             Contract.AdminApi.Out => DriveOrder.TakeOut,
-            Contract.AdminApi.Removed => DriveOrder.Remove,
+            Contract.AdminApi.Removed => request.Force ? DriveOrder.GiveUp : DriveOrder.Remove,
             _ => null,
         };
         if (order is not { } wanted || !Guid.TryParse(id, out Guid drive))
@@ -157,19 +157,35 @@ internal sealed class AdminEndpoints(
             return;
         }
 
-        // With one drive less, is a scheme still as wide as it is now?
+        // With one drive less, is there still one for each shard of what is stored? Later writes get narrower schemes, which they say.
         ImmutableArray<PoolDrive> drives = await pool.GetDrivesAsync();
-        int writable = drives.Count(each => each.State == PoolDriveState.In);
-        bool leaves = wanted is DriveOrder.Drain or DriveOrder.TakeOut && drives.Any(each => each.State == PoolDriveState.In && Guid.Parse(each.DriveId) == drive);
-        if (leaves && !request.Force && plane.Schemes.Schemes.Any(scheme => scheme.Narrow(writable).Width > writable - 1))
+        await pool.RefreshAsync(http.RequestAborted);
+        int writable = drives.Count(each => each.State == PoolDriveState.In), widest = plane.Extents.ClusterMap.Widths.LastOrDefault();
+        PoolDrive? before = drives.FirstOrDefault(each => Guid.Parse(each.DriveId) == drive);
+        bool leaves = wanted is DriveOrder.Drain or DriveOrder.TakeOut && before?.State == PoolDriveState.In;
+        if (leaves && !request.Force && widest > writable - 1)
         {
-            await RefuseAsync(http, 409, $"{writable - 1} drives would be left, too few for schemes that are as wide as the {writable} there are", "add a drive first, or force it");
+            await RefuseAsync(http, 409, $"{writable - 1} drives would be left, too few for schemes of {widest} shards that something has been stored in", "add a drive first, or force it");
             return;
         }
 
         DriveChange change = await pool.SetDriveAsync(drive, wanted, http.RequestAborted);
+        Maintenance.Repair.RepairStatus repairs = repair.Status;
+        if (wanted == DriveOrder.GiveUp && change.Status == DriveChangeStatus.Changed)
+        {
+            logger.LogWarning(
+                "An operator has given up drive {Drive} for good: {Slots} slots no longer wait for it. Before, {Awaiting} blocks were known that need drives which are out, and {Lost} that are lost",
+                drive, before?.SourceOf, repairs.BlocksAwaiting, repairs.BlocksLost);
+        }
+
         switch (change.Status)
         {
+            case DriveChangeStatus.StillNeeded when before?.State is PoolDriveState.Lost or PoolDriveState.Out:
+                await RefuseAsync(
+                    http, 409,
+                    $"{before.SourceOf} slots wait for the drive, which may have what is nowhere else; {repairs.BlocksAwaiting} blocks are known that cannot be made without drives which are out, and {repairs.BlocksLost} that are lost",
+                    "wait for repair, or bring the drive back; force gives it up for good: nothing waits for it any more, and what cannot be made without it is lost");
+                break;
             case DriveChangeStatus.Changed or DriveChangeStatus.Unchanged:
                 repair.Wake();
                 await SendAsync(http, new Contract.DriveList(await DrivesAsync()), Json.DriveList);
@@ -193,7 +209,7 @@ internal sealed class AdminEndpoints(
             new Contract.RepairStatus(
                 StateOf(repairs.Paused, repairs.Queued > 0 || repairs.Pass is not null), repairs.Queued, repairs.GroupsLeft, repairs.FewestSpare, repairs.BytesRebuilt,
                 repairs.Active > TimeSpan.Zero ? repairs.BytesRebuilt / repairs.Active.TotalSeconds : null,
-                repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost),
+                repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost, repairs.BlocksAwaiting),
             DescribeScrub(),
             new Contract.CompactionStatus(StateOf(compaction.IsPaused, compaction.IsRunning), statistics.Sum(drive => drive.GarbageBytes), compaction.FreedBytes),
             new Contract.OrphanStatus(liveness.IsBraked));

@@ -423,7 +423,9 @@ internal sealed class BlockLoad
                 if (read.Range.Shard != shard)
                     continue;
                 isGood |= read.Status == ShardReadStatus.Good;
-                unanswered |= read.Status == ShardReadStatus.Running || (read.Status == ShardReadStatus.Bad && read.IsUnanswered);
+
+                // One that still runs while the time has not run out makes no difference: it was counted as good, and there are too few all the same.
+                unanswered |= read.Status == ShardReadStatus.Bad && read.IsUnanswered;
             }
 
             good += isGood ? 1 : 0;

@@ -25,21 +25,28 @@ internal sealed class ClusterRoute
         Map = map;
         _lanes = lanes;
         _readable = [.. map.Drives.Where(drive => drive.IsReadable).Select(drive => drive.Id)];
-        _groups = new RoutedSlot[]?[map.Widths[^1] + 1][];
+        _groups = new RoutedSlot[]?[Scheme.MaxShards + 1][];
         foreach (int width in map.Widths)
             _groups[width] = new RoutedSlot[]?[map.GroupCount];
     }
 
     public IClusterMap Map { get; }
 
+    /// <summary>Whether the map has groups of a width, 1 to 64.</summary>
+    public bool HasGroups(int width) => _groups[width] is not null;
+
     /// <summary>By shard number.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The map has no such group.</exception>
     public RoutedSlot[] SlotsOf(int group)
+        => TrySlotsOf(group) ?? throw new ArgumentOutOfRangeException(nameof(group), new PlacementGroupId(group), "The cluster map has no such placement group.");
+
+    /// <summary>By shard number; null where the map has no such group, since it is older than the extent.</summary>
+    public RoutedSlot[]? TrySlotsOf(int group)
     {
         var id = new PlacementGroupId(group);
         if ((uint)id.Width < (uint)_groups.Length && _groups[id.Width] is { } table && (uint)id.Index < (uint)table.Length)
             return Volatile.Read(ref table[id.Index]) ?? Resolve(id, table);
-        throw new ArgumentOutOfRangeException(nameof(group), id, "The cluster map has no such placement group.");
+        return null;
     }
 
     /// <summary>The slot of a shard; one without drives where the map has become narrower than the scheme.</summary>

@@ -166,7 +166,7 @@ internal sealed class ExtentReader : IExtentReader
     /// <summary>False where it would block, or anything is amiss: the load finds out what.</summary>
     private bool TryReadAtOnce(BlockAddress block, ShardRange range, Span<byte> destination)
     {
-        RoutedSlot[] slots = _store.Route.SlotsOf(_layout.PlacementGroup);
+        RoutedSlot[] slots = _store.Route.TrySlotsOf(_layout.PlacementGroup) ?? [];
         int copies = _scheme.IsReplicated ? _scheme.Width : 1;
         for (int copy = 0; copy < copies; copy++)
         {
@@ -283,7 +283,17 @@ internal sealed class ExtentReader : IExtentReader
         ShardBuffer[] buffers;
         for (long cost = BlockLoad.CostBytes(_store.Buffers, ranges); ; _store.ReadBudget.Force(cost))
         {
-            ClusterRoute route = _store.Route;
+            ClusterRoute route;
+            try
+            {
+                route = await _store.RouteOfAsync(_layout.PlacementGroup, cancellationToken).ConfigureAwait(false);
+            }
+            catch
+            {
+                _store.ReadBudget.Release(cost);
+                throw;
+            }
+
             RoutedSlot[] slots = route.SlotsOf(_layout.PlacementGroup);
             var findings = new BlockFindings();
             try

@@ -79,6 +79,11 @@ public sealed class ExtentStore : IExtentStore
     /// <summary>Rebuilds fragments by this store's map. Thread-safe.</summary>
     public IFragmentRepairer Repairer { get; }
 
+    /// <summary>
+    /// Who is asked for groups that the map lacks. Set once, before the store is used. Null for a store that made its map itself: that has the groups of all its schemes from the beginning.
+    /// </summary>
+    public IMapOwner? MapOwner { get; set; }
+
     internal StorageOptions Options { get; }
 
     internal ExtentStoreServices Services { get; }
@@ -139,7 +144,7 @@ public sealed class ExtentStore : IExtentStore
             (Scheme small, Scheme large, int smallBelow) = SchemesOf(descriptor);
             Scheme scheme = bytes.Length < smallBelow ? small : large;
             if (scheme.IsReplicated)
-                return WriteCopiesAsync(descriptor, scheme, bytes, cancellationToken);
+                return _route.HasGroups(scheme.Width) ? WriteCopiesAsync(descriptor, scheme, bytes, cancellationToken) : WriteFirstAsync(descriptor, scheme == small, bytes, cancellationToken);
         }
 
         return WriteLargeAsync(descriptor, bytes, cancellationToken);
@@ -164,7 +169,8 @@ public sealed class ExtentStore : IExtentStore
         if (!scheme.IsReplicated)
             return false;
         destination = destination[..(int)layout.LengthBytes];
-        RoutedSlot[] slots = _route.SlotsOf(layout.PlacementGroup);
+        if (_route.TrySlotsOf(layout.PlacementGroup) is not { } slots)
+            return false;
         for (int shard = 0; shard < scheme.Width; shard++)
         {
             if (ClusterRoute.SlotOf(slots, shard).Drive is not { } lane || lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
@@ -191,7 +197,7 @@ public sealed class ExtentStore : IExtentStore
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         Scheme scheme = Require(layout);
-        RoutedSlot[] slots = _route.SlotsOf(layout.PlacementGroup);
+        RoutedSlot[] slots = (await RouteOfAsync(layout.PlacementGroup, cancellationToken).ConfigureAwait(false)).SlotsOf(layout.PlacementGroup);
         List<Task>? tasks = null;
         for (int shard = 0; shard < scheme.Width; shard++)
         {
@@ -236,7 +242,10 @@ public sealed class ExtentStore : IExtentStore
         Buffers.Close();
     }
 
-    /// <summary>The schemes of a new extent: as configured, narrowed to the drives of its group, which is said once for each class and width.</summary>
+    /// <summary>
+    /// The schemes of a new extent: as configured, narrowed to the drives that take writes, which is said once for each class and width. The map may not have groups for them yet:
+    /// <see cref="RequireGroupsAsync"/>.
+    /// </summary>
     internal (Scheme Small, Scheme Large, int SmallBelowBytes) SchemesOf(ExtentDescriptor descriptor)
     {
         ClassSchemes configured = Options.Schemes.For(descriptor.StorageClass);
@@ -247,8 +256,6 @@ public sealed class ExtentStore : IExtentStore
         Scheme Narrow(Scheme asked)
         {
             Scheme used = asked.Narrow(Math.Max(1, width));
-            if (!map.Widths.Contains(used.Width))
-                used = NarrowToGroups(used, map);
             if (used == asked)
                 return asked;
 
@@ -260,17 +267,42 @@ public sealed class ExtentStore : IExtentStore
         }
     }
 
-    /// <summary>A map that was made before the scheme was configured has no groups of its width: the widest below serve until the next map.</summary>
-    private static Scheme NarrowToGroups(Scheme scheme, IClusterMap map)
+    /// <summary>
+    /// Waits until the map has groups for the scheme that a class asks for, narrowed to the drives of that map. They are never taken from a narrower table instead: that would be fewer
+    /// shards than there are drives for.
+    /// </summary>
+    /// <param name="small">Whether for its small parts.</param>
+    /// <exception cref="PlacementUnavailableException">They cannot be had now.</exception>
+    internal async ValueTask RequireGroupsAsync(ExtentDescriptor descriptor, bool small, CancellationToken cancellationToken)
     {
-        for (int i = map.Widths.Count - 1; i >= 0; i--)
-        {
-            if (map.Widths[i] < scheme.Width)
-                return scheme.Narrow(map.Widths[i]);
-        }
+        ClassSchemes configured = Options.Schemes.For(descriptor.StorageClass);
+        Scheme asked = small ? configured.Small : configured.Large;
+        if (MapOwner is not { } owner)
+            throw new PlacementUnavailableException("nobody owns the map");
+        await owner.RequireGroupsAsync(asked, cancellationToken).ConfigureAwait(false);
 
-        // Copies on more drives than were asked for: never fewer.
-        return Scheme.Copies(map.Widths[0]);
+        // By the time it is asked for again the map may be a newer one; a width that is in a map stays.
+        IClusterMap map = _route.Map;
+        if (map.WritableDrives == 0)
+            throw new PlacementUnavailableException("no drive takes writes");
+        if (!map.Widths.Contains(asked.Narrow(map.WritableDrives).Width))
+            throw new PlacementUnavailableException($"the map has {map.WritableDrives} drives that take writes, and was to have groups for {asked} on them");
+    }
+
+    /// <summary>The map to go by for a group that is in use: where the one at hand does not have it, it is older than the extent, and a newer one is fetched.</summary>
+    /// <exception cref="PlacementUnavailableException">There is none.</exception>
+    internal ValueTask<ClusterRoute> RouteOfAsync(int group, CancellationToken cancellationToken)
+    {
+        ClusterRoute route = _route;
+        return route.TrySlotsOf(group) is not null ? new ValueTask<ClusterRoute>(route) : new ValueTask<ClusterRoute>(FetchAsync());
+
+        async Task<ClusterRoute> FetchAsync()
+        {
+            if (MapOwner is { } owner)
+                await owner.RefreshAsync(cancellationToken).ConfigureAwait(false);
+            ClusterRoute newest = _route;
+            return newest.TrySlotsOf(group) is not null ? newest : throw new PlacementUnavailableException($"map {newest.Map.Epoch} does not have group {new PlacementGroupId(group)}");
+        }
     }
 
     /// <summary>The owned drives' engines, in the order of their paths.</summary>
@@ -292,6 +324,13 @@ public sealed class ExtentStore : IExtentStore
             _owned = drives,
             _stepped = !services.Threaded,
         };
+    }
+
+    /// <summary>The first extent of its width: the map is to have groups for it first.</summary>
+    private async ValueTask<ExtentLayout> WriteFirstAsync(ExtentDescriptor descriptor, bool small, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        await RequireGroupsAsync(descriptor, small, cancellationToken).ConfigureAwait(false);
+        return await WriteAsync(descriptor, bytes, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>The copies are made from a buffer of the store's own: a copy that lags may still be on its way when the caller has its memory back.</summary>

@@ -10,15 +10,21 @@ namespace ObjectStore.Storage.Extents;
 /// Cuts a stream into blocks and shards. Bytes are received straight into the buffers of the data shards, which are taken one by one as they are needed; when a block is full its parity is
 /// computed and all of it goes to <see cref="ExtentCommit"/>, and the next block is received.
 ///
+/// The map may not have groups of the extent's width yet. They are asked for when the first shard is full, or the end comes first: what has been received by then fits the scheme that the new
+/// map asks for, whatever drives have come and gone meanwhile.
+///
 /// The last block has shorter shards. Where the length was announced they are laid out so from the start; where it was not, or was wrong, bytes are moved once.
 /// </summary>
 internal sealed class ExtentWriter : IExtentWriter
 {
     private readonly ExtentStore _store;
     private readonly ExtentDescriptor _descriptor;
-    private readonly Scheme _small;
-    private readonly Scheme _large;
+    private const int MostMaps = 16;
+
     private readonly int _smallBelowBytes;
+    private Scheme _small;
+    private Scheme _large;
+    private bool _isSmall; // stored by the scheme for small parts, as far as is known
     private long? _expectedBytes;
     private Scheme _scheme;
     private int _shardBytes; // of each shard of the current block
@@ -39,7 +45,8 @@ internal sealed class ExtentWriter : IExtentWriter
         _descriptor = descriptor;
         _expectedBytes = expectedLengthBytes is >= 0 ? expectedLengthBytes : null;
         (_small, _large, _smallBelowBytes) = store.SchemesOf(descriptor);
-        _scheme = _expectedBytes < _smallBelowBytes ? _small : _large;
+        _isSmall = _expectedBytes < _smallBelowBytes;
+        _scheme = _isSmall ? _small : _large;
         _buffers = new ShardBuffer?[_scheme.Width];
         _checksums = new ulong[]?[_scheme.Width];
         BeginBlock();
@@ -95,6 +102,7 @@ internal sealed class ExtentWriter : IExtentWriter
             {
                 if (!IsFull)
                     await FitToLengthAsync(cancellationToken).ConfigureAwait(false);
+                await RequireGroupsAsync(isLast: true, cancellationToken).ConfigureAwait(false);
                 await SubmitBlockAsync(cancellationToken).ConfigureAwait(false);
             }
 
@@ -140,6 +148,7 @@ internal sealed class ExtentWriter : IExtentWriter
     private void MakeRoomForMore()
     {
         _expectedBytes = null;
+        _isSmall &= _submitted > 0;
         if (_submitted == 0 && _scheme != _large)
             Relayout(_large);
         else
@@ -159,6 +168,7 @@ internal sealed class ExtentWriter : IExtentWriter
     {
         try
         {
+            await RequireGroupsAsync(isLast: false, cancellationToken).ConfigureAwait(false);
             int full = ((_position - 1) / _shardBytes);
             int end = Math.Min(_shardBytes, _position - (full * _shardBytes));
             if (end == _shardBytes)
@@ -194,13 +204,40 @@ internal sealed class ExtentWriter : IExtentWriter
         _buffers[shard] = pool.Rent(_store.WriteBudget);
     }
 
+    /// <summary>Sees to it that the map has groups for the extent, and lays out what there is by the scheme of that map. Does nothing once a block is on its way: it has its group.</summary>
+    /// <param name="isLast">Whether the extent ends in this block.</param>
+    private ValueTask RequireGroupsAsync(bool isLast, CancellationToken cancellationToken)
+        => _commit is not null || _store.Route.HasGroups(_scheme.Width) ? default : new ValueTask(AskForGroupsAsync(isLast, cancellationToken));
+
+    private async Task AskForGroupsAsync(bool isLast, CancellationToken cancellationToken)
+    {
+        for (int maps = 0; !_store.Route.HasGroups(_scheme.Width); maps++)
+        {
+            if (maps == MostMaps)
+                throw new PlacementUnavailableException("the drives of the pool change too fast");
+            await _store.RequireGroupsAsync(_descriptor, _isSmall, cancellationToken).ConfigureAwait(false);
+            (_small, _large, _) = _store.SchemesOf(_descriptor);
+            Scheme scheme = _isSmall ? _small : _large;
+            if (scheme == _scheme)
+                continue;
+            int blockSize = _store.BlockSizeOf(scheme);
+            if (_position > blockSize)
+                throw new PlacementUnavailableException("there are fewer drives than when the extent was begun");
+            Relayout(scheme, isLast ? _position : _expectedBytes >= _position && _expectedBytes < blockSize ? (int)_expectedBytes : null);
+        }
+    }
+
     /// <summary>The stream has ended in this block: gives its shards the length that the scheme asks for, and the extent the scheme of its length where no block is on its way yet.</summary>
     private async ValueTask FitToLengthAsync(CancellationToken cancellationToken)
     {
-        if (_submitted == 0 && _scheme != _small && LengthBytes < _smallBelowBytes && LengthBytes <= _store.BlockSizeOf(_small))
+        if (_submitted == 0 && LengthBytes < _smallBelowBytes && LengthBytes <= _store.BlockSizeOf(_small))
         {
-            Relayout(_small, _position);
-            return;
+            _isSmall = true;
+            if (_scheme != _small)
+            {
+                Relayout(_small, _position);
+                return;
+            }
         }
 
         int shardBytes = _scheme.ShardBytes(_position);

@@ -29,7 +29,8 @@ public sealed record ExtentLayout(ExtentId Id, int PlacementGroup, int SchemeId,
 /// The data plane as one process sees it: extents in, extents out. Thread-safe. Of every block of an acknowledged write the quorum of its scheme has been synced to as many drives, and
 /// what lacks has been recorded durably for repair.
 /// Errors, all <see cref="StorageException"/>: of writes <see cref="WriteQuorumException"/>, and <see cref="DriveFullException"/> where that is all that keeps it from the quorum; of
-/// reads <see cref="ExtentLostException"/> and <see cref="ExtentUnavailableException"/>; of deletes <see cref="DriveUnavailableException"/>; <see cref="BuffersBusyException"/> of all.
+/// reads <see cref="ExtentLostException"/> and <see cref="ExtentUnavailableException"/>; of deletes <see cref="DriveUnavailableException"/>; <see cref="BuffersBusyException"/> and, where
+/// the cluster map is too old and no newer one can be had, <see cref="PlacementUnavailableException"/> of all.
 /// </summary>
 public interface IExtentStore : IAsyncDisposable
 {

@@ -75,7 +75,9 @@ public interface IClusterMap
     /// <summary>Groups of each width.</summary>
     int GroupCount { get; }
 
-    /// <summary>The widths there are groups for, ascending. A width that has been used stays.</summary>
+    /// <summary>
+    /// The widths there are groups for, ascending: those of the schemes that something has been written in, so none in a new pool. Once in the map a width stays, as there may be extents of it.
+    /// </summary>
     IReadOnlyList<int> Widths { get; }
 
     /// <summary>Every group, by value.</summary>
@@ -96,18 +98,19 @@ public sealed class ClusterMap : IClusterMap
     private readonly ImmutableArray<ImmutableArray<GroupSlot>>[] _tables; // by width
 
     /// <param name="tables">For each width, that many slots for each of its groups; all widths have equally many groups.</param>
-    public ClusterMap(long epoch, IEnumerable<MappedDrive> drives, IReadOnlyDictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>> tables)
+    /// <param name="groupCount">How many groups each width has or will have; may be left out where there are tables.</param>
+    public ClusterMap(long epoch, IEnumerable<MappedDrive> drives, IReadOnlyDictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>> tables, int? groupCount = null)
     {
         Epoch = epoch;
         Drives = [.. drives.OrderBy(drive => drive.Id)];
         WritableDrives = Drives.Count(MapRules.IsUsable);
         Widths = [.. tables.Keys.Order()];
-        if (Widths.Count == 0 || Widths[0] < 1 || Widths[^1] > Scheme.MaxShards)
+        if (Widths.Count > 0 && (Widths[0] < 1 || Widths[^1] > Scheme.MaxShards))
             throw new ArgumentException("A map has groups of a width of 1 to 64.", nameof(tables));
-        GroupCount = tables[Widths[0]].Length;
+        GroupCount = groupCount ?? tables.Values.FirstOrDefault([]).Length;
         if (GroupCount is < 1 or > PlacementGroupId.MaxIndex + 1 || tables.Any(table => table.Value.Length != GroupCount || table.Value.Any(group => group.Length != table.Key)))
             throw new ArgumentException("Every width has equally many groups, 1 to 65,536, of as many slots.", nameof(tables));
-        _tables = new ImmutableArray<ImmutableArray<GroupSlot>>[Widths[^1] + 1];
+        _tables = new ImmutableArray<ImmutableArray<GroupSlot>>[Scheme.MaxShards + 1];
         foreach ((int width, ImmutableArray<ImmutableArray<GroupSlot>> table) in tables)
             _tables[width] = table;
     }
@@ -152,7 +155,7 @@ public sealed class ClusterMap : IClusterMap
     private ImmutableArray<ImmutableArray<GroupSlot>> Table(int width)
     {
         if ((uint)width >= (uint)_tables.Length || _tables[width].IsDefault)
-            throw new ArgumentOutOfRangeException(nameof(width), width, $"The map has groups of widths {string.Join(", ", Widths)}.");
+            throw new ArgumentOutOfRangeException(nameof(width), width, $"The map has groups of the widths {string.Join(", ", Widths)}.");
         return _tables[width];
     }
 }

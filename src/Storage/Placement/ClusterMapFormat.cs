@@ -105,7 +105,7 @@ public static class ClusterMapFormat
         long epoch = reader.Int64();
         int driveCount = (int)reader.UInt32(), groupCount = (int)reader.UInt32(), widthCount = (int)reader.UInt32();
         _ = reader.UInt32();
-        if (driveCount is < 0 or >= NoDrive || groupCount is < 1 or > PlacementGroupId.MaxIndex + 1 || widthCount is < 1 or > Scheme.MaxShards)
+        if (driveCount is < 0 or >= NoDrive || groupCount is < 1 or > PlacementGroupId.MaxIndex + 1 || widthCount is < 0 or > Scheme.MaxShards)
             throw new InvalidDataException($"{driveCount} drives, {groupCount} groups of {widthCount} widths");
         var drives = new MappedDrive[driveCount];
         for (int drive = 0; drive < driveCount; drive++)
@@ -151,7 +151,7 @@ public static class ClusterMapFormat
 
         if (!reader.IsAtEnd)
             throw new InvalidDataException("bytes are left");
-        return new ClusterMap(epoch, drives, tables);
+        return new ClusterMap(epoch, drives, tables, groupCount);
     }
 
     private sealed class Writer

@@ -26,13 +26,12 @@ public static class MapPlanner
     /// The map that follows <paramref name="previous"/>, or a first one where that is null; <paramref name="previous"/> itself where there is nothing to change.
     ///
     /// A slot that moves is incomplete until <see cref="Complete"/> says otherwise, and so long keeps the drives that had it: as sources while they are readable, as absent while they are
-    /// out. A width once in the map stays, since
-    /// extents of that width may exist: with too few drives for it one slot or more of each group has none. The groups of a new width are complete, as nothing has been written to them;
-    /// so are those of a first map.
+    /// out. A width once in the map stays, since extents of that width may exist: with too few drives for it one slot or more of each group has none. So a width is asked for only when
+    /// something is about to be written in it. The groups of a new width are complete, as nothing can have been written to them before they were in a map.
     /// </summary>
     /// <param name="drives">All drives of the pool. Those without weight, or that cannot be read, get no slots. A drive that is not among them any more is neither target nor source.</param>
     /// <param name="groupCount">Placement groups of each width of a first map; afterwards the number stays as it is.</param>
-    /// <param name="schemes">What is to be written; narrowed to the drives that can take slots, they say which widths have groups, beside those of the previous map.</param>
+    /// <param name="schemes">What is about to be written; narrowed to the drives that can take slots, they say which widths have groups, beside those of the previous map. May be empty.</param>
     /// <exception cref="ArgumentException">A drive is named twice, its weight is not a number of zero or more, or a first map has no drive to write to.</exception>
     public static ClusterMap Plan(ClusterMap? previous, IReadOnlyList<MappedDrive> drives, int groupCount, IEnumerable<Scheme> schemes)
     {
@@ -47,8 +46,8 @@ public static class MapPlanner
         MappedDrive[] usable = [.. drives.Where(MapRules.IsUsable).OrderBy(drive => drive.Id)];
         IEnumerable<int> asked = usable.Length == 0 ? [] : schemes.Select(scheme => scheme.Narrow(usable.Length).Width);
         int[] widths = [.. asked.Union(previous?.Widths ?? []).Order()];
-        if (widths.Length == 0)
-            throw new ArgumentException("A pool begins with a drive that can take slots and a scheme.", nameof(drives));
+        if (previous is null && usable.Length == 0)
+            throw new ArgumentException("A pool begins with a drive that can take slots.", nameof(drives));
         long epoch = (previous?.Epoch ?? 0) + 1;
         bool isChanged = previous is null || !widths.SequenceEqual(previous.Widths) || !byId.Values.OrderBy(drive => drive.Id).SequenceEqual(previous.Drives);
         var tables = new Dictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>>();
@@ -74,7 +73,7 @@ public static class MapPlanner
             tables[width] = groups.MoveToImmutable();
         }
 
-        return isChanged ? new ClusterMap(epoch, drives, tables) : previous!;
+        return isChanged ? new ClusterMap(epoch, drives, tables, previous?.GroupCount ?? groupCount) : previous!;
     }
 
     /// <summary>
@@ -101,6 +100,20 @@ public static class MapPlanner
         return new ClusterMap(map.Epoch + 1, map.Drives, map.Widths.ToDictionary(width => width, width => Enumerable.Range(0, map.GroupCount)
             .Select(index => new PlacementGroupId(width, index))
             .Select(group => changed.TryGetValue(group, out ImmutableArray<GroupSlot> slots) ? slots : [.. map.SlotsOf(group)])
+            .ToImmutableArray()));
+    }
+
+    /// <summary>
+    /// The map with the groups of widths that another map of the pool has and it lacks; the map itself where there are none. A map follows from one that has them, so they are missing only
+    /// where the pool went back to an older state; and there may be extents in them. What the slots name is for <see cref="Plan"/> to bring in line with the drives of now.
+    /// </summary>
+    public static ClusterMap WithGroupsOf(ClusterMap map, ClusterMap other)
+    {
+        int[] missing = other.GroupCount == map.GroupCount ? [.. other.Widths.Except(map.Widths)] : [];
+        if (missing.Length == 0)
+            return map;
+        return new ClusterMap(map.Epoch + 1, map.Drives, map.Widths.Concat(missing).ToDictionary(width => width, width => Enumerable.Range(0, map.GroupCount)
+            .Select(index => (missing.Contains(width) ? other : map).SlotsOf(new PlacementGroupId(width, index)).ToImmutableArray())
             .ToImmutableArray()));
     }
 

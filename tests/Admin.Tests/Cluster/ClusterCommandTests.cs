@@ -75,6 +75,37 @@ public sealed partial class ClusterCommandTests
         Assert.Contains("\"force\": true", node.Requests[1].Body, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task DriveRemove_WithForce_FirstSaysWhatIsGivenUp()
+    {
+        string status = ExampleOfTheDocument().Replace("\"sourceOf\": 17", "\"sourceOf\": 1234", StringComparison.Ordinal)
+            .Replace("\"awaitingBlocks\": 0", "\"awaitingBlocks\": 5678", StringComparison.Ordinal).Replace("\"lostBlocks\": 0", "\"lostBlocks\": 91", StringComparison.Ordinal);
+        await using FakeNode node = new(line => (200, line.EndsWith("/status", StringComparison.Ordinal) ? status : TwoDrives()));
+        Run run = await Tool(node, "drive", "remove", FirstDrive, "--force");
+        Assert.Equal(0, run.ExitCode);
+        foreach (string part in (string[])[FirstDrive, "1234 slots", "5678 blocks", "91 are lost"]) Assert.Contains(part, run.Error, StringComparison.Ordinal);
+        Assert.Equal(["GET /admin/v1/drives", "GET /admin/v1/status", $"POST /admin/v1/drives/{FirstDrive}/state"], node.Requests.Select(request => request.Line));
+        Assert.Contains("\"force\": true", node.Requests[2].Body, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Repair_SaysWhatWaitsForDrivesThatAreOut()
+    {
+        await using FakeNode node = new(_ => (200, ExampleOfTheDocument().Replace("\"awaitingBlocks\": 0", "\"awaitingBlocks\": 12", StringComparison.Ordinal)));
+        Run run = await Tool(node, "repair");
+        Assert.Equal(0, run.ExitCode);
+        Assert.Contains("WAITING: 12 blocks", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Repair_OfANodeOfAnEarlierVersion_IsRead()
+    {
+        string status = ExampleOfTheDocument();
+        await using FakeNode node = new(_ => (200, status.Replace(",\n        \"awaitingBlocks\": 0", "", StringComparison.Ordinal)));
+        Assert.DoesNotContain("awaitingBlocks", status.Replace(",\n        \"awaitingBlocks\": 0", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.DoesNotContain("WAITING", (await Tool(node, "repair")).Output, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("1011", "2 drives")]
     [InlineData("101", "no drive")]

@@ -1,3 +1,4 @@
+using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Placement;
 
 namespace ObjectStore.Grains.Tests;
@@ -23,7 +24,7 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     {
         ClusterMap first = Decode(await Pool.RegisterDrivesAsync(Registration("n", Drive(1), Drive(2), Drive(3))));
         Assert.Equal((1, 32), (first.Epoch, first.GroupCount));
-        Assert.Equal([3], first.Widths);
+        Assert.Empty(first.Widths);
         Assert.Equal(1, (await Pool.RegisterDrivesAsync(Registration("n", Drive(1)))).Epoch);
         Assert.Equal(1, (await Pool.RegisterDrivesAsync(Registration("n", Drive(1) with { CapacityBytes = 96L << 30 }))).Epoch);
         Assert.Equal(1, (await Pool.RegisterDrivesAsync(Registration("n", Drive(1) with { CapacityBytes = 0 }))).Epoch);
@@ -35,6 +36,58 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         Assert.Equal([200, 100, 100, 100], grown.Drives.Select(drive => drive.Weight));
         Assert.Equal(2, (await Pool.GetMapAsync(1))!.Epoch);
         Assert.Equal(3, Decode(await Pool.RegisterDrivesAsync(Registration("n", Drive(2) with { Weight = 7 }))).Epoch);
+    }
+
+    [Fact]
+    public async Task RequireGroups_AddsThoseThatTheDrivesAllow_Once()
+    {
+        Assert.Equal(0, (await Pool.RequireGroupsAsync(new Scheme(6, 3).Id)).Epoch);
+        await Pool.RegisterDrivesAsync(Registration("n", [.. Enumerable.Range(1, 8).Select(Drive)]));
+        ClusterMap eight = Decode(await Pool.RequireGroupsAsync(new Scheme(6, 3).Id));
+        Assert.Equal(2, eight.Epoch);
+        Assert.Equal([8], eight.Widths);
+        Assert.Equal(eight.Epoch, (await Pool.RequireGroupsAsync(new Scheme(5, 3).Id)).Epoch);
+        Assert.Equal([3, 8], Decode(await Pool.RequireGroupsAsync(Scheme.Copies(3).Id)).Widths);
+
+        // As wide as there are drives when it is asked for; what is there stays.
+        await Pool.RegisterDrivesAsync(Registration("n", Drive(9), Drive(10)));
+        Assert.Equal([3, 8], (await MapAsync()).Widths);
+        Assert.Equal([3, 8, 9], Decode(await Pool.RequireGroupsAsync(new Scheme(6, 3).Id)).Widths);
+        ClusterMap map = await MapAsync();
+        Assert.All(map.Groups.Where(group => group.Width == 9).SelectMany(map.SlotsOf), slot => Assert.True(slot is { IsComplete: true, Drive: not null }));
+        Assert.Empty(MapRules.Check(map));
+        await Assert.ThrowsAnyAsync<ArgumentException>(() => Pool.RequireGroupsAsync(0x10000));
+    }
+
+    [Fact]
+    public async Task RequireGroups_ByManyAtOnce_MakesThemOnce()
+    {
+        await Pool.RegisterDrivesAsync(Registration("n", [.. Enumerable.Range(1, 12).Select(Drive)]));
+        PlacementMap[] maps = await Task.WhenAll(Enumerable.Range(0, 20).Select(i => Pool.RequireGroupsAsync(i % 2 == 0 ? Scheme.Copies(3).Id : new Scheme(6, 3).Id)));
+        Assert.All(maps, (map, i) => Assert.Contains(i % 2 == 0 ? 3 : 9, Decode(map).Widths));
+        Assert.Equal(3, (await MapAsync()).Epoch);
+    }
+
+    [Fact]
+    public async Task Drain_OfAPoolInWhichNothingIsStored_IsDoneAtOnce()
+    {
+        await Pool.RegisterDrivesAsync(Registration("n", [.. Enumerable.Range(1, 3).Select(Drive)]));
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(1), DriveOrder.Drain)).Status);
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(1), DriveOrder.Remove)).Status);
+    }
+
+    [Fact]
+    public async Task RegisterDrives_OfANodeThatKnowsGroupsWhichThePoolHasLost_TakesThem()
+    {
+        await RegisterAsync(6);
+        PlacementMap rich = (await Pool.GetMapAsync())!;
+        IPlacementGrain older = Cluster.Grains.GetGrain<IPlacementGrain>(_pool + "-older");
+        NodeRegistration registration = new(_pool + "-older", "n", [.. Enumerable.Range(1, 6).Select(Drive)]);
+        await older.RegisterDrivesAsync(registration);
+        foreach (DriveOrder order in (DriveOrder[])[DriveOrder.Drain, DriveOrder.Use, DriveOrder.Drain, DriveOrder.Use, DriveOrder.Drain, DriveOrder.Use])
+            await older.SetDriveAsync(Name(1), order);
+        Assert.True((await older.GetMapAsync())!.Epoch > rich.Epoch);
+        Assert.Equal(Decode(rich).Widths, Decode(await older.RegisterDrivesAsync(registration with { KnownMap = rich.Encoded })).Widths);
     }
 
     [Fact]
@@ -105,6 +158,42 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     }
 
     [Fact]
+    public async Task GiveUp_OfADriveThatIsOut_LeavesNoSlotThatNamesIt_AndOfOneThatIsNotIsRefused()
+    {
+        await RegisterAsync(12);
+        Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(1), DriveOrder.GiveUp)).Status);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain);
+        Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(1), DriveOrder.GiveUp)).Status);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.TakeOut);
+        await Pool.ReportDrivesAsync([new DriveVerdict(Name(2), "n", IsLost: true)]);
+        ClusterMap before = await MapAsync();
+        Assert.Contains(before.Groups.SelectMany(before.SlotsOf), slot => slot.Absent.Contains(Id(1)));
+        Assert.Contains(before.Groups.SelectMany(before.SlotsOf), slot => slot.Absent.Contains(Id(2)));
+        foreach (int number in (int[])[1, 2])
+        {
+            Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(number), DriveOrder.Remove)).Status);
+            Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(number), DriveOrder.GiveUp)).Status);
+            Assert.Equal(DriveChangeStatus.Unchanged, (await Pool.SetDriveAsync(Name(number), DriveOrder.GiveUp)).Status);
+        }
+
+        ClusterMap after = await MapAsync();
+        Assert.Equal(10, after.Drives.Count);
+        Assert.All(after.Groups.SelectMany(after.SlotsOf), slot => Assert.True(slot.Absent.IsEmpty && slot.Drive != Id(1) && slot.Drive != Id(2)));
+
+        // What is to be made is still to be made, and can be completed now.
+        Assert.Equal(
+            before.Groups.SelectMany(group => before.SlotsOf(group).Select((slot, number) => (group, number, slot))).Where(each => !each.slot.IsComplete).Select(each => (each.group, each.number)),
+            after.Groups.SelectMany(group => after.SlotsOf(group).Select((slot, number) => (group, number, slot))).Where(each => !each.slot.IsComplete).Select(each => (each.group, each.number)));
+        Assert.Equal(Filled(after).Count(), (await Pool.CompleteSlotsAsync([.. Filled(after)])).Completed);
+
+        // It comes back by order only.
+        await Pool.RegisterDrivesAsync(Registration("n", Drive(1)));
+        Assert.DoesNotContain((await MapAsync()).Drives, drive => drive.Id == Id(1));
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(1), DriveOrder.Use)).Status);
+        Assert.Contains((await MapAsync()).Drives, drive => drive.Id == Id(1));
+    }
+
+    [Fact]
     public async Task CompleteSlots_ByAnOlderMap_ArePassedOver()
     {
         await RegisterAsync(9);
@@ -126,7 +215,7 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         await RegisterAsync(1);
         Assert.Equal(DriveChangeStatus.LastDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.TakeOut)).Status);
         Assert.Equal(DriveChangeStatus.LastDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.Drain)).Status);
-        Assert.Equal(1, (await Pool.GetMapAsync())!.Epoch);
+        Assert.Equal(2, (await Pool.GetMapAsync())!.Epoch);
     }
 
     [Fact]
@@ -272,7 +361,13 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
 
     private async Task<ClusterMap> MapAsync() => Decode((await Pool.GetMapAsync())!);
 
-    private Task<PlacementMap> RegisterAsync(int drives) => Pool.RegisterDrivesAsync(Registration("n", [.. Enumerable.Range(1, drives).Select(Drive)]));
+    /// <summary>Registers drives, and sees to it that there are groups for the schemes of every class.</summary>
+    private async Task RegisterAsync(int drives)
+    {
+        await Pool.RegisterDrivesAsync(Registration("n", [.. Enumerable.Range(1, drives).Select(Drive)]));
+        foreach (Scheme scheme in SchemePolicy.Default.Schemes)
+            await Pool.RequireGroupsAsync(scheme.Id);
+    }
 
     private NodeRegistration Registration(string node, params PlacementDrive[] drives) => new(_pool, node, [.. drives]);
 }

@@ -133,6 +133,34 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
         Change(drive, mapped => mapped with { Weight = 100, IsReadable = true });
     }
 
+    /// <summary>The drive is gone for good: the map knows it no more.</summary>
+    public void GiveUp(Guid drive)
+    {
+        _mapped.RemoveAll(mapped => mapped.Id == drive);
+        Plan();
+    }
+
+    /// <summary>The drive is taken back after <see cref="GiveUp"/>, with what it held.</summary>
+    public void TakeBack(Guid drive)
+    {
+        _unreachable.TryRemove(drive, out _);
+        _mapped.Add(new MappedDrive(drive, 100, new FailureDomain("region", "zone", "rack", "back")));
+        Plan();
+    }
+
+    /// <summary>A map that differs from the one before by its epoch only.</summary>
+    public void RaiseEpoch() => SetMap(new ClusterMap(Map.Epoch + 1, Map.Drives, Map.Widths.ToDictionary(
+        width => width, width => Enumerable.Range(0, Map.GroupCount).Select(index => Map.SlotsOf(new PlacementGroupId(width, index)).ToImmutableArray()).ToImmutableArray())));
+
+    public async Task<byte[]> ReadAsync(TestExtent extent)
+    {
+        var bytes = new byte[extent.LengthBytes];
+        await using IExtentReader reader = _extents.OpenRead(new ExtentLayout(extent.Id, extent.Group, extent.Scheme.Id, extent.BlockSizeBytes, extent.LengthBytes), 0, extent.LengthBytes);
+        for (int done = 0; done < bytes.Length;)
+            done += await reader.ReadAsync(bytes.AsMemory(done));
+        return bytes;
+    }
+
     public void Drain(Guid drive) => Change(drive, mapped => mapped with { Weight = 0 });
 
     public Guid Join()

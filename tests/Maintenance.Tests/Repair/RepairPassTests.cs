@@ -349,6 +349,89 @@ public sealed class RepairPassTests
         await cluster.AssertWholeAsync();
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task DriveThatIsGivenUp_IsWaitedForNoMore_AndWhatNeedsItIsLostAndSaysSo(bool restart)
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        TestExtent extent = await cluster.WriteAsync(Coded, 10_000, 256 << 10), other = await cluster.WriteAsync(Copies3, 1000, 256 << 10);
+        RepairService repair = await cluster.StartRepairAsync();
+        Guid[] taken = [.. Enumerable.Range(0, 3).Select(shard => cluster.DriveOf(extent, shard))];
+        foreach (Guid drive in taken)
+            cluster.TakeOut(drive);
+        await DrainPassesAsync(repair);
+        Assert.Equal(3, cluster.IncompleteSlots);
+        Assert.Equal((0, 1), (repair.Status.BlocksLost, repair.Status.BlocksAwaiting));
+        await Assert.ThrowsAsync<ExtentUnavailableException>(() => cluster.ReadAsync(extent));
+        if (restart)
+            repair = await cluster.StartRepairAsync();
+
+        // With one drive back all can be made; two that are given up leave that to the third.
+        foreach (Guid drive in taken[..2])
+        {
+            cluster.GiveUp(drive);
+            await DrainPassesAsync(repair);
+            Assert.Equal((0, 1), (repair.Status.BlocksLost, repair.Status.BlocksAwaiting));
+            Assert.Equal(3, cluster.IncompleteSlots);
+        }
+
+        cluster.GiveUp(taken[2]);
+        Assert.DoesNotContain(cluster.Map.Groups.SelectMany(cluster.Map.SlotsOf), slot => slot.Absent.Length > 0);
+        await DrainPassesAsync(repair);
+        Assert.Equal(0, cluster.IncompleteSlots);
+        Assert.Equal((1, 0), (repair.Status.BlocksLost, repair.Status.BlocksAwaiting));
+        await Assert.ThrowsAsync<ExtentLostException>(() => cluster.ReadAsync(extent));
+        Assert.Equal(other.LengthBytes, (await cluster.ReadAsync(other)).Length);
+
+        // It stays queued, is counted again after a restart, and is whole again should a drive turn up after all and be taken back.
+        repair = await cluster.StartRepairAsync();
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
+        cluster.Time.Advance(TimeSpan.FromHours(2));
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(1, repair.Status.BlocksLost);
+        cluster.TakeBack(taken[0]);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0 && repair.Status.SweepsPending == 0);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.Equal(0, repair.Status.BlocksLost);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task PassThatFailed_IsDueAtOnceByANewMap_AndOnceForEach()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8, groups: 2);
+        for (int i = 0; i < 10; i++)
+            await cluster.WriteAsync(Copies3);
+        RepairService repair = await cluster.StartRepairAsync();
+        await DrainPassesAsync(repair);
+        cluster.Lose(cluster.DriveOf(cluster.Live[0], 0));
+        foreach (MappedDrive drive in cluster.Mapped)
+            cluster.Store(drive.Id).Fault = (operation, _, _) => operation == FragmentOperation.Write ? throw new DriveFullException(drive.Id, 0, 1) : default;
+        await DrainPassesAsync(repair);
+
+        // A pass looks twice at extents as new as these.
+        int incomplete = cluster.IncompleteSlots, asked = cluster.Repairer.Asked.Count, each = 2 * cluster.Live.Count(extent => IsAffected(cluster, extent));
+        Assert.True(incomplete > 0 && each > 0);
+        for (int i = 0; i < 3; i++)
+        {
+            cluster.RaiseEpoch();
+            await DrainPassesAsync(repair);
+            Assert.Equal(asked + (each * (i + 1)), cluster.Repairer.Asked.Count);
+            await DrainPassesAsync(repair);
+            Assert.Equal(asked + (each * (i + 1)), cluster.Repairer.Asked.Count);
+        }
+
+        foreach (MappedDrive drive in cluster.Mapped)
+            cluster.Store(drive.Id).Fault = null;
+        await DrainPassesAsync(repair);
+        Assert.Equal(incomplete, cluster.IncompleteSlots);
+        cluster.RaiseEpoch();
+        await DrainPassesAsync(repair);
+        Assert.Equal(0, cluster.IncompleteSlots);
+        await cluster.AssertWholeAsync();
+    }
+
     [Fact]
     public async Task UncleanStop_MakesTheNewestExtentsComeFirst()
     {

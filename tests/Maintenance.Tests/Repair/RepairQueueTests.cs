@@ -122,6 +122,63 @@ public sealed class RepairQueueTests
         await cluster.AssertWholeAsync();
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task EntryThatWasPutOff_IsDueAtOnceByANewMap_OnceForEach_UnlessItsDriveIsStillAway(bool restart)
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+        MemoryFragmentStore drive = cluster.Store(cluster.DriveOf(extent, 0));
+        cluster.SetReachable(drive.DriveId, false);
+        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
+        RepairService repair = await cluster.StartRepairAsync();
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        cluster.RaiseEpoch();
+        Assert.False(await repair.WorkOffQueueAsync(CancellationToken.None));
+
+        // It is there and takes nothing: one attempt for each map.
+        cluster.SetReachable(drive.DriveId, true);
+        drive.Fault = (operation, _, _) => operation == FragmentOperation.Write ? throw new DriveFullException(drive.DriveId, 0, 1) : default;
+        Assert.False(await repair.WorkOffQueueAsync(CancellationToken.None));
+        for (int i = 2; i < 5; i++)
+        {
+            cluster.RaiseEpoch();
+            Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+            Assert.False(await repair.WorkOffQueueAsync(CancellationToken.None));
+            Assert.Equal(i, Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10)).Attempts);
+        }
+
+        drive.Fault = null;
+        if (restart)
+            repair = await cluster.StartRepairAsync();
+        else
+            cluster.RaiseEpoch();
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Equal(0, await cluster.Metadata.CountRepairsAsync());
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Entry_OfAGroupThatTheMapDoesNotHaveYet_WaitsForTheMapThatHasIt()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
+        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub) with { PlacementGroup = new PlacementGroupId(3, 999).Value, FirstBlock = 7 });
+        ClusterMap map = cluster.Map;
+        cluster.SetMap(new ClusterMap(map.Epoch + 1, map.Drives, new Dictionary<int, System.Collections.Immutable.ImmutableArray<System.Collections.Immutable.ImmutableArray<GroupSlot>>>(), map.GroupCount));
+        RepairService repair = await cluster.StartRepairAsync();
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal((ulong)extent.Id.Value, Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10)).Record.ExtentLow);
+        cluster.SetMap(map);
+        cluster.RaiseEpoch();
+        cluster.RaiseEpoch();
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(0, await cluster.Metadata.CountRepairsAsync());
+        await cluster.AssertWholeAsync();
+    }
+
     [Fact]
     public async Task Notice_ThatComesWhileTheSameBlockIsRepaired_IsNotLost()
     {

@@ -60,12 +60,109 @@ public sealed class SeveralDrivesTests : IDisposable
         await host.StopAsync();
     }
 
+    /// <summary>The default classes ask for up to 20 drives, so that one of them would want every drive there is.</summary>
+    [Fact]
+    public async Task Drain_WithTheDefaultClasses_NeedsNoForce_AndEnds()
+    {
+        await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, ["--drives", _folder["d{1...5}"]]);
+        using S3Client client = new(host.Endpoint, Keys);
+        JsonElement[] drives = [.. (await AskAsync(host, "drives")).GetProperty("drives").EnumerateArray()];
+        Assert.All(drives, drive => Assert.Equal(0, drive.GetProperty("slots").GetInt32()));
+        Assert.Equal(HttpStatusCode.OK, (await client.PutAsync("/bucket")).Status);
+        Assert.Equal(HttpStatusCode.OK, (await client.PutAsync("/bucket/key", "value"u8.ToArray())).Status);
+        string id = drives[0].GetProperty("driveId").GetString()!;
+        Assert.Equal(HttpStatusCode.OK, (await OrderAsync(host, id, "draining")).Status);
+        await UntilAsync(async () => Of(await AskAsync(host, "drives"), id).GetProperty("sourceOf").GetInt32() == 0, "the drain", host);
+        Assert.Equal(HttpStatusCode.OK, (await OrderAsync(host, id, "removed")).Status);
+        Assert.Contains("\"slotsWithoutDrive\":0", (await client.SendUnsignedAsync(HttpMethod.Get, "/health")).Text, StringComparison.Ordinal);
+
+        // The first large object is of four copies, on the four drives that are left: none of them may go any more.
+        byte[] large = new byte[700_000];
+        new Random(5).NextBytes(large);
+        Assert.Equal(HttpStatusCode.OK, (await client.PutAsync("/bucket/large", large)).Status);
+        Assert.Equal(large, (await client.GetAsync("/bucket/large")).Body);
+        Assert.Equal(HttpStatusCode.Conflict, (await OrderAsync(host, drives[1].GetProperty("driveId").GetString()!, "draining")).Status);
+        await host.StopAsync();
+
+        // The groups outlast a restart.
+        await using HostProcess again = await HostProcess.StartAsync(_folder["data"], Keys, ["--drives", _folder["d{1...5}"]]);
+        using S3Client reader = new(again.Endpoint, Keys);
+        Assert.Equal(large, (await reader.GetAsync("/bucket/large")).Body);
+        Assert.Equal("value"u8.ToArray(), (await reader.GetAsync("/bucket/key")).Body);
+        await again.StopAsync();
+    }
+
+    [Fact]
+    public async Task DrivesThatNeverComeBack_AreGivenUpByForce_AndWhatNeededThemSaysSo_AlsoAfterARestart()
+    {
+        string[] settings = ["--drives", _folder["d{1...5}"], .. new[] { "STANDARD", "STANDARD_IA", "GLACIER", "DEEP_ARCHIVE" }.SelectMany(name => new[] { "--scheme", name + "=2/2+1" })];
+        string[] ids;
+        List<string> lost = [], kept = [];
+        byte[] body = new byte[200_000];
+        new Random(9).NextBytes(body);
+        await using (HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, settings))
+        {
+            using S3Client client = new(host.Endpoint, Keys);
+            Assert.Equal(HttpStatusCode.OK, (await client.PutAsync("/bucket")).Status);
+            for (int i = 0; i < 30; i++) Assert.Equal(HttpStatusCode.OK, (await client.PutAsync($"/bucket/{i}", body)).Status);
+            ids = [.. (await AskAsync(host, "drives")).GetProperty("drives").EnumerateArray().Take(2).Select(drive => drive.GetProperty("driveId").GetString()!)];
+            Assert.Equal(HttpStatusCode.Conflict, (await OrderAsync(host, ids[0], "removed", force: true)).Status);
+
+            // Both are out before anything is made elsewhere.
+            Assert.Equal(HttpStatusCode.OK, (await PostAsync(host, "repair", """{"action":"pause"}""")).Status);
+            foreach (string id in ids) Assert.Equal(HttpStatusCode.OK, (await OrderAsync(host, id, "out")).Status);
+            for (int i = 0; i < 30; i++)
+            {
+                byte[]? read = await ReadAsync(client, $"/bucket/{i}", HttpStatusCode.ServiceUnavailable);
+                Assert.Equal(body, read ?? body);
+                (read is not null ? kept : lost).Add($"/bucket/{i}");
+            }
+
+            Assert.True(lost.Count > 0 && kept.Count > 0, $"{lost.Count} of 30 objects have two of three shards on the two drives.");
+            Assert.Equal(HttpStatusCode.OK, (await PostAsync(host, "repair", """{"action":"resume"}""")).Status);
+            await UntilAsync(async () => Repair(await AskAsync(host, "status"), "awaitingBlocks") == lost.Count, "the count of what waits", host);
+
+            // Waited for: not known to be lost, and not removed without force.
+            Assert.Equal(0, Repair(await AskAsync(host, "status"), "lostBlocks"));
+            (HttpStatusCode refused, JsonElement why) = await OrderAsync(host, ids[0], "removed");
+            Assert.Equal(HttpStatusCode.Conflict, refused);
+            Assert.Contains($"; {lost.Count} blocks are known", why.GetProperty("error").GetString(), StringComparison.Ordinal);
+            foreach (string id in ids)
+            {
+                (HttpStatusCode given, JsonElement answer) = await OrderAsync(host, id, "removed", force: true);
+                Assert.Equal((HttpStatusCode.OK, "removed", 0), (given, Of(answer, id).GetProperty("state").GetString(), Of(answer, id).GetProperty("sourceOf").GetInt32()));
+                Assert.Contains($"given up drive {id} for good", host.Output + host.Errors, StringComparison.Ordinal);
+            }
+
+            await UntilAsync(async () => Repair(await AskAsync(host, "status"), "lostBlocks") == lost.Count, "the count of what is lost", host);
+            await UntilAsync(async () => (await AskAsync(host, "drives")).GetProperty("drives").EnumerateArray().All(drive => drive.GetProperty("incompleteSlots").GetInt32() == 0), "the repair", host);
+            Assert.Equal(0, Repair(await AskAsync(host, "status"), "awaitingBlocks"));
+            await host.StopAsync();
+        }
+
+        await using HostProcess again = await HostProcess.StartAsync(_folder["data"], Keys, settings);
+        using S3Client reader = new(again.Endpoint, Keys);
+        foreach (string id in ids) Assert.Equal("removed", Of(await AskAsync(again, "drives"), id).GetProperty("state").GetString());
+        foreach (string key in kept) Assert.Equal(body, (await reader.GetAsync(key)).Body);
+        foreach (string key in lost) Assert.Null(await ReadAsync(reader, key, HttpStatusCode.InternalServerError));
+        await UntilAsync(async () => Repair(await AskAsync(again, "status"), "lostBlocks") == lost.Count, "the count after the restart", again);
+
+        // Here the drives were there all the time: one that is taken back has what was given up.
+        Assert.Equal(HttpStatusCode.OK, (await OrderAsync(again, ids[1], "up")).Status);
+        await UntilAsync(async () => Repair(await AskAsync(again, "status"), "lostBlocks") == 0, "the return of a drive", again);
+        foreach (string key in lost) Assert.Equal(body, (await reader.GetAsync(key)).Body);
+        await again.StopAsync();
+    }
+
     [Fact]
     public async Task EmptyFolder_AtALaterStart_IsSetAside_UntilItIsFormatted()
     {
         string[] drives = ["--drives", _folder["d{1...3}"]];
         await using (HostProcess first = await HostProcess.StartAsync(_folder["data"], Keys, drives))
         {
+            using S3Client writer = new(first.Endpoint, Keys);
+            Assert.Equal(HttpStatusCode.OK, (await writer.PutAsync("/bucket")).Status);
+            Assert.Equal(HttpStatusCode.OK, (await writer.PutAsync("/bucket/key", "value"u8.ToArray())).Status);
             Assert.Equal(HttpStatusCode.OK, (await PostAsync(first, "repair", """{"action":"pause"}""")).Status);
             await first.StopAsync();
         }
@@ -136,6 +233,23 @@ public sealed class SeveralDrivesTests : IDisposable
         await host.StopAsync();
     }
 
+    /// <summary>Null where it cannot be read: with this status, or, where the first bytes had been sent, by the end of the connection.</summary>
+    private static async Task<byte[]?> ReadAsync(S3Client client, string path, HttpStatusCode failure)
+    {
+        try
+        {
+            Answer answer = await client.GetAsync(path);
+            Assert.True(answer.Status == HttpStatusCode.OK || answer.Status == failure, $"{path}: {answer.Status}");
+            return answer.Status == HttpStatusCode.OK ? answer.Body : null;
+        }
+        catch (HttpRequestException)
+        {
+            return null;
+        }
+    }
+
+    private static long Repair(JsonElement status, string name) => status.GetProperty("repair").GetProperty(name).GetInt64();
+
     private static JsonElement Of(JsonElement list, string id) => list.GetProperty("drives").EnumerateArray().Single(drive => drive.GetProperty("driveId").GetString() == id);
 
     private static async Task UntilAsync(Func<Task<bool>> holds, string what, HostProcess host)
@@ -156,8 +270,8 @@ public sealed class SeveralDrivesTests : IDisposable
         return answer;
     }
 
-    private Task<(HttpStatusCode Status, JsonElement Answer)> OrderAsync(HostProcess host, string drive, string state)
-        => PostAsync(host, $"drives/{drive}/state", JsonSerializer.Serialize(new { state, force = false }));
+    private Task<(HttpStatusCode Status, JsonElement Answer)> OrderAsync(HostProcess host, string drive, string state, bool force = false)
+        => PostAsync(host, $"drives/{drive}/state", JsonSerializer.Serialize(new { state, force }));
 
     private Task<(HttpStatusCode Status, JsonElement Answer)> PostAsync(HostProcess host, string what, string body) => SendAsync(host, HttpMethod.Post, "/" + what, body);
 

@@ -146,6 +146,40 @@ public sealed class ExtentReadTests
         await cluster.AssertIdleAsync(Stop);
     }
 
+    [Fact]
+    public async Task BlockThatIsLost_SaysSo_AlsoWhileADriveIsStillAsked()
+    {
+        await using var cluster = new MemoryCluster(3, large: new Scheme(2, 1));
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), cluster.Bytes(128 << 10), null, Stop);
+        cluster.DriveOf(layout.PlacementGroup, 0).Clear();
+        cluster.DriveOf(layout.PlacementGroup, 1).Clear();
+
+        // The parity is being read, for the first shard is missing, when the second turns out to be missing too.
+        TaskCompletionSource second = MemoryCluster.Hang(cluster.DriveOf(layout.PlacementGroup, 1), FragmentOperation.Read), parity = new(), asked = new();
+        cluster.DriveOf(layout.PlacementGroup, 2).Fault = (operation, _, _) =>
+        {
+            if (operation != FragmentOperation.Read)
+                return default;
+            asked.TrySetResult();
+            return new ValueTask(parity.Task);
+        };
+        Task<byte[]> reading = cluster.ReadAsync(layout, Stop);
+        try
+        {
+            await asked.Task.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+            second.SetResult();
+            await Assert.ThrowsAsync<ExtentLostException>(() => reading.WaitAsync(TimeSpan.FromSeconds(20), Stop));
+        }
+        finally
+        {
+            // Or nothing could be closed.
+            second.TrySetResult();
+            parity.SetResult();
+        }
+
+        await cluster.AssertIdleAsync(Stop);
+    }
+
     [Theory]
     [InlineData(1, 2)]
     [InlineData(6, 3)]

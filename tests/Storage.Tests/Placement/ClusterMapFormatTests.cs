@@ -36,6 +36,16 @@ public sealed class ClusterMapFormatTests
         Assert.Throws<ClusterMapFormatException>(() => ClusterMapFormat.Decode([.. bytes, 0]));
     }
 
+    [Fact]
+    public void Map_OfAPoolInWhichNothingIsStoredYet_MatchesTheGoldenBytes()
+    {
+        ClusterMap map = MapPlanner.Plan(null, [new MappedDrive(new Guid("00010203-0405-0607-0809-0a0b0c0d0e0f"), 1.5, new FailureDomain("re", "z", "ra", "h"))], 1024, []);
+        byte[] bytes = ClusterMapFormat.Encode(map);
+        Assert.Equal(Golden("cluster-map-unused.hex"), Convert.ToHexString(bytes));
+        AssertEqual(map, ClusterMapFormat.Decode(bytes));
+        Assert.Equal(1024, ClusterMapFormat.Decode(bytes).GroupCount);
+    }
+
     [Theory]
     [InlineData(21)]
     [InlineData(22)]

@@ -250,6 +250,79 @@ public sealed class MapPlannerTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public void Plan_WithoutSchemes_HasNoGroups_SoThatEveryDriveMayGo()
+    {
+        var random = new Random(17);
+        List<MappedDrive> drives = [.. Enumerable.Range(0, 9).Select(_ => Pools.Drive(random, Pools.Host("h1"), 10))];
+        ClusterMap map = Plan(null, drives);
+        Assert.Empty(map.Widths);
+        Assert.Empty(map.Groups);
+        Assert.Equal((1, MapPlanner.DefaultGroupCount, 9), (map.Epoch, map.GroupCount, map.WritableDrives));
+        Assert.Throws<ArgumentOutOfRangeException>(() => map.GroupOf(new ExtentId(1), 3));
+        for (int left = 8; left > 0; left--)
+        {
+            drives[left] = drives[left] with { Weight = 0, IsReadable = left % 2 == 0 };
+            map = Plan(map, drives);
+            Assert.Equal(left, map.WritableDrives);
+            Assert.Empty(MapRules.Check(map));
+        }
+
+        Assert.Equal([1], Plan(map, drives, 3, 9).Widths);
+        Assert.Equal(MapPlanner.DefaultGroupCount, MapPlanner.Plan(map, drives, 5, [Scheme.Copies(3)]).GroupCount);
+    }
+
+    /// <summary>A width is added while others are being filled, or lack drives: it costs them nothing.</summary>
+    [Theory]
+    [InlineData(31)]
+    [InlineData(32)]
+    [InlineData(33)]
+    public void Plan_WhenAWidthIsAdded_LeavesTheOthersAsTheyAre_AndItsGroupsAreComplete(int seed)
+    {
+        var random = new Random(seed);
+        for (int topology = 0; topology < 8; topology++)
+        {
+            List<MappedDrive> drives = Pools.Random(random);
+            ClusterMap map = MapPlanner.Plan(null, drives, 24, []);
+            for (int change = 0; change < 12; change++)
+            {
+                string what = $"seed {seed}, topology {topology}, change {change}: {Pools.Change(random, drives)}";
+                map = MapPlanner.Plan(map, drives, 24, []);
+                if (random.Next(2) == 0)
+                    map = MapPlanner.Complete(map, Completions(map).Where(_ => random.Next(3) > 0));
+                Scheme scheme = random.Next(2) == 0 ? Scheme.Copies(random.Next(1, 5)) : new Scheme(random.Next(2, 18), random.Next(1, 5));
+                ClusterMap next = MapPlanner.Plan(map, drives, 24, [scheme]);
+                AssertRules(next, what);
+                int[] added = [.. next.Widths.Except(map.Widths)];
+                Assert.Equal(map.WritableDrives == 0 || map.Widths.Contains(scheme.Narrow(map.WritableDrives).Width) ? [] : [scheme.Narrow(map.WritableDrives).Width], added);
+                Assert.True(added.Length == 0 ? ReferenceEquals(map, next) : next.Epoch == map.Epoch + 1, what);
+                Assert.All(map.Groups, group => Assert.Equal(map.SlotsOf(group), next.SlotsOf(group)));
+                Assert.All(added.SelectMany(width => AllSlots(next, width)), slot => Assert.True(slot is { IsComplete: true, Drive: not null }, what));
+                map = next;
+            }
+        }
+    }
+
+    [Fact]
+    public void WithGroupsOf_AddsTheWidthsThatAreMissing_ForThePlannerToBringInLine()
+    {
+        var random = new Random(18);
+        List<MappedDrive> drives = [.. Enumerable.Range(0, 12).Select(_ => Pools.Drive(random, Pools.Host("h1"), 10))];
+        ClusterMap map = Plan(null, drives, 3), richer = Plan(Plan(map, [.. drives.Skip(1)]), drives.Skip(1).ToList(), 9);
+        Assert.Same(richer, MapPlanner.WithGroupsOf(richer, map));
+        ClusterMap both = MapPlanner.WithGroupsOf(map, richer);
+        Assert.Equal([3, 9], both.Widths);
+        Assert.Equal(map.Epoch + 1, both.Epoch);
+        Assert.Equal(AllSlots(richer, 9), AllSlots(both, 9));
+        Assert.Equal(AllSlots(map, 3), AllSlots(both, 3));
+
+        // A drive that the pool does not know any more is no source.
+        drives.RemoveAt(5);
+        ClusterMap planned = Plan(both, drives);
+        AssertRules(planned, "after it was brought in line");
+        Assert.NotEmpty(ClusterMapFormat.Encode(planned));
+    }
+
+    [Fact]
     public void Plan_WithoutADriveThatCanTakeSlots_KeepsTheMap_ButBeginsNone()
     {
         var random = new Random(16);
