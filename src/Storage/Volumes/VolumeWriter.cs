@@ -339,6 +339,13 @@ internal sealed unsafe class VolumeWriter : IDisposable
             return first + 1;
         }
 
+        if (head.Kind == RequestKind.Seal)
+        {
+            // Alone, and without the lock: it writes and syncs.
+            SealOnRequest(head);
+            return first + 1;
+        }
+
         _segments.Clear();
         _runs.Clear();
         _batch.Clear();
@@ -354,13 +361,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
         {
             WriteRequest request = requests[next];
             if (request.Kind == RequestKind.Seal)
-            {
-                if (next > first)
-                    break; // alone, with what came before it written
-                SealOnRequest(request);
-                return next + 1;
-            }
-
+                break; // with what came before it written
             if (request.Kind != RequestKind.SyncOnly)
             {
                 if (volume is null)

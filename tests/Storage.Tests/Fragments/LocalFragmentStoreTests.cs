@@ -161,6 +161,20 @@ public sealed class LocalFragmentStoreTests : FragmentStoreContract, IDisposable
     }
 
     [Fact]
+    public async Task Fail_OfADriveWhoseVolumesWereSealedOnRequest_DoesNotBlock()
+    {
+        await using LocalDrives drives = await OpenDrives(Path.Combine(_folder.Path, "drive"), volumeBytes: 2 << 20);
+        LocalFragmentStore store = drives.Drives[0];
+        FragmentWrite[] writes = [.. Enumerable.Range(0, 8).Select(_ => Make(60_000))];
+        await Task.WhenAll(writes.Select(write => store.WriteAsync(write, true, Stop).AsTask()));
+        await store.DeleteAsync(writes[..6].Select(write => write.Key).ToArray(), Stop);
+        Storage.Compaction.CompactionReport report = await store.CompactAsync(new Storage.Compaction.CompactionOptions { GarbageRatio = 0.01, MinActiveGarbageBytes = 0 }, Stop);
+        Assert.True(report.VolumesEmptied > 0);
+        await Task.Run(() => store.Fail("a test gives it up"), Stop).WaitAsync(TimeSpan.FromSeconds(30), Stop);
+        await store.Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(30), Stop);
+    }
+
+    [Fact]
     public async Task TryRead_OfASmallFragment_AllocatesNothing()
     {
         await using LocalDrives drives = await OpenDrives(Path.Combine(_folder.Path, "drive"));
