@@ -41,19 +41,6 @@ selected() { [ -z "$only" ] || [ "$only" = "$1" ]; }
 
 health() { curl -fsS -m 10 "$endpoint/health"; }
 
-wait_whole() { # prints the seconds it took
-    python3 - "$endpoint" "$1" <<'PY'
-import json, sys, time, urllib.request
-began, seen = time.time(), 0
-while seen < 5:
-    if time.time() - began > float(sys.argv[2]): sys.exit("not whole in time")
-    r = json.load(urllib.request.urlopen(sys.argv[1] + "/health"))["repair"]
-    seen = seen + 1 if r["incompleteSlots"] == r["unreachableSlots"] == r["queued"] == 0 else 0
-    time.sleep(0.2)
-print("%.1f" % (time.time() - began))
-PY
-}
-
 if selected throughput; then
     echo "== Throughput, $drives drives"
     start_server throughput --drives "$(drive_list throughput-drives)"
@@ -129,26 +116,44 @@ sys.exit(0 if rate >= floor else 1)
 PY
 }
 
+page_cache() { # $1: warm or cold. Reads the volumes into the page cache, or has them dropped from it.
+    python3 - "$work/repair-drives" "$1" <<'PY'
+import glob, os, sys
+os.sync()
+for path in glob.glob(sys.argv[1] + "/*/volumes/*"):
+    file = os.open(path, os.O_RDONLY)
+    if sys.argv[2] == "cold": os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    else:
+        while os.read(file, 4 << 20): pass
+    os.close(file)
+PY
+}
+
 if selected repair; then
     echo "== Repair of one lost drive of $drives"
     start_server repair --drives "$(drive_list repair-drives)" --down-out-after 1 --volume-size 256MiB
     run "PUT 64 MiB (fill)" put --bucket large --size 64MiB --connections 2 --count "$fill_large" --keys "$fill_large" --distinct 4
     run "PUT 64 KiB (fill)" put --bucket small --size 64KiB --connections 16 --count 5000 --keys 5000 --distinct 0
-    echo "no foreground load:"
+    echo "no foreground load, what was written not in the page cache (one disk under all drives: it reads six bytes for each one rebuilt and is the limit):"
+    page_cache cold
     rebuild 5 500
+    echo "no foreground load, what was written in the page cache:"
+    page_cache warm
+    rebuild 4 500
+    page_cache warm
     run "GET 64 KiB @4, quiet" get --bucket small --size 64KiB --connections 4 --duration "$duration" --warmup 2s --keys 5000 --distinct 0 --no-preload
     quiet=$result
-    dotnet "$load" get --bucket small --size 64KiB --connections 4 --duration 20s --keys 5000 --distinct 0 --no-preload --label "GET 64 KiB @4, under repair" --endpoint "$endpoint" --server-pid "$server_pid" >"$work/under.json" &
+    dotnet "$load" get --bucket small --size 64KiB --connections 4 --warmup 12s --duration 20s --keys 5000 --distinct 0 --no-preload --label "GET 64 KiB @4, under repair" --endpoint "$endpoint" --server-pid "$server_pid" >"$work/under.json" &
     loader=$!
     sleep 1
-    echo "under load:"
+    echo "under load (the latency is taken from 11 s after the loss, about when the repair begins):"
     rebuild 6 0
     wait "$loader" || fail "GET under repair"
     python3 - "$quiet" "$(cat "$work/under.json")" <<'PY' || missed=1
 import json, sys
 quiet, under = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 ratio = under["latency_p99_us"] / quiet["latency_p99_us"]
-print("    p99 of GET 64 KiB: %.0f us quiet, %.0f us over 20 s with the repair in it: %.2f x%s" % (quiet["latency_p99_us"], under["latency_p99_us"], ratio, "" if ratio <= 2 else "  MISSED (at most 2 x)"))
+print("    p99 of GET 64 KiB: %.0f us quiet, %.0f us over 20 s of repair: %.2f x%s" % (quiet["latency_p99_us"], under["latency_p99_us"], ratio, "" if ratio <= 2 else "  MISSED (at most 2 x)"))
 sys.exit(0 if ratio <= 2 else 1)
 PY
     stop_server

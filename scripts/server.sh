@@ -9,13 +9,18 @@ server_pid=
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
-# The newest release build of an assembly; builds it when there is none.
+newest_build() { ls -t "$root"/artifacts/*/bin/"$1"/release/"$1".dll 2>/dev/null | head -n 1 || true; } # $1: assembly
+
+# The newest release build of an assembly; builds it when there is none, or a source is newer, so that nothing old is measured.
 find_build() { # $1: project folder, $2: assembly
-    local dll
-    dll=$(ls -t "$root"/artifacts/*/bin/"$2"/release/"$2".dll 2>/dev/null | head -n 1) || true
-    if [ -z "$dll" ]; then
-        dotnet build "$root/$1" -c Release -nodeReuse:false -v q --nologo >&2 </dev/null || fail "$1 does not build"
-        dll=$(ls -t "$root"/artifacts/*/bin/"$2"/release/"$2".dll | head -n 1)
+    local dll runtime
+    dll=$(newest_build "$2")
+    if [ -z "$dll" ] || [ -n "$(find "$root/src" "$root/bench" "$root/Directory.Build.props" "$root/Directory.Build.targets" "$root/Directory.Packages.props" -newer "$dll" -type f -print -quit)" ]; then
+        runtime=${dll#"$root/artifacts/"}
+        runtime=${runtime%%/*}
+        dotnet build "$root/$1" -c Release ${runtime:+-p:GrainRuntime="$runtime"} -nodeReuse:false -v q --nologo >&2 </dev/null || fail "$1 does not build"
+        dll=$(newest_build "$2")
+        touch "$dll"
     fi
     echo "$dll"
 }

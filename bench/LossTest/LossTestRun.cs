@@ -79,7 +79,7 @@ public sealed class LossTestRun(LossTestOptions options)
                 }
 
                 if (process.HasExited) _findings.Fail("the server ended by itself");
-                if (process.Stop() != 0) _findings.Fail("SIGTERM did not end the server in order");
+                Stop(process);
                 process.Dispose();
                 foreach (int drive in order[..(2 * _options.Lose)])
                 {
@@ -95,7 +95,7 @@ public sealed class LossTestRun(LossTestOptions options)
             }
 
             VerifyAll("the end");
-            process.Stop();
+            Stop(process);
         }
         catch (Exception exception) when (exception is InvalidOperationException or IOException or SocketException or HttpRequestException or TaskCanceledException)
         {
@@ -114,6 +114,12 @@ public sealed class LossTestRun(LossTestOptions options)
             passed, _options.Seed, round, _options.Drives, _options.Lose, _options.Objects, Enumerable.Range(0, _objects.Count).Sum(_objects.SizeOf), _findings.Reads, _findings.Writes, _findings.SlowDowns,
             Median(_repairSeconds), Math.Round(_repairSeconds.DefaultIfEmpty().Max(), 1), Median(_refillSeconds), Math.Round(watch.Elapsed.TotalSeconds, 1),
             _findings.FailureCount, _findings.Failures, keep ? folder : null);
+    }
+
+    private void Stop(ServerProcess process)
+    {
+        int? exitCode = process.Stop();
+        if (exitCode != 0) _findings.Fail($"{_phase}: {(exitCode is null ? "SIGTERM did not end the server within 30 s" : $"SIGTERM ended the server with exit code {exitCode}")}");
     }
 
     /// <summary>The drives of this round: the first to be lost, then the second; whole hosts where hosts are lost.</summary>

@@ -1,65 +1,24 @@
-using ObjectStore.Storage;
 using ObjectStore.Storage.Extents;
 
 namespace ObjectStore.Benchmarks.Storage;
 
 /// <summary>Extents of 64 MiB over some drives of one file system, streamed as a gateway does it: from and into buffers of its own, 64 KiB at a time. Writes are synced.</summary>
-public abstract class LargeExtentBenchmark(int drives, int callers) : Benchmark
+public abstract class LargeExtentBenchmark(int drives, int callers) : ExtentBenchmark(drives, callers)
 {
     private const int SizeBytes = 64 << 20;
-    private readonly byte[] _piece = new byte[64 << 10];
-    private ScratchFolder? _folder;
 
     public override long BytesPerOperation => SizeBytes;
 
-    protected ExtentStore Store { get; private set; } = null!;
-
-    public override void Setup()
-    {
-        _folder = new ScratchFolder();
-        Random random = new(1);
-        random.NextBytes(_piece);
-        StorageOptions options = new()
-        {
-            DrivePaths = [.. Enumerable.Range(1, drives).Select(number => Path.Combine(_folder.Path, $"drive{number}"))],
-            VolumeSizeBytes = 1L << 30,
-            WritersPerDrive = drives > 1 ? 1 : 0,
-        };
-        Store = ExtentStore.OpenAsync(options, TimeProvider.System, NextRandom).GetAwaiter().GetResult();
-
-        ulong NextRandom()
-        {
-            lock (random) return (ulong)random.NextInt64();
-        }
-    }
-
-    public override void Run(long operations)
-    {
-        long left = operations;
-        Task[] workers = [.. Enumerable.Range(0, callers).Select(_ => Task.Run(async () =>
-        {
-            while (Interlocked.Decrement(ref left) >= 0) await RunOneAsync();
-        }))];
-        Task.WaitAll(workers);
-    }
-
-    public override void Cleanup()
-    {
-        Store.DisposeAsync().AsTask().GetAwaiter().GetResult();
-        _folder!.Dispose();
-    }
-
-    protected abstract Task RunOneAsync();
+    protected override byte[] Bytes { get; } = new byte[64 << 10];
 
     protected async Task<ExtentLayout> WriteOneAsync()
     {
-        ExtentId id = Store.Ids.Next();
-        await using IExtentWriter writer = Store.CreateExtent(new ExtentDescriptor(id, PlacementGroup: 0, 1, "key"u8.ToArray(), 1, 1), SizeBytes);
+        await using IExtentWriter writer = Store.CreateExtent(Describe(), SizeBytes);
         for (int done = 0; done < SizeBytes;)
         {
             Memory<byte> room = writer.GetMemory();
-            int count = Math.Min(room.Length, _piece.Length);
-            _piece.AsMemory(0, count).CopyTo(room);
+            int count = Math.Min(room.Length, Bytes.Length);
+            Bytes.AsMemory(0, count).CopyTo(room);
             writer.Advance(count);
             done += count;
             await writer.FlushIfFullAsync();

@@ -41,7 +41,7 @@ internal sealed class StatusCommand : ICommand
         foreach (ClassStatus row in status.Classes)
         {
             classes.Add(
-                row.StorageClass, Quantities.Show(row.SmallBelowBytes), row.SmallUsed == row.Small ? row.Small : $"{row.SmallUsed} (asked for {row.Small})",
+                row.StorageClass, (row.SmallBelowBytes / 1024.0).ToString("0.##", CultureInfo.InvariantCulture) + " KiB", row.SmallUsed == row.Small ? row.Small : $"{row.SmallUsed} (asked for {row.Small})",
                 row.LargeUsed == row.Large ? row.Large : $"{row.LargeUsed} (asked for {row.Large})");
         }
 
@@ -214,8 +214,8 @@ internal static class ClusterText
     public static void Scrub(ScrubStatus scrub, TextWriter output)
     {
         string last = scrub.LastCompleted?.UtcDateTime.ToString("yyyy-MM-dd HH:mm'Z'", CultureInfo.InvariantCulture) ?? "never";
-        string percent = scrub.Fraction is { } fraction ? (Math.Clamp(fraction, 0, 1) * 100).ToString("0.#", CultureInfo.InvariantCulture) + " %" : "a share not known";
-        output.WriteLine($"Scrub: {scrub.State}, {percent} of a pass, {Quantities.Show(scrub.VerifiedBytes)} verified, period {Time(scrub.PeriodSeconds)}, last whole pass {last}");
+        string percent = scrub.Fraction is { } fraction ? (Math.Clamp(fraction, 0, 1) * 100).ToString("0.#", CultureInfo.InvariantCulture) + " % of a pass" : "how much of a pass is not known";
+        output.WriteLine($"Scrub: {scrub.State}, {percent}, {Quantities.Show(scrub.VerifiedBytes)} verified, period {Time(scrub.PeriodSeconds)}, last whole pass {last}");
         if (scrub.CorruptFragments > 0) output.WriteLine($"  CORRUPT: {Number(scrub.CorruptFragments)} fragments were found corrupt in this pass and handed to repair.");
     }
 

@@ -26,7 +26,6 @@ internal sealed partial class DurabilityCommand : ICommand
           --repair-time TIME     The whole time instead of the three above, for example 6.5d
           --repair KIND          single: lost shards of a group share the rate, one after another. parallel: each has it to itself. Default: single
           --endpoint URL         A running node: take rate of repair, its own drives and their size from its metrics where it has them and no option says otherwise
-          --sample TIME          With --endpoint, where the node does not say how long it took: how long to watch its repair. Default: 5s
           --drives N             Drives of the pool; fewer than a scheme's width narrows it. Default: 36
           --hosts N              Hosts (or racks, whatever is lost at once) that the drives are in. Default: 12
           --host-afr RATE        Hosts lost for good, with their drives, in a host-year. Default: 0.002, an assumption; 0 is never
@@ -42,7 +41,7 @@ internal sealed partial class DurabilityCommand : ICommand
 
     private static readonly string[] Options =
     [
-        "--afr", "--drive-size", "--repair-rate", "--out-after", "--repair-time", "--repair", "--endpoint", "--sample", "--drives", "--hosts", "--host-afr", "--groups", "--scheme",
+        "--afr", "--drive-size", "--repair-rate", "--out-after", "--repair-time", "--repair", "--endpoint", "--drives", "--hosts", "--host-afr", "--groups", "--scheme",
         "--bit-error-rate", "--scrub-period", "--read-rate", "--object-size", "--format",
     ];
 
@@ -55,8 +54,7 @@ internal sealed partial class DurabilityCommand : ICommand
         if (arguments.Value("--endpoint") is { } url)
         {
             using HttpClient http = context.NewHttpClient();
-            inputs = Take(inputs, arguments, await MetricsSource.MeasureAsync(
-                http, Quantities.Endpoint("--endpoint", url), arguments.Value("--sample", Quantities.Duration, TimeSpan.FromSeconds(5)), context.Time, cancellationToken));
+            inputs = Take(inputs, arguments, await MetricsSource.MeasureAsync(http, Quantities.Endpoint("--endpoint", url), cancellationToken));
         }
 
         Check(inputs);
@@ -83,7 +81,6 @@ internal sealed partial class DurabilityCommand : ICommand
             if (arguments.Value(option) is { } unused && arguments.Value("--bit-error-rate") is null) throw new UsageException($"{option} is '{unused}' without --bit-error-rate; give that too, for example 1e-15");
         }
 
-        if (arguments.Value("--sample") is { } sample && arguments.Value("--endpoint") is null) throw new UsageException($"--sample is '{sample}' without --endpoint; name the node to watch");
         if (arguments.Value("--repair-time") is not null)
         {
             foreach (string option in (string[])["--repair-rate", "--out-after", "--endpoint"])

@@ -115,7 +115,7 @@ public enum DriveCondition
 
 /// <summary>What one drive holds.</summary>
 /// <param name="DriveId">Empty where it cannot be told.</param>
-/// <param name="ErrorCount">Failed reads, writes and syncs since the node started.</param>
+/// <param name="ErrorCount">Failed operations, poisoned volumes and corrupt fragments of the last minutes; of a drive in a process of its own its poisoned volumes. One that rises makes the drive suspect.</param>
 /// <param name="Path">Its folder on the node.</param>
 /// <param name="Reason">Why it was set aside.</param>
 [GenerateSerializer, Immutable, Alias("ObjectStore.DriveReport.2")]

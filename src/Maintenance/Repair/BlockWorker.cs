@@ -25,7 +25,8 @@ internal readonly record struct Inspection(Liveness.Liveness? Liveness, Fragment
 /// Repairs single blocks for the queue and the passes: within the limits on what runs at once and how much is written, paused when it is to be, counted. Thread-safe.
 /// </summary>
 internal sealed partial class BlockWorker(
-    IFragmentRepairer repairer, IExtentLiveness liveness, IFragmentStoreDirectory drives, WorkGate gate, ByteRate rate, PauseSwitch pause, LoadGovernor governor, ILogger logger)
+    IFragmentRepairer repairer, IExtentLiveness liveness, IFragmentStoreDirectory drives, WorkGate gate, ByteRate rate, PauseSwitch pause, LoadGovernor governor,
+    TimeProvider time, RepairOptions options, ILogger logger)
 {
     private const int MaxLostBlocks = 1_000_000;
 
@@ -77,6 +78,7 @@ internal sealed partial class BlockWorker(
         {
             using IDisposable busy = governor.Busy();
             BeginActive();
+            long began = time.GetTimestamp();
             BlockRepairResult result;
             try
             {
@@ -98,7 +100,10 @@ internal sealed partial class BlockWorker(
             if (result.Status is BlockRepairStatus.SourcesUnavailable or BlockRepairStatus.TargetsUnavailable)
                 CountFailure($"{work.Extent}/{work.Block}: {result.Status}");
 
-            // Paid in its place, so that a rate holds back those who come after.
+            // Paid and rested in its place, so that those who come after are held back.
+            TimeSpan rest = governor.RestAfter(time.GetElapsedTime(began), options.MaxParallelBlocks);
+            if (rest > TimeSpan.Zero)
+                await Task.Delay(rest, time, cancellationToken).ConfigureAwait(false);
             await rate.PayAsync(result.BytesWritten, cancellationToken).ConfigureAwait(false);
             return result;
         }

@@ -6,11 +6,11 @@ public sealed class RepairOptions
     /// <summary>Payload bytes that repair and rebalance may write in a second; null, the default, is no limit. Foreground latency limits them in any case.</summary>
     public long? BytesPerSecond { get; init; }
 
-    /// <summary>Blocks in the making at once while clients are well: each holds its fragments in memory, about 1.5 MiB to 20 MiB. 16 unless set.</summary>
-    public int MaxParallelBlocks { get; init; } = 16;
+    /// <summary>Blocks in the making at once while clients are well. Their fragments are in memory, 1.5 MiB to 20 MiB for each block, within what the store allows for repairs. 32 unless set.</summary>
+    public int MaxParallelBlocks { get; init; } = 32;
 
-    /// <summary>Of these, how many may concern one drive. 12 unless set.</summary>
-    public int MaxParallelBlocksPerDrive { get; init; } = 12;
+    /// <summary>Of these, how many may concern one drive. 24 unless set.</summary>
+    public int MaxParallelBlocksPerDrive { get; init; } = 24;
 
     /// <summary>Queue entries taken at a time. 256 unless set.</summary>
     public int QueueBatch { get; init; } = 256;
@@ -52,8 +52,8 @@ public sealed class RepairOptions
     public void Validate()
     {
         Require(BytesPerSecond is null or >= 1024, nameof(BytesPerSecond), BytesPerSecond, "use at least 1,024, or leave it out for no limit");
-        Require(MaxParallelBlocks is >= 1 and <= 1024, nameof(MaxParallelBlocks), MaxParallelBlocks, "use 1 to 1,024; 16 is the default");
-        Require(MaxParallelBlocksPerDrive is >= 1 and <= 1024, nameof(MaxParallelBlocksPerDrive), MaxParallelBlocksPerDrive, "use 1 to 1,024; 12 is the default");
+        Require(MaxParallelBlocks is >= 1 and <= 1024, nameof(MaxParallelBlocks), MaxParallelBlocks, "use 1 to 1,024; 32 is the default");
+        Require(MaxParallelBlocksPerDrive is >= 1 and <= 1024, nameof(MaxParallelBlocksPerDrive), MaxParallelBlocksPerDrive, "use 1 to 1,024; 24 is the default");
         Require(QueueBatch is >= 1 and <= 10_000, nameof(QueueBatch), QueueBatch, "use 1 to 10,000; 256 is the default");
         Require(ListPageEntries is >= 1 and <= 100_000, nameof(ListPageEntries), ListPageEntries, "use 1 to 100,000; 1,000 is the default");
         foreach ((string name, TimeSpan value) in new[]

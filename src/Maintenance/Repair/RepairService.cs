@@ -71,7 +71,7 @@ public sealed partial class RepairService : BackgroundService
         (_metadata, _drives, _map, _completion, _queue, _governor, _time, _options, _logger) = (metadata, drives, map, completion, queue, governor, time, options, logger);
         var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive);
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
-        _worker = new BlockWorker(repairer, liveness, drives, gate, rate, _pause, governor, logger);
+        _worker = new BlockWorker(repairer, liveness, drives, gate, rate, _pause, governor, time, options, logger);
         _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, time, logger), _pause, governor, time, options, logger);
         _queueWakeup = new Wakeup(time);
         _passWakeup = new Wakeup(time);

@@ -21,9 +21,14 @@ internal sealed class ExtentFinder(SqliteConnection connection)
             return ExtentUse.Named;
         }
 
-        bool isGarbage = _garbage.Bind(1, unchecked((long)extent.ExtentHigh)).Bind(2, unchecked((long)extent.ExtentLow)).Step();
+        return IsGarbage(extent.ExtentHigh, extent.ExtentLow) ? ExtentUse.Garbage : ExtentUse.Unnamed;
+    }
+
+    internal bool IsGarbage(ulong extentHigh, ulong extentLow)
+    {
+        bool found = _garbage.Bind(1, unchecked((long)extentHigh)).Bind(2, unchecked((long)extentLow)).Step();
         _garbage.Reset();
-        return isGarbage ? ExtentUse.Garbage : ExtentUse.Unnamed;
+        return found;
     }
 
     private bool IsNamedByVersion(ExtentReference extent)

@@ -11,7 +11,7 @@ public sealed class SqliteMetadataOptions
 
     /// <summary>
     /// The size of a database page in bytes, a power of two from 1,024 to 65,536; only a new database takes it. 4,096: every commit writes whole pages, and
-    /// and with keys in random order 8,192 measured a third slower.
+    /// with keys in random order 8,192 measured a third slower.
     /// </summary>
     public int PageSizeBytes { get; init; } = 4096;
 

@@ -9,18 +9,13 @@ internal static class StoreFolder
 {
     internal const string LockFileName = "metadata.lock";
 
-    /// <summary>Makes the folder if need be, and syncs the folder above it.</summary>
+    /// <summary>Makes the folder if need be, and syncs those above it, also where it is there: whoever made it may not have come to that.</summary>
     internal static void Create(string directory)
     {
-        if (Directory.Exists(directory))
-        {
-            return;
-        }
-
         Directory.CreateDirectory(directory);
         for (string? above = Path.GetDirectoryName(directory); !string.IsNullOrEmpty(above); above = Path.GetDirectoryName(above))
         {
-            // Which of the folders above are new is not known any more; a sync of an old one costs nothing. What may not be opened was there before.
+            // Which of the folders above are new is not known; a sync of an old one costs nothing. What may not be opened was there before.
             if (!TrySync(above))
             {
                 break;

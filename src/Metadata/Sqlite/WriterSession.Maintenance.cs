@@ -68,7 +68,7 @@ internal sealed partial class WriterSession
         ImmutableArray<ExtentUse> found = [.. extents.Select(extent => _extents.Find(extent.Reference))];
         for (int i = 0; i < found.Length; i++)
         {
-            if (found[i] == ExtentUse.Unnamed && !IsGarbage(extents[i].Layout.ExtentHigh, extents[i].Layout.ExtentLow))
+            if (found[i] == ExtentUse.Unnamed && !_extents.IsGarbage(extents[i].Layout.ExtentHigh, extents[i].Layout.ExtentLow))
             {
                 InsertGarbage(extents[i].Layout, records[i], notBeforeUnixMs);
             }

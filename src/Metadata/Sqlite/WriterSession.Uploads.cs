@@ -36,7 +36,7 @@ internal sealed partial class WriterSession
     internal bool PutPart(VersionId uploadId, UploadPart part, byte[] record, long garbageNotBeforeUnixMs)
     {
         // A part that was replaced and comes again from a caller whose answer was lost, or one that took so long that its bytes were swept as an orphan's.
-        if (!UploadExists(uploadId) || IsGarbage(part.Layout.ExtentHigh, part.Layout.ExtentLow))
+        if (!UploadExists(uploadId) || _extents.IsGarbage(part.Layout.ExtentHigh, part.Layout.ExtentLow))
         {
             return false;
         }

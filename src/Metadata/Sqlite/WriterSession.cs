@@ -11,7 +11,6 @@ namespace ObjectStore.Metadata.Sqlite;
 internal sealed partial class WriterSession(SqliteConnection connection)
 {
     private readonly SqliteStatement _insertGarbage = connection.Prepare("INSERT INTO extent_garbage (not_before_unix_ms, record, extent_high, extent_low) VALUES (?1, ?2, ?3, ?4)");
-    private readonly SqliteStatement _selectGarbage = connection.Prepare("SELECT 1 FROM extent_garbage WHERE extent_high = ?1 AND extent_low = ?2 LIMIT 1");
     private readonly SqliteStatement _deleteGarbage = connection.Prepare("DELETE FROM extent_garbage WHERE garbage_id = ?1");
 
     internal bool AddGarbage(ImmutableArray<PartLayout> extents, byte[][] records, long notBeforeUnixMs)
@@ -39,19 +38,12 @@ internal sealed partial class WriterSession(SqliteConnection connection)
     private void InsertGarbage(PartLayout extent, ReadOnlySpan<byte> record, long notBeforeUnixMs) =>
         _insertGarbage.Bind(1, notBeforeUnixMs).Bind(2, record).Bind(3, unchecked((long)extent.ExtentHigh)).Bind(4, unchecked((long)extent.ExtentLow)).Run();
 
-    private bool IsGarbage(ulong extentHigh, ulong extentLow)
-    {
-        bool found = _selectGarbage.Bind(1, unchecked((long)extentHigh)).Bind(2, unchecked((long)extentLow)).Step();
-        _selectGarbage.Reset();
-        return found;
-    }
-
     /// <summary>Whether any of the extents waits to be deleted: what names it now would lose its bytes.</summary>
     private bool HoldsGarbage(ImmutableArray<PartLayout> extents)
     {
         foreach (PartLayout extent in extents.AsSpan())
         {
-            if (IsGarbage(extent.ExtentHigh, extent.ExtentLow))
+            if (_extents.IsGarbage(extent.ExtentHigh, extent.ExtentLow))
             {
                 return true;
             }

@@ -36,7 +36,8 @@ internal sealed class SiloOptions
                                 read over the network. Default: 1209600, 14 days
           --repair-rate SIZE    What repair may write in a second, 1KiB or more, for example 200MiB. Default: as much as the drives have to spare
           --garbage-grace TIME  How long bytes that no version names any more are kept for reads under way, in seconds. Default: 900
-          --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C, in seconds. Default: 30
+          --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C or SIGTERM, in seconds. Closing everything takes 15 s more at most,
+                                also with drives that hang. Default: 10
           --log-level LEVEL     trace, debug, information, warning or error. Default: information
           --log-format FORMAT   text or json. Default: text
           --version             Print the version and the grain runtime, and stop.
@@ -95,7 +96,7 @@ internal sealed class SiloOptions
 
     public TimeSpan GarbageGrace { get; private set; } = TimeSpan.FromMinutes(15);
 
-    public TimeSpan DrainTimeout { get; private set; } = TimeSpan.FromSeconds(30);
+    public TimeSpan DrainTimeout { get; private set; } = TimeSpan.FromSeconds(10);
 
     public LogLevel LogLevel { get; private set; } = LogLevel.Information;
 
@@ -250,7 +251,8 @@ internal sealed class SiloOptions
     }
 
     /// <summary>Expands a list of folders: commas separate, <c>{1...4}</c> counts.</summary>
-    internal static IEnumerable<string> Expand(string list)
+    /// <exception cref="StartException">It cannot be counted; the message begins with <paramref name="name"/>.</exception>
+    internal static IEnumerable<string> Expand(string list, string name = "--drives")
     {
         foreach (string item in list.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))
         {
@@ -266,7 +268,7 @@ internal sealed class SiloOptions
             if (ends.Length != 2 || !int.TryParse(ends[0], NumberStyles.None, CultureInfo.InvariantCulture, out int first)
                 || !int.TryParse(ends[1], NumberStyles.None, CultureInfo.InvariantCulture, out int last) || last < first || last - first >= 1024)
             {
-                throw new StartException($"--drives holds '{item}'; count with {{1...4}}");
+                throw new StartException($"{name} holds '{item}'; count with {{1...4}}");
             }
 
             for (int n = first; n <= last; n++) yield return item[..open] + n.ToString(CultureInfo.InvariantCulture) + item[(close + 1)..];

@@ -162,7 +162,7 @@ internal sealed class Topology
 
         private IReadOnlyList<string> Expand(string drives, string at)
         {
-            string[] expanded = [.. SiloOptions.Expand(drives)];
+            string[] expanded = [.. SiloOptions.Expand(drives, $"the topology file '{path}': {at}")];
             return expanded.Length > 0 ? expanded : throw Refuse(at, "has a drive without a folder; name one");
         }
 

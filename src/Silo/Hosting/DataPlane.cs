@@ -19,11 +19,13 @@ internal sealed class DataPlane : IAsyncDisposable
     private readonly FragmentStoreDirectory _directory;
     private readonly List<RemoteStorageNode> _remote = [];
     private readonly DriveRoutes<RemoteStorageNode> _routes;
+    private readonly StopClock _stop;
     private FragmentServer? _server;
     private FragmentListener? _listener;
+    private Task _listenerEnd = Task.CompletedTask;
 
-    private DataPlane(DriveSupervisor local, FragmentStoreDirectory directory, DriveRoutes<RemoteStorageNode> routes, ExtentStore extents, SchemePolicy schemes)
-        => (_local, _directory, _routes, Extents, Schemes) = (local, directory, routes, extents, schemes);
+    private DataPlane(DriveSupervisor local, FragmentStoreDirectory directory, DriveRoutes<RemoteStorageNode> routes, ExtentStore extents, SchemePolicy schemes, StopClock stop)
+        => (_local, _directory, _routes, Extents, Schemes, _stop) = (local, directory, routes, extents, schemes, stop);
 
     public ExtentStore Extents { get; }
 
@@ -57,7 +59,7 @@ internal sealed class DataPlane : IAsyncDisposable
 
     /// <summary>Opens the drives, and reaches out to the storage nodes; one that is not there joins when it is.</summary>
     /// <exception cref="StartException">No drive can be used, or a storage node refuses.</exception>
-    public static async Task<DataPlane> OpenAsync(SiloOptions options, DataFolder folder, NodeMap map, IRepairSink repairs, IStorageEvents events)
+    public static async Task<DataPlane> OpenAsync(SiloOptions options, DataFolder folder, NodeMap map, IRepairSink repairs, IStorageEvents events, StopClock stop)
     {
         StorageOptions storage = new()
         {
@@ -73,7 +75,7 @@ internal sealed class DataPlane : IAsyncDisposable
         TimeSpan probe = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
         DriveSupervisor local = await OpenDrivesAsync(storage, probe, events, routes, CancellationToken.None);
         ExtentStore extents = new(storage, new ExtentStoreServices(directory, TimeProvider.System, SiloHost.RandomBits, events, repairs), map.Current ?? ClusterMap.Unknown);
-        DataPlane plane = new(local, directory, routes, extents, options.Schemes.Policy);
+        DataPlane plane = new(local, directory, routes, extents, options.Schemes.Policy, stop);
         map.Changed += extents.UpdateMap;
         try
         {
@@ -134,13 +136,27 @@ internal sealed class DataPlane : IAsyncDisposable
         }
     }
 
+    /// <summary>The process is about to stop: drives that hang are given up, and other nodes are no longer served. Does not block.</summary>
+    public void BeginStop()
+    {
+        _local.BeginStop();
+
+        // Its requests have as long to end as those of S3, and at the same time.
+        if (_listener is { } listener) _listenerEnd = Task.Run(() => listener.DisposeAsync().AsTask());
+    }
+
     public async ValueTask DisposeAsync()
     {
+        _stop.Enter("requests of other nodes");
+        await _listenerEnd;
         if (_listener is not null) await _listener.DisposeAsync();
         _server?.Dispose();
+        _stop.Enter("writes in the background");
         await Extents.DisposeAsync();
-        foreach (RemoteStorageNode node in _remote) await node.DisposeAsync();
-        await _local.DisposeAsync();
+        await Task.WhenAll(_remote.Select(node => node.DisposeAsync().AsTask()));
+        _stop.Enter("the drives");
+        await _local.CloseAsync(_stop.LeftForDrives);
+        _stop.Enter("the metadata");
     }
 
     private async Task ConnectAsync(SiloOptions options, DataFolder folder, IStorageEvents events)

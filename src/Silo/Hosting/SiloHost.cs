@@ -44,15 +44,24 @@ internal static class SiloHost
         if (options.StorageNodes.Count == 0) TellNarrowedSchemes(options, options.DrivePaths.Count, logs.CreateLogger("ObjectStore.Placement"));
         StorageEventLog storageEvents = new(logs.CreateLogger("ObjectStore.Storage"));
         NodeMap map = NodeMap.Open(folder.Root, logs.CreateLogger<NodeMap>());
+        using StopClock stop = new(options.DrainTimeout, TimeProvider.System, logs.CreateLogger("ObjectStore.Stop"));
 
         await using IMetadataStore metadata = await OpenMetadataAsync(folder);
         using RepairQueue queue = new(metadata, TimeProvider.System, new RepairQueueOptions(), logs.CreateLogger<RepairQueue>());
-        await using DataPlane plane = await DataPlane.OpenAsync(options, folder, map, queue, storageEvents);
+        await using DataPlane plane = await DataPlane.OpenAsync(options, folder, map, queue, storageEvents, stop);
         PrometheusExporter exporter = new();
         AddServices(builder, options, folder, credentials, token, plane, metadata, exporter, topology, map, queue);
+        DrainingServer.Add(builder.Services, stop);
+        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = stop.HostLimit);
         await using WebApplication application = builder.Build();
         IServiceProvider services = application.Services;
         ServiceState state = new();
+        application.Lifetime.ApplicationStopping.Register(() =>
+        {
+            state.IsReady = false;
+            stop.Begin();
+            plane.BeginStop();
+        });
         S3Gateway gateway = OpenGateway(services);
         OperatorEndpoints endpoints = new(state, exporter, plane.GetStatisticsAsync, services.GetRequiredService<Redundancy>());
         using DriveGauges gauges = new(() => plane.Health);
@@ -92,7 +101,6 @@ internal static class SiloHost
         await plane.ServeAsync(options, folder, logs.CreateLogger("ObjectStore.Transport"));
         services.GetRequiredService<RepairService>().Wake();
         state.IsReady = true;
-        application.Lifetime.ApplicationStopping.Register(() => state.IsReady = false);
         string address = services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
         Banner.Print(Console.Out, address, options, folder, credentials, Stopwatch.GetElapsedTime(started));
         await application.WaitForShutdownAsync();
@@ -163,7 +171,6 @@ internal static class SiloHost
             kestrel.ResponseHeaderEncodingSelector = _ => System.Text.Encoding.UTF8;
             kestrel.Listen(options.Address, options.Port, listen => listen.Protocols = HttpProtocols.Http1);
         });
-        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.DrainTimeout);
         builder.Services.AddSingleton<IHostLifetime, SignalLifetime>();
         return builder;
     }

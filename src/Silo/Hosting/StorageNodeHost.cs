@@ -27,6 +27,7 @@ internal static class StorageNodeHost
         using DataFolder folder = DataFolder.Open(options.DataPath, options.ClusterId, secret.DerivedClusterId);
         using ILoggerFactory logs = LoggerFactory.Create(logging => SiloHost.ConfigureLogging(logging, options));
         using PrometheusExporter exporter = new();
+        using StopClock stop = new(options.DrainTimeout, TimeProvider.System, logs.CreateLogger("ObjectStore.Stop"));
         using Lifetime lifetime = new();
         using SignalLifetime signals = new(lifetime);
         await signals.WaitForStartAsync(CancellationToken.None);
@@ -60,8 +61,13 @@ internal static class StorageNodeHost
             Console.Out.Flush();
             await lifetime.Stopping;
             state.IsReady = false;
+            stop.Begin();
+            drives.BeginStop();
+            await Task.WhenAll(listener.DisposeAsync().AsTask(), loops.DisposeAsync().AsTask());
         }
 
+        stop.Enter("the drives");
+        await drives.CloseAsync(stop.LeftForDrives);
         return 0;
     }
 
@@ -119,9 +125,11 @@ internal static class StorageNodeHost
             return loops;
         }
 
+        /// <summary>A compaction that does not end is left to its drive, which does not close before it has ended.</summary>
         public async ValueTask DisposeAsync()
         {
-            await _compaction.StopAsync(CancellationToken.None);
+            using CancellationTokenSource limit = new(StopClock.ServicesLimit);
+            await _compaction.StopAsync(limit.Token);
             _compaction.Dispose();
             _governor.Dispose();
         }

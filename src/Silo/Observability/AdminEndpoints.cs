@@ -7,7 +7,6 @@ using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Maintenance.Throttling;
-using ObjectStore.Metadata;
 using ObjectStore.Silo.Configuration;
 using ObjectStore.Silo.Hosting;
 using ObjectStore.Storage;
@@ -49,15 +48,15 @@ internal sealed class AdminEndpoints(
             logger.LogWarning(e, "An admin request failed");
             await RefuseAsync(http, 503, "this node does not reach the placement grain", "try again");
         }
-        catch (Exception e) when (e is (IOException and not BadHttpRequestException) or MetadataStoreException)
+        catch (Exception e) when (e is JsonException or BadHttpRequestException)
+        {
+            await RefuseAsync(http, 400, "the body is not such a request", "see docs/admin-api.md");
+        }
+        catch (Exception e) when (!http.RequestAborted.IsCancellationRequested && !http.Response.HasStarted)
         {
             // What was asked for may have been done, and durably.
             logger.LogError(e, "An admin request failed");
             await RefuseAsync(http, 500, $"an operation of this node failed: {e.Message.ReplaceLineEndings(" ")}", "see its log, and the status for what was done");
-        }
-        catch (Exception e) when (e is JsonException or BadHttpRequestException)
-        {
-            await RefuseAsync(http, 400, "the body is not such a request", "see docs/admin-api.md");
         }
     }
 

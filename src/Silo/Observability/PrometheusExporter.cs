@@ -6,8 +6,9 @@ using System.Text;
 namespace ObjectStore.Silo.Observability;
 
 /// <summary>
-/// Collects every instrument of the meters called ObjectStore.* and renders them in Prometheus' text format. Thread-safe. The
-/// number of series is bounded: past <see cref="MaxSeries"/> a new combination of tags is counted as dropped.
+/// Collects every instrument of the meters called ObjectStore.* and renders them in Prometheus' text format. An observed value is rendered only while its
+/// instrument still reports it: a drive that went leaves no last value behind. Thread-safe. The number of series is bounded: past
+/// <see cref="MaxSeries"/> a new combination of tags is counted as dropped.
 /// </summary>
 internal sealed class PrometheusExporter : IDisposable
 {
@@ -19,6 +20,9 @@ internal sealed class PrometheusExporter : IDisposable
 
     private readonly MeterListener _listener = new();
     private readonly ConcurrentDictionary<SeriesKey, Series> _series = new();
+    private readonly ThreadLocal<Dictionary<(Instrument, TagSet), Series>> _caches = new(() => []);
+    private readonly Lock _rendering = new();
+    private long _round;
     private long _dropped;
 
     public PrometheusExporter()
@@ -35,9 +39,17 @@ internal sealed class PrometheusExporter : IDisposable
 
     public string Render()
     {
+        // One round at a time: what is observed belongs to the round that asked for it.
+        lock (_rendering) return RenderRound();
+    }
+
+    private string RenderRound()
+    {
+        Volatile.Write(ref _round, _round + 1);
         _listener.RecordObservableInstruments();
         StringBuilder text = new();
-        foreach (IGrouping<string, KeyValuePair<SeriesKey, Series>> family in _series.GroupBy(series => Name(series.Key.Instrument)).OrderBy(family => family.Key, StringComparer.Ordinal))
+        foreach (IGrouping<string, KeyValuePair<SeriesKey, Series>> family in _series.Where(series => series.Value.IsCurrent(_round))
+            .GroupBy(series => Name(series.Key.Instrument)).OrderBy(family => family.Key, StringComparer.Ordinal))
         {
             Instrument first = family.First().Key.Instrument;
             if (first.Description is { Length: > 0 } description) text.Append(CultureInfo.InvariantCulture, $"# HELP {family.Key} {description.Replace("\n", " ", StringComparison.Ordinal)}\n");
@@ -52,13 +64,17 @@ internal sealed class PrometheusExporter : IDisposable
         return text.ToString();
     }
 
-    public void Dispose() => _listener.Dispose();
+    public void Dispose()
+    {
+        _listener.Dispose();
+        _caches.Dispose();
+    }
 
     private void Record(Instrument instrument, double value, ReadOnlySpan<KeyValuePair<string, object?>> tags)
     {
         // The tag values are few and mostly shared objects; the key compares them before any text is made.
         TagSet set = new(tags);
-        Dictionary<(Instrument, TagSet), Series> cache = _cache ??= [];
+        Dictionary<(Instrument, TagSet), Series> cache = _caches.Value!;
         if (!cache.TryGetValue((instrument, set), out Series? series))
         {
             SeriesKey key = new(instrument, Labels(tags));
@@ -72,11 +88,8 @@ internal sealed class PrometheusExporter : IDisposable
             if (cache.Count < MaxSeries) cache[(instrument, set)] = series;
         }
 
-        series.Record(value);
+        series.Record(value, Volatile.Read(ref _round));
     }
-
-    [ThreadStatic]
-    private static Dictionary<(Instrument, TagSet), Series>? _cache;
 
     private readonly record struct SeriesKey(Instrument Instrument, string Labels);
 
@@ -141,11 +154,14 @@ internal sealed class PrometheusExporter : IDisposable
         public static Series For(Instrument instrument)
         {
             if (IsHistogram(instrument)) return new HistogramSeries(instrument.Unit == "s" ? SecondBounds : CountBounds);
-            bool isObserved = instrument.IsObservable || instrument.GetType().GetGenericTypeDefinition() == typeof(Gauge<>);
-            return new NumberSeries(isSet: isObserved);
+            return instrument.IsObservable ? new ObservedSeries() : new NumberSeries(isSet: instrument.GetType().GetGenericTypeDefinition() == typeof(Gauge<>));
         }
 
-        public abstract void Record(double value);
+        /// <param name="round">The rendering that is under way, or the last one.</param>
+        public abstract void Record(double value, long round);
+
+        /// <summary>Whether it has a value to be shown in this rendering.</summary>
+        public virtual bool IsCurrent(long round) => true;
 
         public abstract void Render(StringBuilder text, string name, string labels);
 
@@ -165,17 +181,31 @@ internal sealed class PrometheusExporter : IDisposable
 
     private sealed class NumberSeries(bool isSet) : Series
     {
+        private readonly Lock _lock = new();
         private double _value;
 
-        public override void Record(double value)
+        public override void Record(double value, long round)
         {
-            lock (this) _value = isSet ? value : _value + value;
+            lock (_lock) _value = isSet ? value : _value + value;
         }
 
         public override void Render(StringBuilder text, string name, string labels)
         {
-            lock (this) Line(text, name, "", labels, null, _value);
+            lock (_lock) Line(text, name, "", labels, null, _value);
         }
+    }
+
+    /// <summary>Used by the thread that renders alone: instruments are observed there.</summary>
+    private sealed class ObservedSeries : Series
+    {
+        private double _value;
+        private long _round = -1;
+
+        public override void Record(double value, long round) => (_value, _round) = (value, round);
+
+        public override bool IsCurrent(long round) => _round == round;
+
+        public override void Render(StringBuilder text, string name, string labels) => Line(text, name, "", labels, null, _value);
     }
 
     private sealed class HistogramSeries(double[] bounds) : Series
@@ -183,7 +213,7 @@ internal sealed class PrometheusExporter : IDisposable
         private readonly long[] _counts = new long[bounds.Length + 1];
         private double _sum;
 
-        public override void Record(double value)
+        public override void Record(double value, long round)
         {
             int bucket = Array.BinarySearch(bounds, value);
             if (bucket < 0) bucket = ~bucket;

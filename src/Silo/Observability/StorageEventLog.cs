@@ -59,9 +59,8 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
     public void DegradedWrite(ExtentId extent, ShardSet missing) => logger.LogDebug("Extent {Extent} is stored without shards {Missing}, which repair makes", extent, missing);
 
     public void SchemeNarrowed(string storageClass, Scheme asked, Scheme used, int drives) =>
-        logger.LogWarning("New objects of class {StorageClass} are stored as {Used} instead of {Asked}: there are {Drives} drives", storageClass, used, asked, drives);
+        logger.LogWarning("New objects of class {StorageClass} are stored as {Used} instead of {Asked} for want of drives (there are: {Drives})", storageClass, used, asked, drives);
 
     public void DirectIoUnavailable(Guid driveId, string path) =>
         logger.LogWarning("The file system of {Path} refuses direct I/O; writes of drive {DriveId} go through the page cache and are slower", path, driveId);
-
 }

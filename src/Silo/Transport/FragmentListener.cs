@@ -15,6 +15,7 @@ namespace ObjectStore.Silo.Transport;
 internal sealed class FragmentListener : IAsyncDisposable
 {
     private readonly WebApplication _application;
+    private int _disposed;
 
     private FragmentListener(WebApplication application)
     {
@@ -74,9 +75,10 @@ internal sealed class FragmentListener : IAsyncDisposable
         }
     }
 
-    /// <summary>Takes no more requests, and waits for those under way as long as the drain timeout says.</summary>
+    /// <summary>Takes no more requests, and waits for those under way as long as the drain timeout says. Only the first call does anything.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0) return;
         await _application.StopAsync();
         await _application.DisposeAsync();
     }

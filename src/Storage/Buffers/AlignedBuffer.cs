@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace ObjectStore.Storage.Buffers;
@@ -32,6 +33,9 @@ internal sealed unsafe class AlignedBuffer : MemoryManager<byte>
     public bool IsPinned => Volatile.Read(ref _holds) > 1;
 
     public byte* Address => (byte*)_address;
+
+    /// <summary>How far behind the beginning of some pinned or native memory the first aligned byte is.</summary>
+    public static int BytesToAligned(ReadOnlySpan<byte> memory) => (int)(-(nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(memory)) & (Alignment - 1));
 
     /// <summary>Whether an operation on this memory may be given up before the kernel is done with it.</summary>
     public static bool MayBeAbandoned(ReadOnlyMemory<byte> memory) => MemoryMarshal.TryGetMemoryManager(memory, out AlignedBuffer? buffer) && buffer.HonoursPins;

@@ -123,17 +123,18 @@ internal sealed class BufferBudget(long capacityBytes, TimeProvider time)
         }
         catch (Exception e) when (e is TimeoutException or OperationCanceledException)
         {
+            List<Waiter>? granted = null;
             lock (_lock)
             {
+                // Granted in the same moment: the bytes are given back, since nobody will use them. Whoever waited behind may find room in either case.
                 if (waiter.Node.List is not null)
                     _waiting.Remove(waiter.Node);
                 else
-                    waiter.WasGranted = true;
+                    _taken -= waiter.Bytes;
+                GrantLocked(ref granted);
             }
 
-            // Granted in the same moment: the bytes are given back, since nobody will use them.
-            if (waiter.WasGranted)
-                Release(waiter.Bytes);
+            Wake(granted);
             if (e is TimeoutException)
                 throw new BuffersBusyException(capacityBytes);
             throw;
@@ -151,7 +152,6 @@ internal sealed class BufferBudget(long capacityBytes, TimeProvider time)
         public long Bytes { get; }
         public object? Owner { get; }
         public LinkedListNode<Waiter> Node { get; }
-        public bool WasGranted { get; set; }
         public TaskCompletionSource Granted { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 }

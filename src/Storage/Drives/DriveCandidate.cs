@@ -15,6 +15,9 @@ internal sealed class DriveCandidate(string path) : IDisposable
 
     public DriveEngine? Engine { get; private set; }
 
+    /// <summary>Whether the empty folder is to become a drive when it is opened.</summary>
+    public bool IsToBeFormatted { get; set; }
+
     public static DriveCandidate Refused(string path, StorageException refusal) => new(path) { Refusal = refusal };
 
     public static DriveCandidate Look(string path, Func<IDrive> open)

@@ -206,14 +206,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     public WriteRequest NewTombstone(TombstoneEntry[] entries, bool needsSync)
     {
         byte[] payload = TombstoneEntry.Encode(entries);
-        var checksums = new ulong[VolumeFormat.ChunkCount(payload.Length)];
-        for (int i = 0; i < checksums.Length; i++)
-        {
-            int at = i * VolumeFormat.ChunkBytes;
-            checksums[i] = Integrity.Crc64Nvme.Compute(payload.AsSpan(at, Math.Min(VolumeFormat.ChunkBytes, payload.Length - at)));
-        }
-
-        return WriteRequest.Tombstone(_services.Threaded, entries, payload, checksums, needsSync);
+        return WriteRequest.Tombstone(_services.Threaded, entries, payload, Integrity.ChunkChecksums.Compute(payload), needsSync);
     }
 
     /// <summary>Deletes fragments, durably, every copy of them that is here, also such as have been queued or written without a sync before this call; false where there was none.</summary>
@@ -441,7 +434,10 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         {
             if (_closed || _failure is not null)
                 return;
+            _index.BeginClose();
             Threads.Close();
+            foreach (VolumeWriter writer in _writers)
+                writer.BeginClose();
             foreach (VolumeWriter writer in _writers)
                 writer.Close();
             _closing = true;
@@ -449,7 +445,9 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             _indexThread?.Join();
             if (_failure is not null)
                 return;
-            Maintain(durable: true);
+
+            // Garbage is not looked at: of that there may be much, it is as safe as anything, and the next start deletes it.
+            _index.TryFlush(durable: true);
             Release();
         }
     }
@@ -466,8 +464,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             writer.Dispose();
         _index.Dispose();
         DisposeVolumes();
-        _drive.Dispose();
-        _work.Dispose();
+        _drive.Dispose(); // but not _work, which whoever gives the drive up at this moment may be about to set
     }
 
     /// <summary>Of an engine that did not come up. The drive stays the caller's.</summary>
@@ -819,7 +816,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             Span<byte> page = pages.Slice(at, VolumeFormat.PageBytes);
             try
             {
-                if (file.Read(at, page, default, onlyIfCached: false) == page.Length && !found
+                if (file.Read(at, page, default, ReadCaching.Fill) == page.Length && !found
                     && VolumeHeader.TryDecode(page, out VolumeHeader read) && read.VolumeId == id && read.DriveId == _identity.DriveId)
                     (header, found) = (read, true);
             }
@@ -836,7 +833,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     {
         for (long at = VolumeFormat.LogStart; at < file.LengthBytes; at += window.LengthBytes)
         {
-            int read = file.Read(at, window.GetSpan(), default, onlyIfCached: false);
+            int read = file.Read(at, window.GetSpan(), default, ReadCaching.Fill);
             if (window.GetSpan()[..read].IndexOfAnyExcept((byte)0) >= 0)
                 return false;
         }

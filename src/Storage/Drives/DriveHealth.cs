@@ -53,7 +53,13 @@ public sealed class DriveSupervisorOptions
     /// <summary>How long the start waits for the recovery of a drive; later it is taken in when it is ready.</summary>
     public TimeSpan StartLimit { get; init; } = TimeSpan.FromMinutes(2);
 
-    /// <summary>How long a drive may take to close at the end.</summary>
+    /// <summary>
+    /// In place of <see cref="HangLimit"/> once the process is about to stop: longer than a drive that is merely slow under load takes, short enough that what waits for one that hangs ends in the time
+    /// that a host leaves requests. Never more than the hang limit.
+    /// </summary>
+    public TimeSpan StopHangLimit { get; init; } = TimeSpan.FromSeconds(8);
+
+    /// <summary>How long a drive may take to close at the end, where the one who closes it does not say.</summary>
     public TimeSpan CloseLimit { get; init; } = TimeSpan.FromSeconds(20);
 
     /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
@@ -61,7 +67,7 @@ public sealed class DriveSupervisorOptions
     {
         foreach ((string setting, TimeSpan value) in ((string, TimeSpan)[])[
             (nameof(ProbeInterval), ProbeInterval), (nameof(SlowLimit), SlowLimit), (nameof(HangLimit), HangLimit), (nameof(ErrorWindow), ErrorWindow),
-            (nameof(ReopenDelay), ReopenDelay), (nameof(MaxReopenDelay), MaxReopenDelay), (nameof(StartLimit), StartLimit), (nameof(CloseLimit), CloseLimit)])
+            (nameof(ReopenDelay), ReopenDelay), (nameof(MaxReopenDelay), MaxReopenDelay), (nameof(StartLimit), StartLimit), (nameof(StopHangLimit), StopHangLimit), (nameof(CloseLimit), CloseLimit)])
         {
             if (value <= TimeSpan.Zero)
                 throw new StorageOptionsException(setting, value.ToString(), "use more than zero.");

@@ -13,7 +13,10 @@ namespace ObjectStore.Storage.Drives;
 /// kernel keeps that one, because it might still write to a volume. Each time it fails again it is left alone for longer. An empty folder is never made a drive here: an unmounted mount point looks like one.
 /// That takes <see cref="FormatAsync"/>.
 ///
-/// Thread-safe. Owns the drives: disposal closes them, and leaves behind those that do not close in time.
+/// The end has two steps. <see cref="BeginStop"/>, while the drives are still in use, gives up those that hang, so that whatever waits for one of them ends and lets go of the others. Then
+/// <see cref="CloseAsync"/>, when nobody uses them any more, closes all drives at the same time, and leaves behind those that do not close within its limit.
+///
+/// Thread-safe. Owns the drives: disposal closes them.
 /// </summary>
 public sealed class DriveSupervisor : IAsyncDisposable
 {
@@ -21,6 +24,7 @@ public sealed class DriveSupervisor : IAsyncDisposable
     private readonly TimeProvider _time;
     private readonly WatchedDrive[] _drives;
     private readonly CancellationTokenSource _stop = new();
+    private readonly PeriodicTimer _timer;
     private readonly Task _loop;
     private int _disposed;
 
@@ -40,6 +44,8 @@ public sealed class DriveSupervisor : IAsyncDisposable
                 drive.Begin(opened.SetAside.First(aside => aside.Path == drive.Path));
         }
 
+        TimeSpan tick = settings.HangLimit / 4 < settings.ProbeInterval ? settings.HangLimit / 4 : settings.ProbeInterval;
+        _timer = new PeriodicTimer(tick, _time);
         _loop = RunAsync();
     }
 
@@ -94,23 +100,46 @@ public sealed class DriveSupervisor : IAsyncDisposable
             CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).WaitAsync(_settings.HangLimit, _time, cancellationToken);
     }
 
-    public async ValueTask DisposeAsync()
+    /// <summary>
+    /// The process is about to stop: from now on a drive is given up after <see cref="DriveSupervisorOptions.StopHangLimit"/> at one operation, one that already has been at one for so long right now, and none is opened again.
+    /// Requests and background work that wait for it then end with <see cref="DriveUnavailableException"/>. What it acknowledged is synced; the next start recovers it. Does not block; idempotent.
+    /// </summary>
+    public void BeginStop()
     {
+        if (Volatile.Read(ref _disposed) != 0)
+            return;
+        TimeSpan tick = _settings.StopHangLimit / 8;
+        if (tick < _timer.Period)
+            _timer.Period = tick;
+        foreach (WatchedDrive drive in _drives)
+            drive.BeginStop();
+    }
+
+    /// <summary>As <see cref="CloseAsync"/>, within <see cref="DriveSupervisorOptions.CloseLimit"/>.</summary>
+    public ValueTask DisposeAsync() => new(CloseAsync(_settings.CloseLimit));
+
+    /// <summary>
+    /// Closes all drives at the same time, each in order: what waits is written and synced, the open volumes get their close records, the index is brought up to date. A drive that has not closed
+    /// within the limit is given up, and recovered at the next start; the others do not wait for it. Only the first call does anything.
+    /// </summary>
+    /// <param name="limit">For all of it, above zero.</param>
+    public async Task CloseAsync(TimeSpan limit)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(limit, TimeSpan.Zero);
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
         await _stop.CancelAsync().ConfigureAwait(false);
         await _loop.ConfigureAwait(false);
-        await Task.WhenAll(_drives.Select(drive => drive.CloseAsync())).ConfigureAwait(false);
+        _timer.Dispose();
+        await Task.WhenAll(_drives.Select(drive => drive.CloseAsync(limit))).ConfigureAwait(false);
         _stop.Dispose();
     }
 
     private async Task RunAsync()
     {
-        TimeSpan tick = _settings.HangLimit / 4 < _settings.ProbeInterval ? _settings.HangLimit / 4 : _settings.ProbeInterval;
-        using var timer = new PeriodicTimer(tick, _time);
         try
         {
-            while (await timer.WaitForNextTickAsync(_stop.Token).ConfigureAwait(false))
+            while (await _timer.WaitForNextTickAsync(_stop.Token).ConfigureAwait(false))
             {
                 foreach (WatchedDrive drive in _drives)
                     drive.Judge();

@@ -76,13 +76,26 @@ internal sealed class DriveThreads(bool threaded, TimeProvider time)
             operation.Fail(failure());
     }
 
-    /// <summary>Takes nothing more, finishes what waits, and waits for the threads to end.</summary>
+    /// <summary>Takes nothing more, ends what waits with <see cref="ObjectDisposedException"/>, and waits for what runs.</summary>
     public void Close()
     {
+        DriveOperation[] waiting;
         lock (_gate)
         {
             _closed = true;
+            waiting = [.. _queue];
+            _queue.Clear();
             Monitor.PulseAll(_gate);
+        }
+
+        foreach (DriveOperation operation in waiting)
+        {
+            operation.Discard();
+            operation.Fail(new ObjectDisposedException(nameof(DriveThreads), "The drive is being closed."));
+        }
+
+        lock (_gate)
+        {
             while (_threads > 0)
                 Monitor.Wait(_gate);
         }

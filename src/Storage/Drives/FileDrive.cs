@@ -22,7 +22,7 @@ internal sealed class FileDrive : IDrive
         _volumes = System.IO.Path.Combine(Path, "volumes");
         _identity = System.IO.Path.Combine(Path, "drive.json");
         _directIo = directIo;
-        MakeFolder(Path);
+        Directory.CreateDirectory(Path);
         try
         {
             // FileShare.None is flock(LOCK_EX | LOCK_NB): the kernel releases it with the process, however that ends.
@@ -35,6 +35,16 @@ internal sealed class FileDrive : IDrive
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new DriveIdentityException(Path, $"its lock file cannot be opened for writing, so the folder is read-only or the drive fails: {e.Message}");
+        }
+
+        try
+        {
+            SyncNames();
+        }
+        catch
+        {
+            _lock.Dispose();
+            throw;
         }
 
         _info = new DriveInfo(Path);
@@ -125,17 +135,20 @@ internal sealed class FileDrive : IDrive
 
     private string FileOf(long volumeId) => System.IO.Path.Combine(_volumes, volumeId.ToString("D8", CultureInfo.InvariantCulture) + ".vol");
 
-    /// <summary>Makes the folder and those above it that are missing, each name durable.</summary>
-    private static void MakeFolder(string path)
+    /// <summary>
+    /// Makes the names that lead to the volumes durable. At every opening, since whoever made them, this process or an earlier one that was killed, may not have come to it.
+    /// </summary>
+    /// <exception cref="IOException">The drive's folder cannot be synced.</exception>
+    private void SyncNames()
     {
-        if (Directory.Exists(path))
+        if (!OperatingSystem.IsLinux())
             return;
-        string? parent = System.IO.Path.GetDirectoryName(path);
-        if (parent is not null)
-            MakeFolder(parent);
-        Directory.CreateDirectory(path);
-        if (parent is not null)
-            SyncFolder(parent);
+        Posix.SyncFolder(Path);
+
+        // What this process may not open it has not made a folder in, nor above it.
+        for (string? above = System.IO.Path.GetDirectoryName(Path); above is not null && Posix.TrySyncFolder(above); above = System.IO.Path.GetDirectoryName(above))
+        {
+        }
     }
 
     private static void SyncFolder(string path)

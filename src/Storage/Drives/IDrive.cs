@@ -38,6 +38,22 @@ internal interface IDrive : IDisposable
 /// <summary>Aligned native memory that a volume writer hands to the drive.</summary>
 internal readonly record struct VolumeSegment(nint Address, int LengthBytes);
 
+/// <summary>What a read has to do with the page cache.</summary>
+internal enum ReadCaching
+{
+    /// <summary>Through it; what was not there is there afterwards.</summary>
+    Fill,
+
+    /// <summary>From it or not at all: does not wait for the drive.</summary>
+    Only,
+
+    /// <summary>
+    /// Past it, unless all the bytes are there, and where file and memory allow: whole pages into memory, and from an offset, aligned to 4,096 bytes. The rest goes through it. For bytes that nobody will want again soon:
+    /// they would push out others, and read cold the cache costs a core for each 0.8 GB/s (docs/performance.md).
+    /// </summary>
+    Bypass,
+}
+
 /// <summary>One volume file. Reads are thread-safe; writes come from one thread.</summary>
 internal interface IVolumeFile : IDisposable
 {
@@ -56,9 +72,9 @@ internal interface IVolumeFile : IDisposable
 
     /// <summary>
     /// Reads <paramref name="first"/> and then <paramref name="second"/> from consecutive bytes. Returns the bytes read, short only at the end of the file; −1
-    /// where <paramref name="onlyIfCached"/> and not all the bytes are in memory.
+    /// with <see cref="ReadCaching.Only"/> where not all the bytes are in memory.
     /// </summary>
-    int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached);
+    int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching);
 
     /// <summary>
     /// Called before recovery reads from <paramref name="offset"/> to the end. Pages of preallocated room that are in memory count as data in

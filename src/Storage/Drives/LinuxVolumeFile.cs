@@ -1,11 +1,12 @@
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using ObjectStore.Storage.Buffers;
 
 namespace ObjectStore.Storage.Drives;
 
 /// <summary>
-/// A volume file on Linux: one descriptor for reads and small writes through the page cache, one with O_DIRECT for large writes. The
-/// kernel drops cached pages under a direct write, and the writer never rewrites a page, so that the two agree.
+/// A volume file on Linux: one descriptor for reads and small writes through the page cache, one with O_DIRECT for large writes and for reads that are to leave no trace there. The
+/// kernel drops cached pages under a direct write and writes dirty ones before a direct read, and the writer never rewrites a page, so that the two agree.
 /// </summary>
 internal sealed unsafe class LinuxVolumeFile : IVolumeFile
 {
@@ -16,6 +17,7 @@ internal sealed unsafe class LinuxVolumeFile : IVolumeFile
     private readonly SafeFileHandle _cached;
     private readonly SafeFileHandle? _direct;
     private long _lengthBytes;
+    private volatile bool _directReadsRefused;
 
     private LinuxVolumeFile(string path, SafeFileHandle cached, SafeFileHandle? direct, long lengthBytes)
     {
@@ -114,47 +116,30 @@ internal sealed unsafe class LinuxVolumeFile : IVolumeFile
         Volatile.Write(ref _lengthBytes, lengthBytes);
     }
 
-    public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
+    public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
     {
-        if (onlyIfCached && _noWaitRefused)
+        if (caching == ReadCaching.Only && _noWaitRefused)
             return -1;
         int total = first.Length + second.Length;
-        int done = 0;
         fixed (byte* firstPointer = first, secondPointer = second)
         {
-            Posix.IoVector* vectors = stackalloc Posix.IoVector[2];
-            while (done < total)
+            int done = 0;
+            if (caching == ReadCaching.Bypass && _direct is { } direct && !_directReadsRefused
+                && IsAligned(offset) && IsAligned(first.Length) && IsAligned((nint)firstPointer) && IsAligned((nint)secondPointer) && !Posix.IsCached(_cached, offset, total))
             {
-                int count = 0;
-                if (done < first.Length)
-                    vectors[count++] = new Posix.IoVector { Address = firstPointer + done, LengthBytes = (nuint)(first.Length - done) };
-                int secondDone = Math.Max(0, done - first.Length);
-                if (secondDone < second.Length)
-                    vectors[count++] = new Posix.IoVector { Address = secondPointer + secondDone, LengthBytes = (nuint)(second.Length - secondDone) };
-                nint read = Posix.ReadVector(_cached, vectors, count, offset + done, onlyIfCached ? Posix.ReadNoWait : 0);
-                if (read > 0)
+                done = Read(direct, offset, firstPointer, first.Length, secondPointer, 0, total - (total % AlignedBuffer.Alignment), 0);
+                if (done < 0)
                 {
-                    done += (int)read;
-                    continue;
+                    _directReadsRefused = true;
+                    done = 0;
                 }
-
-                if (read == 0)
-                    break;
-                int error = Marshal.GetLastPInvokeError();
-                if (error == Posix.ErrorInterrupted)
-                    continue;
-                if (onlyIfCached)
-                {
-                    if (error is Posix.ErrorNotSupported or Posix.ErrorInvalid)
-                        _noWaitRefused = true;
-                    return -1;
-                }
-
-                throw Posix.Error("preadv", _path, error);
             }
-        }
 
-        return done;
+            done = Read(_cached, offset, firstPointer, first.Length, secondPointer, done, total, caching == ReadCaching.Only ? Posix.ReadNoWait : 0);
+            if (done < 0 && Marshal.GetLastPInvokeError() is Posix.ErrorNotSupported or Posix.ErrorInvalid)
+                _noWaitRefused = true;
+            return done;
+        }
     }
 
     public void BeginScan(long offset)
@@ -182,5 +167,44 @@ internal sealed unsafe class LinuxVolumeFile : IVolumeFile
         _direct?.Dispose();
     }
 
-    private static SafeFileHandle? OpenDirect(string path) => Posix.TryOpen(path, Posix.OpenWriteOnly | Posix.OpenDirect, out _);
+    /// <summary>
+    /// Reads the bytes from <paramref name="done"/> up to <paramref name="until"/> of the two buffers taken as one. Returns where it got to, short only at the end of the file; −1 where the kernel will not do it this
+    /// way: not without waiting, or not past the cache.
+    /// </summary>
+    private int Read(SafeFileHandle file, long offset, byte* first, int firstBytes, byte* second, int done, int until, int flags)
+    {
+        Posix.IoVector* vectors = stackalloc Posix.IoVector[2];
+        while (done < until)
+        {
+            int count = 0;
+            if (done < firstBytes)
+                vectors[count++] = new Posix.IoVector { Address = first + done, LengthBytes = (nuint)(Math.Min(firstBytes, until) - done) };
+            int secondDone = Math.Max(0, done - firstBytes);
+            if (secondDone < until - firstBytes)
+                vectors[count++] = new Posix.IoVector { Address = second + secondDone, LengthBytes = (nuint)(until - firstBytes - secondDone) };
+            nint read = Posix.ReadVector(file, vectors, count, offset + done, flags);
+            if (read > 0)
+            {
+                done += (int)read;
+                continue;
+            }
+
+            if (read == 0)
+                break;
+            int error = Marshal.GetLastPInvokeError();
+            if (error == Posix.ErrorInterrupted)
+                continue;
+            if (flags == Posix.ReadNoWait)
+                return -1;
+            if (file == _direct && error == Posix.ErrorInvalid)
+                return done == 0 ? -1 : done; // behind the last whole page of a file that has been cut off
+            throw Posix.Error("preadv", _path, error);
+        }
+
+        return done;
+    }
+
+    private static bool IsAligned(long value) => value % AlignedBuffer.Alignment == 0;
+
+    private static SafeFileHandle? OpenDirect(string path) => Posix.TryOpen(path, Posix.OpenReadWrite | Posix.OpenDirect, out _);
 }

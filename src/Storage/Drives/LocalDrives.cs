@@ -46,7 +46,7 @@ public sealed class LocalDrives : IAsyncDisposable
 
     /// <param name="services">What the engines share.</param>
     /// <param name="open">Opens the folder of a path.</param>
-    /// <param name="patience">How long recovery may take; a drive that has not come up by then is set aside, and closed when it does.</param>
+    /// <param name="patience">How long formatting and recovery may take; a drive that has not come up by then is set aside, and closed when it does.</param>
     /// <param name="cancellationToken">Ends the opening.</param>
     internal static async Task<LocalDrives> OpenAsync(EngineServices services, Func<string, IDrive> open, TimeSpan patience, CancellationToken cancellationToken)
     {
@@ -56,7 +56,7 @@ public sealed class LocalDrives : IAsyncDisposable
         {
             cancellationToken.ThrowIfCancellationRequested();
             Guid clusterId = Admit(candidates, services);
-            await Task.WhenAll(Enumerable.Range(0, candidates.Length).Select(async i => candidates[i] = await OpenAsync(candidates[i], services, patience).ConfigureAwait(false))).ConfigureAwait(false);
+            await Task.WhenAll(Enumerable.Range(0, candidates.Length).Select(async i => candidates[i] = await OpenAsync(candidates[i], clusterId, services, patience).ConfigureAwait(false))).ConfigureAwait(false);
             cancellationToken.ThrowIfCancellationRequested();
             return Finish(clusterId, candidates, services.Events);
         }
@@ -75,11 +75,7 @@ public sealed class LocalDrives : IAsyncDisposable
         services = services with { DriveCount = drives.Count };
         Guid clusterId = Admit(candidates, services);
         foreach (DriveCandidate candidate in candidates)
-        {
-            if (candidate.Identity is not null && candidate.Refusal is null)
-                candidate.Open(services);
-        }
-
+            BringUp(candidate, clusterId, services);
         return Finish(clusterId, candidates, services.Events);
     }
 
@@ -125,13 +121,13 @@ public sealed class LocalDrives : IAsyncDisposable
         }
     }
 
-    private static async Task<DriveCandidate> OpenAsync(DriveCandidate candidate, EngineServices services, TimeSpan patience)
+    private static async Task<DriveCandidate> OpenAsync(DriveCandidate candidate, Guid clusterId, EngineServices services, TimeSpan patience)
     {
-        if (candidate.Identity is null || candidate.Refusal is not null)
+        if (candidate.Refusal is not null)
             return candidate;
         Task<bool> opening = Blocking(() =>
         {
-            candidate.Open(services);
+            BringUp(candidate, clusterId, services);
             return true;
         });
         try
@@ -142,14 +138,24 @@ public sealed class LocalDrives : IAsyncDisposable
         catch (TimeoutException)
         {
             _ = opening.ContinueWith(_ => candidate.Dispose(), CancellationToken.None, TaskContinuationOptions.LongRunning, TaskScheduler.Default);
-            return DriveCandidate.Refused(candidate.Path, new DriveIdentityException(candidate.Path, $"its recovery has not ended within {patience.TotalSeconds:0.###} s."));
+            return DriveCandidate.Refused(
+                candidate.Path, new DriveIdentityException(candidate.Path, $"its {(candidate.IsToBeFormatted ? "formatting" : "recovery")} has not ended within {patience.TotalSeconds:0.###} s."));
         }
+    }
+
+    /// <summary>All that an admitted folder still needs, and that its drive may take any time over.</summary>
+    private static void BringUp(DriveCandidate candidate, Guid clusterId, EngineServices services)
+    {
+        if (candidate.Refusal is null && candidate.IsToBeFormatted)
+            candidate.Format(clusterId, services);
+        if (candidate.Refusal is null)
+            candidate.Open(services);
     }
 
     /// <summary>On a thread of its own, which a drive that hangs may keep.</summary>
     private static Task<T> Blocking<T>(Func<T> work) => Task.Factory.StartNew(work, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
-    /// <summary>Settles which cluster this is, and refuses or formats what is not of it.</summary>
+    /// <summary>Settles which cluster this is, and refuses what is not of it. Asks no drive for anything, so that none can hold it up.</summary>
     private static Guid Admit(DriveCandidate[] candidates, EngineServices services)
     {
         Guid clusterId = services.Options.ClusterId
@@ -162,7 +168,7 @@ public sealed class LocalDrives : IAsyncDisposable
                 continue;
             if (candidate.Identity is null && services.Options.FormatNewDrives)
             {
-                candidate.Format(clusterId, services);
+                candidate.IsToBeFormatted = true;
             }
             else if (candidate.Identity is null)
             {

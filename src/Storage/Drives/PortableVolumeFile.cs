@@ -52,11 +52,7 @@ internal sealed unsafe class PortableVolumeFile(SafeFileHandle file, long length
         Volatile.Write(ref _lengthBytes, lengthBytes);
     }
 
-    public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
-    {
-        int done = ReadFully(offset, first);
-        return done < first.Length ? done : done + ReadFully(offset + done, second);
-    }
+    public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching) => Read(file, offset, first, second);
 
     public void EndScan()
     {
@@ -70,7 +66,14 @@ internal sealed unsafe class PortableVolumeFile(SafeFileHandle file, long length
 
     public void Dispose() => file.Dispose();
 
-    private int ReadFully(long offset, Span<byte> destination)
+    /// <summary>As <see cref="IVolumeFile.Read"/>, through the page cache whatever is in it.</summary>
+    internal static int Read(SafeFileHandle file, long offset, Span<byte> first, Span<byte> second)
+    {
+        int done = ReadFully(file, offset, first);
+        return done < first.Length ? done : done + ReadFully(file, offset + done, second);
+    }
+
+    private static int ReadFully(SafeFileHandle file, long offset, Span<byte> destination)
     {
         int done = 0;
         while (done < destination.Length)

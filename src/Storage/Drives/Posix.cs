@@ -66,6 +66,20 @@ internal static unsafe partial class Posix
     [LibraryImport("libc", EntryPoint = "posix_fadvise")]
     public static partial int Advise(SafeFileHandle file, long offset, long length, int advice);
 
+    [LibraryImport("libc", EntryPoint = "syscall")]
+    private static partial nint CacheStatNative(nint number, SafeFileHandle file, ulong* range, ulong* stat, uint flags);
+
+    /// <summary>Whether all pages of the range are in the page cache. Reads nothing and starts no readahead, as a read with <see cref="ReadNoWait"/> does. False where the kernel (before 6.5) or its policy has no such call.</summary>
+    public static bool IsCached(SafeFileHandle file, long offset, int lengthBytes)
+    {
+        const nint cacheStat = 451; // the same on every architecture
+        const int pageBytes = 4096;
+        ulong* range = stackalloc ulong[2] { (ulong)offset, (ulong)lengthBytes };
+        ulong* stat = stackalloc ulong[5]; // in pages: cached, dirty, under writeback, evicted, recently evicted
+        long pages = ((offset + lengthBytes + pageBytes - 1) / pageBytes) - (offset / pageBytes);
+        return Environment.SystemPageSize == pageBytes && CacheStatNative(cacheStat, file, range, stat, 0) == 0 && stat[0] == (ulong)pages;
+    }
+
     /// <summary>Null with the error where the call fails.</summary>
     public static SafeFileHandle? TryOpen(string path, int flags, out int error)
     {
@@ -91,5 +105,16 @@ internal static unsafe partial class Posix
         using SafeFileHandle folder = Open(path, OpenReadOnly);
         if (Sync(folder) != 0)
             throw LastError("fsync", path);
+    }
+
+    /// <summary>As <see cref="SyncFolder"/>; false where the folder may not be opened.</summary>
+    public static bool TrySyncFolder(string path)
+    {
+        using SafeFileHandle? folder = TryOpen(path, OpenReadOnly, out _);
+        if (folder is null)
+            return false;
+        if (Sync(folder) != 0)
+            throw LastError("fsync", path);
+        return true;
     }
 }

@@ -26,11 +26,7 @@ internal sealed class ReadOnlyVolumeFile : IVolumeFile
 
     public void Truncate(long lengthBytes) => throw new NotSupportedException("The volume is open for reading only.");
 
-    public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
-    {
-        int done = ReadFully(offset, first);
-        return done < first.Length ? done : done + ReadFully(offset + done, second);
-    }
+    public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching) => PortableVolumeFile.Read(_file, offset, first, second);
 
     public void BeginScan(long offset)
     {
@@ -51,18 +47,4 @@ internal sealed class ReadOnlyVolumeFile : IVolumeFile
     }
 
     public void Dispose() => _file.Dispose();
-
-    private int ReadFully(long offset, Span<byte> destination)
-    {
-        int done = 0;
-        while (done < destination.Length)
-        {
-            int read = RandomAccess.Read(_file, destination[done..], offset + done);
-            if (read == 0)
-                break;
-            done += read;
-        }
-
-        return done;
-    }
 }

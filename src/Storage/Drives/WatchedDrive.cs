@@ -39,6 +39,7 @@ internal sealed class WatchedDrive
     private long _failedAt;
     private TimeSpan _reopenDelay;
     private int _relapses; // failures with no long service between them
+    private bool _stopping;
     private bool _closing;
 
     public WatchedDrive(string path, Guid clusterId, EngineServices services, DriveSupervisorOptions settings, IDriveSet set, Func<string, IDrive> open, DriveClaims claims)
@@ -90,7 +91,9 @@ internal sealed class WatchedDrive
             TimeSpan stepBusy = _busySince == 0 ? TimeSpan.Zero : _time.GetElapsedTime(_busySince);
             if (_store is not null)
                 JudgeServing(_store.Engine, stepBusy);
-            if (_busySince == 0 && _time.GetElapsedTime(_lastStep) >= _settings.ProbeInterval)
+
+            // Nothing is opened any more that would be closed again at once.
+            if (_busySince == 0 && _time.GetElapsedTime(_lastStep) >= _settings.ProbeInterval && !(_stopping && _store is null))
             {
                 _busySince = _lastStep = _time.GetTimestamp();
                 _due.Set();
@@ -124,8 +127,16 @@ internal sealed class WatchedDrive
         }
     }
 
+    /// <summary>From now on the drive is given up sooner, and not opened again. Does not block.</summary>
+    public void BeginStop()
+    {
+        lock (_lock)
+            _stopping = true;
+        Judge();
+    }
+
     /// <summary>Closes the drive, or leaves it behind where it does not close within the limit.</summary>
-    public async Task CloseAsync()
+    public async Task CloseAsync(TimeSpan limit)
     {
         LocalFragmentStore? store;
         bool hangs;
@@ -139,16 +150,20 @@ internal sealed class WatchedDrive
         }
 
         _due.Set();
-        if (store is not null)
-            await store.DisposeAsync(_settings.CloseLimit).ConfigureAwait(false);
+
+        // Both within the one limit. The thread may be at a probe of the drive that is being closed; or at the opening of one, which is not worth so long a wait: it can be given up at any moment.
+        Task closing = store is null ? Task.CompletedTask : store.DisposeAsync(limit).AsTask();
+        TimeSpan patience = hangs ? TimeSpan.Zero : store is null && _settings.SlowLimit < limit ? _settings.SlowLimit : limit;
         try
         {
-            await _ended.Task.WaitAsync(hangs || store is { Engine.HasFailed: true } ? TimeSpan.Zero : _settings.CloseLimit, _time).ConfigureAwait(false);
+            await _ended.Task.WaitAsync(patience, _time).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {
             // The thread hangs with its drive and ends with the process; what it may yet open it closes again.
         }
+
+        await closing.ConfigureAwait(false);
     }
 
     private void JudgeServing(DriveEngine engine, TimeSpan stepBusy)
@@ -156,13 +171,13 @@ internal sealed class WatchedDrive
         DriveErrorCounts recent = CountRecent(engine.Errors.Counts);
         _health = _health with { RecentErrors = recent };
         TimeSpan busy = engine.BusyFor is var operation && operation > stepBusy ? operation : stepBusy;
-        if (busy >= _settings.HangLimit)
+        if (busy >= _settings.HangLimit || (_stopping && busy >= _settings.StopHangLimit))
             TakeOut($"it hangs: an operation has been under way for {busy.TotalSeconds:0.#} s");
         else if (recent.IoErrors + recent.PoisonedVolumes >= _settings.MaxErrors)
             TakeOut($"{recent.IoErrors} operations failed and {recent.PoisonedVolumes} volumes were poisoned within {_settings.ErrorWindow}");
         else if (recent.CorruptFragments >= _settings.MaxCorruptFragments)
             TakeOut($"{recent.CorruptFragments} or more fragments were found corrupt within {_settings.ErrorWindow}");
-        else if (engine.Index.NeedsRebuild)
+        else if (engine.Index.IsRebuildDue)
             TakeOut("its index is damaged or has missed changes, and is rebuilt from the volumes", atOnce: true);
         else if (engine.IsFull || _noSpace)
             Become(DriveHealthState.Full, "it is full");

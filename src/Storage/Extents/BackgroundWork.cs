@@ -47,6 +47,9 @@ internal sealed class BackgroundWork(int maxStarted)
         {
             _idle ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             Task task = _idle.Task;
+
+            // The waiter has to be seen by an Exit that this does not see.
+            Interlocked.MemoryBarrier();
             if (Volatile.Read(ref _active) == 0)
             {
                 _idle.TrySetResult();

@@ -33,15 +33,17 @@ internal sealed class BlockLoad
     private readonly DriveLane[][] _candidates;
     private readonly ShardSet _absent;
     private readonly BufferBudget _budget;
+    private readonly bool _forRepair;
     private readonly CancellationTokenSource _stragglers = new();
     private readonly List<ShardRead> _reads = [];
+    private int _reserved; // charged buffers of the common range's size that nobody has yet
     private readonly ShardRange _common; // covers every wanted range; what others are read for
     private readonly long _began;
     private TaskCompletionSource? _signal;
     private Exception? _firstError;
     private bool _ended;
 
-    private BlockLoad(ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget)
+    private BlockLoad(ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget, bool forRepair)
     {
         _store = store;
         _block = block;
@@ -52,6 +54,8 @@ internal sealed class BlockLoad
         int start = wanted.Min(range => range.Offset);
         _common = new ShardRange(-1, start, wanted.Max(range => range.End) - start);
         _began = store.Time.GetTimestamp();
+        _forRepair = forRepair;
+        _reserved = forRepair ? Needed : 0;
     }
 
     /// <summary>What to take from the budget before a load: the buffers of the wanted ranges. Buffers of further shards are taken beyond it as they are needed.</summary>
@@ -62,6 +66,10 @@ internal sealed class BlockLoad
             bytes += buffers.For(range.Length).BufferBytes;
         return bytes;
     }
+
+    /// <summary>As <see cref="CostBytes"/>, for a load that repairs: that reads k shards as a rule, and there is time to wait for their buffers.</summary>
+    public static long RepairCostBytes(ShardBuffers buffers, ReadOnlySpan<ShardRange> wanted, BlockAddress block)
+        => CostBytes(buffers, wanted) + ((long)block.Scheme.DataShards * buffers.For(block.ShardBytes).BufferBytes);
 
     /// <summary>Where each shard may be read as it is, by the map.</summary>
     public static DriveLane[][] CandidatesOf(RoutedSlot[] slots, Scheme scheme)
@@ -85,7 +93,7 @@ internal sealed class BlockLoad
         return absent;
     }
 
-    /// <summary>Runs a load. The budget has been charged <see cref="CostBytes"/>, which it gets back as the buffers are released or the load fails.</summary>
+    /// <summary>Runs a load. The budget has been charged <see cref="CostBytes"/>, or <see cref="RepairCostBytes"/>, which it gets back as the buffers are released or the load fails.</summary>
     /// <param name="store">The store.</param>
     /// <param name="block">The block.</param>
     /// <param name="wanted">Ascending, each shard once.</param>
@@ -94,13 +102,15 @@ internal sealed class BlockLoad
     /// <param name="budget">Bounds the buffers.</param>
     /// <param name="findings">Learns what is missing and damaged, also when the load fails.</param>
     /// <param name="cancellationToken">Ends the wait. Reads that have begun end by themselves.</param>
+    /// <param name="forRepair">Whole shards are wanted, which are read by <see cref="IFragmentStore.ReadOnceAsync"/>.</param>
     /// <returns>A buffer for each wanted range, its bytes from the buffer's start; the caller's to release.</returns>
     /// <exception cref="ExtentUnavailableException">Too few shards can be read now.</exception>
     /// <exception cref="ExtentLostException">Too few shards are intact.</exception>
     public static async Task<ShardBuffer[]> RunAsync(
-        ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget, BlockFindings findings, CancellationToken cancellationToken)
+        ExtentStore store, BlockAddress block, ShardRange[] wanted, DriveLane[][] candidates, ShardSet absent, BufferBudget budget, BlockFindings findings, CancellationToken cancellationToken,
+        bool forRepair = false)
     {
-        var load = new BlockLoad(store, block, wanted, candidates, absent, budget);
+        var load = new BlockLoad(store, block, wanted, candidates, absent, budget, forRepair);
         try
         {
             load.Begin();
@@ -270,12 +280,21 @@ internal sealed class BlockLoad
     {
         ShardBufferPool pool = _store.Buffers.For(range.Length);
         if (forced)
-            _budget.Force(pool.BufferBytes);
+            Charge(pool);
         DriveLane[] candidates = _candidates[range.Shard];
         var read = new ShardRead(range, pool.Rent(_budget), _store.Time.GetTimestamp(), candidates[0].HedgeDelay);
         lock (_lock)
             _reads.Add(read);
         _ = ReadAsync(read, candidates);
+    }
+
+    /// <summary>By the one who runs the load: from what was reserved, else whether there is room or not.</summary>
+    private void Charge(ShardBufferPool pool)
+    {
+        if (_reserved > 0)
+            _reserved--;
+        else
+            _budget.Force(pool.BufferBytes);
     }
 
     private async Task ReadAsync(ShardRead read, DriveLane[] candidates)
@@ -290,7 +309,10 @@ internal sealed class BlockLoad
             try
             {
                 IFragmentStore store = lane.Store ?? throw new DriveUnavailableException(lane.DriveId, "it cannot be reached from here");
-                await store.ReadAsync(address, read.Range.Offset, read.Buffer.Memory[..read.Range.Length], _stragglers.Token).ConfigureAwait(false);
+                Memory<byte> destination = read.Buffer.Memory[..read.Range.Length];
+                await (_forRepair
+                    ? store.ReadOnceAsync(address, read.Range.Offset, destination, _stragglers.Token)
+                    : store.ReadAsync(address, read.Range.Offset, destination, _stragglers.Token)).ConfigureAwait(false);
                 good = true;
             }
             catch (Exception e)
@@ -376,7 +398,7 @@ internal sealed class BlockLoad
         {
             if (!missing.Contains(_wanted[i].Shard))
                 continue;
-            _budget.Force(pool.BufferBytes);
+            Charge(pool);
             result[i] = pool.Rent(_budget);
             addresses[_wanted[i].Shard] = result[i].Address;
         }
@@ -445,6 +467,8 @@ internal sealed class BlockLoad
             }
         }
 
+        if (_reserved > 0)
+            _budget.Release((long)_reserved * _store.Buffers.For(_common.Length).BufferBytes);
         if (stragglers)
             _stragglers.Cancel();
     }

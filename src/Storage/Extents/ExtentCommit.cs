@@ -14,6 +14,8 @@ namespace ObjectStore.Storage.Extents;
 /// whether it failed or is only late, since nobody would remember it after a crash; a late fragment that arrives after all is found whole by repair. An extent that is not acknowledged is
 /// deleted: slot by slot, each when nothing is on its way there any more, so that no write can overtake its delete.
 ///
+/// Drives that hang are not written to, but their fragments are kept until the block has been written without them: should another drive fail, and the quorum be out of reach, they are asked after all.
+///
 /// Every write in flight holds its buffer; the caller's share ends with <see cref="Submit"/>. Thread-safe, but for one waiter at a time.
 /// </summary>
 internal sealed class ExtentCommit
@@ -83,7 +85,7 @@ internal sealed class ExtentCommit
     /// <param name="sync">Whether each fragment is synced by itself; for extents of one block.</param>
     public void Submit(int blockLengthBytes, ReadOnlySpan<ShardBuffer> buffers, ReadOnlySpan<ulong[]> checksums, bool sync)
     {
-        ShardBits chosen = Choose();
+        (ShardBits chosen, ShardBits passedOver) = Choose();
         int block;
         lock (_lock)
         {
@@ -92,37 +94,43 @@ internal sealed class ExtentCommit
             if (!possible)
             {
                 _hopeless = true;
-                chosen = default;
+                chosen = passedOver = default;
             }
 
-            _blocks.Add(new Block { Pending = chosen });
+            // All of them before the first is sent: what that leads to must not take the block for finished.
+            Spare[]? spares = passedOver.Count > 0 ? new Spare[passedOver.Count] : null;
+            int kept = 0;
+            foreach (int shard in new ShardSet(passedOver.Bits))
+            {
+                int from = _scheme.IsReplicated ? 0 : shard;
+                buffers[from].Retain();
+                spares![kept++] = new Spare(FragmentOf(block, blockLengthBytes, shard, buffers[from], checksums[from]), buffers[from], sync);
+                _slots[shard].Spares++;
+            }
+
+            _blocks.Add(new Block { Pending = chosen, Spares = spares });
             if (possible)
                 _inFlight++;
-            for (int shard = 0; shard < _slots.Length; shard++)
+            foreach (int shard in new ShardSet(chosen.Bits))
             {
-                if (chosen[shard])
-                {
-                    _slots[shard].Pending++;
-                    _slots[shard].Blocks++;
-                }
+                _slots[shard].Pending++;
+                _slots[shard].Blocks++;
             }
         }
 
-        int shardBytes = _scheme.ShardBytes(blockLengthBytes);
-        for (int shard = 0; shard < _slots.Length; shard++)
+        foreach (int shard in new ShardSet(chosen.Bits))
         {
             int from = _scheme.IsReplicated ? 0 : shard;
-            if (!chosen[shard])
-                continue;
-            var fragment = new FragmentWrite(
-                _descriptor, _scheme, _blockSizeBytes, block, blockLengthBytes, shard, buffers[from].Memory[..shardBytes], checksums[from]);
             buffers[from].Retain();
-            _ = WriteAsync(fragment, buffers[from], sync);
+            _ = WriteAsync(FragmentOf(block, blockLengthBytes, shard, buffers[from], checksums[from]), buffers[from], sync);
         }
 
         foreach (ShardBuffer buffer in buffers)
             buffer.Release();
     }
+
+    private FragmentWrite FragmentOf(int block, int blockLengthBytes, int shard, ShardBuffer buffer, ulong[] checksums)
+        => new(_descriptor, _scheme, _blockSizeBytes, block, blockLengthBytes, shard, buffer.Memory[.._scheme.ShardBytes(blockLengthBytes)], checksums);
 
     /// <summary>Waits until no more than so many blocks lack their quorum of written fragments.</summary>
     /// <exception cref="StorageException">The extent has failed.</exception>
@@ -157,11 +165,18 @@ internal sealed class ExtentCommit
     public void Abandon()
     {
         ShardBits start = default;
+        List<Spare>? unused = null;
         lock (_lock)
         {
             if (_abandoned)
                 return;
             _abandoned = _closed = true;
+            foreach (ref Block block in CollectionsMarshal.AsSpan(_blocks))
+            {
+                if (TakeSparesLocked(ref block) is { } spares)
+                    (unused ??= []).AddRange(spares);
+            }
+
             for (int shard = 0; shard < _slots.Length; shard++)
             {
                 if (_slots[shard].Pending == 0 && _slots[shard].Phase != Phase.Syncing && _slots[shard].Blocks > 0)
@@ -169,6 +184,8 @@ internal sealed class ExtentCommit
             }
         }
 
+        foreach (Spare spare in unused ?? [])
+            spare.Buffer.Release();
         for (int shard = 0; shard < _slots.Length; shard++)
         {
             if (start[shard])
@@ -176,8 +193,8 @@ internal sealed class ExtentCommit
         }
     }
 
-    /// <summary>The drives to write the next block to: those that answer, as long as they are enough; else all that can be reached.</summary>
-    private ShardBits Choose()
+    /// <summary>The drives to write the next block to: those that answer, as long as they are enough; else all that can be reached. And those that are passed over.</summary>
+    private (ShardBits Chosen, ShardBits PassedOver) Choose()
     {
         ShardBits reachable = default, prompt = default;
         long bytes = 0;
@@ -197,10 +214,15 @@ internal sealed class ExtentCommit
         }
 
         if (prompt.Count < _scheme.WriteQuorum)
-            return reachable;
+            return (reachable, default);
         if (prompt.Count < _scheme.Width)
             StorageMetrics.DrivesSkipped.Add(_scheme.Width - prompt.Count);
-        return prompt;
+
+        // What is kept for those that are passed over may end up waiting for them, so it is bounded as what was sent is.
+        ShardBits passedOver = default;
+        foreach (int shard in new ShardSet(reachable.Except(prompt).Bits))
+            passedOver[shard] = _slots[shard].Lane!.OutstandingBytes < _store.Options.DriveBacklogBytes;
+        return (prompt, passedOver);
     }
 
     private async Task WriteAsync(FragmentWrite fragment, ShardBuffer buffer, bool sync)
@@ -249,6 +271,8 @@ internal sealed class ExtentCommit
     {
         Waiting? wake;
         Next next;
+        Spare[]? asked = null, unused = null;
+        Span<Next> freed = stackalloc Next[Scheme.MaxShards];
         lock (_lock)
         {
             ref Block at = ref CollectionsMarshal.AsSpan(_blocks)[block];
@@ -264,17 +288,43 @@ internal sealed class ExtentCommit
                 NoteLocked(error);
             }
 
+            if (at.Written.Count >= _scheme.WriteQuorum)
+            {
+                unused = TakeSparesLocked(ref at);
+                foreach (Spare spare in unused ?? [])
+                    freed[spare.Fragment.Shard] = NextLocked(spare.Fragment.Shard);
+            }
+            else if (at.Written.Count + at.Pending.Count < _scheme.WriteQuorum)
+            {
+                if (!_hopeless && at.Written.Count + at.Pending.Count + at.Spares?.Length >= _scheme.WriteQuorum)
+                    asked = TakeSparesLocked(ref at);
+                foreach (Spare spare in asked ?? [])
+                {
+                    at.Pending[spare.Fragment.Shard] = true;
+                    _slots[spare.Fragment.Shard].Pending++;
+                    _slots[spare.Fragment.Shard].Blocks++;
+                }
+
+                _hopeless |= at.Written.Count + at.Pending.Count < _scheme.WriteQuorum;
+            }
+
             if (!at.HasLeft && (at.Written.Count >= _scheme.WriteQuorum || at.Pending.Count == 0))
             {
                 at.HasLeft = true;
                 _inFlight--;
             }
 
-            if (at.Written.Count + at.Pending.Count < _scheme.WriteQuorum)
-                _hopeless = true;
             _slots[shard].Pending--;
             next = NextLocked(shard);
             wake = TakeWaiterLocked();
+        }
+
+        foreach (Spare spare in asked ?? [])
+            _ = WriteAsync(spare.Fragment, spare.Buffer, spare.Sync);
+        foreach (Spare spare in unused ?? [])
+        {
+            spare.Buffer.Release();
+            Continue(spare.Fragment.Shard, freed[spare.Fragment.Shard]);
         }
 
         Continue(shard, next);
@@ -298,11 +348,21 @@ internal sealed class ExtentCommit
         wake?.Source.TrySetResult(true);
     }
 
+    /// <summary>The fragments that were kept of a block; their buffers' holds are the taker's.</summary>
+    private Spare[]? TakeSparesLocked(ref Block block)
+    {
+        Spare[]? spares = block.Spares;
+        block.Spares = null;
+        foreach (Spare spare in spares ?? [])
+            _slots[spare.Fragment.Shard].Spares--;
+        return spares;
+    }
+
     /// <summary>What a slot does when nothing is on its way there.</summary>
     private Next NextLocked(int shard)
     {
         ref Slot slot = ref _slots[shard];
-        if (!_closed || slot.Pending > 0 || slot.Phase == Phase.Syncing)
+        if (!_closed || slot.Pending > 0 || slot.Spares > 0 || slot.Phase == Phase.Syncing)
             return Next.Nothing;
         if (_abandoned)
             return slot.Blocks > 0 ? Next.Delete : Next.Nothing;
@@ -567,6 +627,7 @@ internal sealed class ExtentCommit
         public DriveLane? Lane;
         public List<FragmentTicket>? Tickets; // written without a sync
         public int Pending;
+        public int Spares; // kept, and perhaps sent there yet
         public int Blocks; // sent there
         public Phase Phase;
     }
@@ -575,8 +636,12 @@ internal sealed class ExtentCommit
     {
         public ShardBits Pending;
         public ShardBits Written;
+        public Spare[]? Spares; // until the block has its quorum of written fragments
         public bool HasLeft;
     }
+
+    /// <summary>A fragment that is not sent unless it must be, with a hold of its buffer.</summary>
+    private readonly record struct Spare(FragmentWrite Fragment, ShardBuffer Buffer, bool Sync);
 
     /// <summary>A set of shards that is changed in place.</summary>
     private struct ShardBits

@@ -22,7 +22,7 @@ public sealed record ExtentStoreServices(IFragmentStoreDirectory Drives, TimePro
 public sealed class ExtentStore : IExtentStore
 {
     private const int MaxCleanups = 4096;
-    private static readonly TimeSpan ClosePatience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan ClosePatience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan ShortestLinger = TimeSpan.FromMilliseconds(5);
 
     private readonly ConcurrentDictionary<Guid, DriveLane> _lanes = new();
@@ -209,7 +209,10 @@ public sealed class ExtentStore : IExtentStore
 
     public IReadOnlyList<DriveStatistics> GetStatistics() => [.. Services.Drives.All.OfType<LocalFragmentStore>().OrderBy(drive => drive.Path, StringComparer.Ordinal).Select(drive => drive.Engine.GetStatistics())];
 
-    /// <summary>Waits a little for what goes on in the background, then lets go of the drives it owns. Writers and readers of extents are disposed before.</summary>
+    /// <summary>
+    /// Waits up to 2 s for what goes on in the background, then lets go of the drives it owns. Writers and readers of extents are disposed before. What has not ended by then is late fragments of
+    /// extents that were acknowledged, which have been recorded for repair, and of such as were not, which the scrub deletes.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         if (_disposed)

@@ -38,7 +38,8 @@ public sealed record FragmentPage(IReadOnlyList<FragmentEntry> Entries, Fragment
 ///
 /// Errors, all <see cref="StorageException"/>: <see cref="DriveFullException"/> and <see cref="VolumePoisonedException"/> of writes; <see cref="FragmentCorruptException"/> and
 /// <see cref="FragmentMissingException"/> of reads; <see cref="DriveUnavailableException"/> where the drive, or the way to it, does not answer.
-/// Cancellation is honoured until an operation is queued at the drive; memory that was passed stays in use until the task completes, however it does.
+/// Cancellation is honoured until an operation is queued at the drive, and of a question (stat, list, statistics) until it is answered; memory that was passed stays in use until the task completes,
+/// however it does.
 /// A local drive that is given up while it hangs may keep a pin on such memory for longer: where its owner honours pins (<see cref="Buffers.AlignedBuffer"/>), and only there.
 /// </summary>
 public interface IFragmentStore : IAsyncDisposable
@@ -62,6 +63,10 @@ public interface IFragmentStore : IAsyncDisposable
     /// length is one too or reaches the payload's end exactly. On an exception the content of the destination is undefined.
     /// </summary>
     ValueTask ReadAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default);
+
+    /// <summary>As <see cref="ReadAsync"/>, for bytes that nobody will want again soon: what is in memory is taken from there, and the rest pushes nothing out of it.</summary>
+    ValueTask ReadOnceAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default)
+        => ReadAsync(address, offsetBytes, destination, cancellationToken);
 
     /// <summary>As <see cref="ReadAsync"/>, without blocking and without an allocation. False where the bytes are not in this process's reach at once. Throws as ReadAsync does.</summary>
     bool TryRead(FragmentAddress address, int offsetBytes, Span<byte> destination);

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
@@ -86,11 +87,11 @@ public sealed class LocalFragmentStore : IFragmentStore
         ref int blockingReadsLeft = ref _blockingReadsLeft[(int)((ulong)address.Key.Extent.Value % MissSlots)];
         if (blockingReadsLeft <= 0 || !_engine.Threaded)
         {
-            if (Read(address, offsetBytes, destination.Span, onlyIfCached: true))
+            if (Read(address, offsetBytes, destination.Span, ReadCaching.Only))
                 return default;
             if (!_engine.Threaded)
             {
-                Read(address, offsetBytes, destination.Span, onlyIfCached: false);
+                Read(address, offsetBytes, destination.Span, ReadCaching.Fill);
                 return default;
             }
 
@@ -98,21 +99,29 @@ public sealed class LocalFragmentStore : IFragmentStore
         }
 
         blockingReadsLeft--;
-        return new ValueTask(_engine.Threads.ReadAsync(destination, memory => Read(address, offsetBytes, memory.Span, onlyIfCached: false)));
+        return new ValueTask(_engine.Threads.ReadAsync(destination, memory => Read(address, offsetBytes, memory.Span, ReadCaching.Fill)));
+    }
+
+    public ValueTask ReadOnceAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default)
+    {
+        RequireOpen();
+        Require(address, offsetBytes, destination.Length);
+        cancellationToken.ThrowIfCancellationRequested();
+        return new ValueTask(_engine.Threads.ReadAsync(destination, memory => Read(address, offsetBytes, memory.Span, ReadCaching.Bypass)));
     }
 
     public bool TryRead(FragmentAddress address, int offsetBytes, Span<byte> destination)
     {
         RequireOpen();
         Require(address, offsetBytes, destination.Length);
-        return Read(address, offsetBytes, destination, onlyIfCached: true);
+        return Read(address, offsetBytes, destination, ReadCaching.Only);
     }
 
     public ValueTask<FragmentDetails?> StatAsync(FragmentKey key, CancellationToken cancellationToken = default)
     {
         RequireOpen();
         cancellationToken.ThrowIfCancellationRequested();
-        return new ValueTask<FragmentDetails?>(_engine.Threads.RunAsync(() => Stat(key)));
+        return new ValueTask<FragmentDetails?>(_engine.Threads.RunAsync(() => Stat(key)).WaitAsync(cancellationToken));
     }
 
     public async ValueTask DeleteAsync(ReadOnlyMemory<FragmentKey> keys, CancellationToken cancellationToken = default)
@@ -133,7 +142,7 @@ public sealed class LocalFragmentStore : IFragmentStore
         RequireOpen();
         ArgumentOutOfRangeException.ThrowIfLessThan(maxEntries, 1);
         cancellationToken.ThrowIfCancellationRequested();
-        return new ValueTask<FragmentPage>(_engine.Threads.RunAsync(List));
+        return new ValueTask<FragmentPage>(_engine.Threads.RunAsync(List).WaitAsync(cancellationToken));
 
         FragmentPage List()
         {
@@ -152,7 +161,7 @@ public sealed class LocalFragmentStore : IFragmentStore
     {
         RequireOpen();
         cancellationToken.ThrowIfCancellationRequested();
-        return new ValueTask<DriveStatistics>(_engine.Threads.RunAsync(_engine.GetStatistics));
+        return new ValueTask<DriveStatistics>(_engine.Threads.RunAsync(_engine.GetStatistics).WaitAsync(cancellationToken));
     }
 
     /// <summary>The drive's volumes, by id, at one moment.</summary>
@@ -303,17 +312,17 @@ public sealed class LocalFragmentStore : IFragmentStore
     }
 
     /// <summary>False where the bytes are not in memory and only that was asked for.</summary>
-    private bool Read(in FragmentAddress address, int offsetBytes, Span<byte> destination, bool onlyIfCached)
+    private bool Read(in FragmentAddress address, int offsetBytes, Span<byte> destination, ReadCaching caching)
     {
         FragmentKey key = address.Key;
-        if (onlyIfCached && _engine.Threaded)
+        if (caching == ReadCaching.Only && _engine.Threaded)
             return ReadFromMemory(address, offsetBytes, destination);
         for (int tries = 0; TryLocate(key, out FragmentLocation location, out Volume volume) && tries < MaxLocateTries; tries++)
         {
             RequirePlausible(address, location);
             try
             {
-                return ReadAt(address, location, volume, offsetBytes, destination, onlyIfCached);
+                return ReadAt(address, location, volume, offsetBytes, destination, caching);
             }
             catch (ObjectDisposedException) when (!_disposed)
             {
@@ -337,7 +346,7 @@ public sealed class LocalFragmentStore : IFragmentStore
         RequirePlausible(address, location);
         try
         {
-            return ReadAt(address, location, volume, offsetBytes, destination, onlyIfCached: true);
+            return ReadAt(address, location, volume, offsetBytes, destination, ReadCaching.Only);
         }
         catch (ObjectDisposedException) when (!_disposed)
         {
@@ -345,20 +354,21 @@ public sealed class LocalFragmentStore : IFragmentStore
         }
     }
 
-    private bool ReadAt(in FragmentAddress address, in FragmentLocation location, Volume volume, int offsetBytes, Span<byte> destination, bool onlyIfCached)
+    private bool ReadAt(in FragmentAddress address, in FragmentLocation location, Volume volume, int offsetBytes, Span<byte> destination, ReadCaching caching)
     {
         FragmentKey key = address.Key;
-        Span<byte> header = stackalloc byte[location.PayloadOffset];
+        Span<byte> header = stackalloc byte[location.PayloadOffset + (caching == ReadCaching.Bypass ? AlignedBuffer.Alignment : 0)];
+        header = header[(caching == ReadCaching.Bypass ? AlignedBuffer.BytesToAligned(header) : 0)..][..location.PayloadOffset];
         try
         {
             // The header is read with the payload's beginning, or else first: the bytes wanted may be far behind it.
             bool together = offsetBytes == 0;
-            int headerBytes = together ? 0 : volume.File.Read(location.Offset, header, default, onlyIfCached);
+            int headerBytes = together ? 0 : volume.File.Read(location.Offset, header, default, caching);
             if (headerBytes < 0)
                 return false;
             int read = together
-                ? volume.File.Read(location.Offset, header, destination, onlyIfCached)
-                : volume.File.Read(location.Offset + location.PayloadOffset + offsetBytes, destination, default, onlyIfCached);
+                ? volume.File.Read(location.Offset, header, destination, caching)
+                : volume.File.Read(location.Offset + location.PayloadOffset + offsetBytes, destination, default, caching);
             if (read < 0)
                 return false;
             if (headerBytes + read < header.Length + destination.Length)
@@ -395,7 +405,7 @@ public sealed class LocalFragmentStore : IFragmentStore
             Span<byte> header = stackalloc byte[location.PayloadOffset];
             try
             {
-                if (volume.File.Read(location.Offset, header, default, onlyIfCached: false) < header.Length)
+                if (volume.File.Read(location.Offset, header, default, ReadCaching.Fill) < header.Length)
                     throw _engine.Corrupt(key, location, "the volume ends within it");
             }
             catch (IOException e)

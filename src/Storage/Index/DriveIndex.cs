@@ -44,6 +44,7 @@ internal sealed class DriveIndex : IDisposable
     private Exception? _lastFailure;
     private volatile Exception? _abandoned;
     private Exception? _lookupFailure; // guarded by _state: not yet reported
+    private volatile bool _closing;
     private volatile bool _rebuildDue;
     private volatile bool _rebuildMarked;
 
@@ -72,7 +73,7 @@ internal sealed class DriveIndex : IDisposable
     public bool Holds(long volumeId) => Volumes.ContainsKey(volumeId) || Unreadable.ContainsKey(volumeId);
 
     /// <summary>Whether the database is damaged or has missed changes, so that only another start of the drive helps.</summary>
-    public bool NeedsRebuild => _rebuildDue;
+    public bool IsRebuildDue => _rebuildDue;
 
     public IndexDatabase Database => _database;
 
@@ -194,6 +195,9 @@ internal sealed class DriveIndex : IDisposable
         lock (_room)
             Monitor.PulseAll(_room);
     }
+
+    /// <summary>No more garbage is deleted: whoever closes the drive does not wait for what the next start may do as well.</summary>
+    public void BeginClose() => _closing = true;
 
     private bool HasRoom() => Volatile.Read(ref _entries) < 4L * _flushEntries;
 
@@ -406,9 +410,6 @@ internal sealed class DriveIndex : IDisposable
         }
     }
 
-    /// <summary>The index has missed changes.</summary>
-    public bool IsRebuildDue => _rebuildDue;
-
     public void MarkDirty(Volume volume)
     {
         lock (_state)
@@ -572,7 +573,7 @@ internal sealed class DriveIndex : IDisposable
     {
         lock (_flush)
         {
-            while (FindReclaimable() is { } volume)
+            while (!_closing && FindReclaimable() is { } volume)
             {
                 Flush(durable: false);
 

@@ -147,7 +147,7 @@ internal sealed class IndexDatabase : IDisposable
         {
             if (result != raw.SQLITE_OK)
                 throw new IndexDamagedException($"The index '{path}' cannot be opened (SQLite {result}).");
-            raw.sqlite3_busy_timeout(connection, 2000);
+            Sqlite.SqliteSleep.SetBusyLimit(connection.DangerousGetHandle(), TimeSpan.FromSeconds(2));
             CheckOwner(connection, path, driveId);
             return ReadVolumes(connection);
         }
@@ -161,7 +161,12 @@ internal sealed class IndexDatabase : IDisposable
         File.Delete(path);
         File.Delete(path + "-wal");
         File.Delete(path + "-shm");
-        File.Delete(path + RebuildSuffix); // last: a crash before it deletes again
+        if (!File.Exists(path + RebuildSuffix))
+            return;
+
+        // Last, and after a sync, since a power cut may keep names in any order: while the mark is there the next start deletes again.
+        Drives.DirectorySync.Sync(Path.GetDirectoryName(path)!);
+        File.Delete(path + RebuildSuffix);
     }
 
     /// <summary>Makes the next <see cref="Open"/> find the database damaged, in a file beside it, since the database itself may not be writable.</summary>
@@ -268,7 +273,25 @@ internal sealed class IndexDatabase : IDisposable
         bool durable,
         IEnumerable<SupersededChange>? superseded = null)
     {
-        using Lock.Scope scope = _path is null ? _memoryLock.EnterScope() : new Lock().EnterScope();
+        if (_path is not null)
+        {
+            ApplyLocked(changes, volumes, tombstoneTargets, droppedVolumes, durable, superseded ?? []);
+            return;
+        }
+
+        // Its one connection serves the readers too.
+        lock (_memoryLock)
+            ApplyLocked(changes, volumes, tombstoneTargets, droppedVolumes, durable, superseded ?? []);
+    }
+
+    private void ApplyLocked(
+        IEnumerable<KeyValuePair<FragmentKey, FragmentLocation?>> changes,
+        IEnumerable<VolumeRow> volumes,
+        IEnumerable<KeyValuePair<(long Volume, long Target), long>> tombstoneTargets,
+        IEnumerable<long> droppedVolumes,
+        bool durable,
+        IEnumerable<SupersededChange> superseded)
+    {
         if (durable)
             Execute(_writer, "PRAGMA synchronous=FULL");
         Execute(_writer, "BEGIN IMMEDIATE");
@@ -283,7 +306,7 @@ internal sealed class IndexDatabase : IDisposable
                 Run(statement);
             }
 
-            foreach (SupersededChange change in superseded ?? [])
+            foreach (SupersededChange change in superseded)
             {
                 sqlite3_stmt statement = change.Added ? _addSuperseded : _dropSuperseded;
                 raw.sqlite3_bind_int64(statement, 1, change.VolumeId);

@@ -70,7 +70,7 @@ public static class IndexRecovery
         foreach (long id in drive.ListVolumes())
         {
             using IVolumeFile file = drive.OpenVolume(id);
-            if (file.Read(0, page, default, onlyIfCached: false) < page.Length)
+            if (file.Read(0, page, default, ReadCaching.Fill) < page.Length)
                 continue;
             foreach (int at in (ReadOnlySpan<int>)[0, Volumes.VolumeFormat.PageBytes])
             {

@@ -76,7 +76,7 @@ public static class VolumeInspector
             cancellationToken.ThrowIfCancellationRequested();
             records++;
             damaged += intact ? 0 : 1;
-            if (record.Kind == RecordKind.Footer && intact && file.Read(record.Offset + record.PayloadOffset, footer, default, onlyIfCached: false) == footer.Length)
+            if (record.Kind == RecordKind.Footer && intact && file.Read(record.Offset + record.PayloadOffset, footer, default, ReadCaching.Fill) == footer.Length)
                 footerOffset = record.Offset;
             onRecord(Show(record, ReadKey(file, record, head), intact, pending.Tombstones?.Length ?? 0));
         });
@@ -107,7 +107,7 @@ public static class VolumeInspector
             page.AsSpan().Clear();
             try
             {
-                file.Read(at, page, default, onlyIfCached: false);
+                file.Read(at, page, default, ReadCaching.Fill);
             }
             catch (IOException)
             {
@@ -141,7 +141,7 @@ public static class VolumeInspector
         if (record.KeyBytes == 0)
             return [];
         Span<byte> bytes = head.AsSpan(0, record.HeaderBytes);
-        return file.Read(record.Offset, bytes, default, onlyIfCached: false) == bytes.Length ? record.Key(bytes).ToArray() : [];
+        return file.Read(record.Offset, bytes, default, ReadCaching.Fill) == bytes.Length ? record.Key(bytes).ToArray() : [];
     }
 
     private static InspectedVolumeHeader Show(VolumeHeader header)

@@ -281,7 +281,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
     {
         try
         {
-            return file.Read(offset, destination, default, onlyIfCached: false);
+            return file.Read(offset, destination, default, ReadCaching.Fill);
         }
         catch (IOException)
         {
@@ -291,7 +291,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
                 Span<byte> page = destination.Slice(done, Math.Min(VolumeFormat.PageBytes, destination.Length - done));
                 try
                 {
-                    int read = file.Read(offset + done, page, default, onlyIfCached: false);
+                    int read = file.Read(offset + done, page, default, ReadCaching.Fill);
                     done += read;
                     if (read < page.Length)
                         break;

@@ -5,36 +5,41 @@ namespace ObjectStore.Storage.Repair;
 /// <summary>How clients fare, for whoever works in the background.</summary>
 public interface IForegroundLatency
 {
-    /// <summary>The 99th percentile of the last seconds; null where too few requests came to say.</summary>
+    /// <summary>The 99th percentile of the newest thousand requests or so, none older than some seconds; null where too few came to say.</summary>
     TimeSpan? GetP99();
 }
 
 /// <summary>
-/// Durations of client requests over the last seconds. <see cref="Record"/> costs an interlocked increment and takes no lock; the percentile is within a
+/// Durations of client requests over the last seconds, kept by the quarter of a second. <see cref="Record"/> costs an interlocked increment and takes no lock; the percentile is within a
 /// quarter of the true one, up to four and a half minutes. Thread-safe.
 /// </summary>
 public sealed class ForegroundLoad(TimeProvider time) : IForegroundLatency
 {
-    /// <summary>Seconds that the percentile covers.</summary>
+    /// <summary>Seconds that the percentile covers at most.</summary>
     public const int WindowSeconds = 5;
 
     /// <summary>Fewer requests than this in the window say nothing about the hundredth of them that is slowest.</summary>
     public const int LeastRequests = 50;
 
+    /// <summary>So many requests say enough: what is older than them is left out, so that a change shows at once where there are many.</summary>
+    public const int EnoughRequests = 1000;
+
+    private const int SlotsPerSecond = 4;
+
     // Buckets: microseconds, four to each doubling.
     private const int BucketBits = 2;
     private const int Buckets = 28 << BucketBits;
 
-    // One more than the window: the newest second is being filled.
-    private readonly Second[] _seconds = [.. Enumerable.Range(0, WindowSeconds + 1).Select(_ => new Second())];
+    // One more than the window: the newest is being filled.
+    private readonly Slot[] _slots = [.. Enumerable.Range(0, (WindowSeconds * SlotsPerSecond) + 1).Select(_ => new Slot())];
 
     public void Record(TimeSpan duration)
     {
-        long now = SecondNow();
-        Second second = _seconds[now % _seconds.Length];
-        if (Volatile.Read(ref second.Number) != now)
-            second.BeginAs(now);
-        Interlocked.Increment(ref second.Counts[BucketOf(duration)]);
+        long now = SlotNow();
+        Slot slot = _slots[now % _slots.Length];
+        if (Volatile.Read(ref slot.Number) != now)
+            slot.BeginAs(now);
+        Interlocked.Increment(ref slot.Counts[BucketOf(duration)]);
     }
 
     /// <inheritdoc/>
@@ -42,14 +47,15 @@ public sealed class ForegroundLoad(TimeProvider time) : IForegroundLatency
     {
         Span<long> counts = stackalloc long[Buckets];
         counts.Clear();
-        long now = SecondNow(), total = 0;
-        foreach (Second second in _seconds)
+        long now = SlotNow(), total = 0;
+        for (long number = now; number > now - _slots.Length && number >= 0 && total < EnoughRequests; number--)
         {
-            if (now - Volatile.Read(ref second.Number) > WindowSeconds)
+            Slot slot = _slots[number % _slots.Length];
+            if (Volatile.Read(ref slot.Number) != number)
                 continue;
             for (int i = 0; i < Buckets; i++)
             {
-                long count = Volatile.Read(ref second.Counts[i]);
+                long count = Volatile.Read(ref slot.Counts[i]);
                 counts[i] += count;
                 total += count;
             }
@@ -82,12 +88,12 @@ public sealed class ForegroundLoad(TimeProvider time) : IForegroundLatency
         return TimeSpan.FromMicroseconds((part + 1) << (exponent - BucketBits));
     }
 
-    private long SecondNow() => time.GetTimestamp() / time.TimestampFrequency;
+    private long SlotNow() => time.GetTimestamp() / (time.TimestampFrequency / SlotsPerSecond);
 
-    private sealed class Second
+    private sealed class Slot
     {
         public readonly int[] Counts = new int[Buckets];
-        public long Number = -WindowSeconds - 1;
+        public long Number = -1;
 
         /// <summary>Counts that others add while the old ones are wiped may be lost: the percentile can do without them.</summary>
         public void BeginAs(long number)

@@ -10,7 +10,7 @@ namespace ObjectStore.Storage.Repair;
 /// suspect. The rest is copied from the drive that had the slot before, where that is intact; else k others are read, once, and all that is missing is computed from
 /// them. Every byte read was verified by its drive's store, and every fragment written is synced before it counts.
 ///
-/// Holds the buffers of the wanted fragments within <see cref="StorageOptions.RepairBufferBytes"/>, and those of k more beside them. Thread-safe.
+/// Holds its buffers within <see cref="StorageOptions.RepairBufferBytes"/>; only reads in place of ones that are slow go beyond it. Thread-safe.
 /// </summary>
 internal sealed class FragmentRepairer(ExtentStore store) : IFragmentRepairer
 {
@@ -111,15 +111,15 @@ internal sealed class FragmentRepairer(ExtentStore store) : IFragmentRepairer
         }
 
         ShardRange[] wanted = [.. Shards(survey.ToBuild).Select(shard => new ShardRange(shard, 0, shardBytes))];
-        await store.RepairBudget.TakeAsync(BlockLoad.CostBytes(store.Buffers, wanted), null, Timeout.InfiniteTimeSpan, cancellationToken).ConfigureAwait(false);
         var findings = new BlockFindings();
         var address = new BlockAddress(work.Extent, work.PlacementGroup, work.Scheme, work.Block, shardBytes);
+        await store.RepairBudget.TakeAsync(BlockLoad.RepairCostBytes(store.Buffers, wanted, address), null, Timeout.InfiniteTimeSpan, cancellationToken).ConfigureAwait(false);
         ShardBuffer[] buffers;
 
         // Drives that are out do not count as ones that do not answer: whether to wait for them is for those to say who asked for the repair.
         try
         {
-            buffers = await BlockLoad.RunAsync(store, address, wanted, candidates, absent: default, store.RepairBudget, findings, cancellationToken).ConfigureAwait(false);
+            buffers = await BlockLoad.RunAsync(store, address, wanted, candidates, absent: default, store.RepairBudget, findings, cancellationToken, forRepair: true).ConfigureAwait(false);
         }
         catch (ExtentUnavailableException)
         {

@@ -19,6 +19,7 @@ internal enum FragmentRequest : byte
     Delete = 7,
     List = 8,
     Statistics = 9,
+    ReadOnce = 10,
 }
 
 /// <summary>How a request ended, in the answer's frame. The numbers are the protocol's.</summary>
@@ -76,7 +77,7 @@ internal static class FragmentProtocol
     /// <summary>The longest frame that a request of this kind can need: what is read before its signature is known to be good.</summary>
     public static int MaxRequestFrameBytes(FragmentRequest request) => request switch
     {
-        FragmentRequest.Hello or FragmentRequest.Read or FragmentRequest.Stat or FragmentRequest.Statistics => 512,
+        FragmentRequest.Hello or FragmentRequest.Read or FragmentRequest.ReadOnce or FragmentRequest.Stat or FragmentRequest.Statistics => 512,
         FragmentRequest.Write => 2048,
         _ => MaxFrameBytes,
     };
@@ -91,6 +92,7 @@ internal static class FragmentProtocol
         FragmentRequest.WriteBatch => "write-batch",
         FragmentRequest.Sync => "sync",
         FragmentRequest.Read => "read",
+        FragmentRequest.ReadOnce => "read-once",
         FragmentRequest.Stat => "stat",
         FragmentRequest.Delete => "delete",
         FragmentRequest.List => "list",
@@ -120,6 +122,7 @@ internal static class FragmentProtocol
             "write-batch" => FragmentRequest.WriteBatch,
             "sync" => FragmentRequest.Sync,
             "read" => FragmentRequest.Read,
+            "read-once" => FragmentRequest.ReadOnce,
             "stat" => FragmentRequest.Stat,
             "delete" => FragmentRequest.Delete,
             "list" => FragmentRequest.List,
@@ -129,7 +132,7 @@ internal static class FragmentProtocol
         return request != default;
     }
 
-    public static int ChunksOf(int payloadBytes) => (payloadBytes + ChunkBytes - 1) / ChunkBytes;
+    public static int ChunksOf(int payloadBytes) => VolumeFormat.ChunkCount(payloadBytes);
 }
 
 /// <summary>A frame, a path or a payload is not what the protocol allows. Nothing was done.</summary>
@@ -179,7 +182,7 @@ internal readonly record struct FrameHeader(
             (source[5] & 0x80) != 0, (FragmentRequest)(source[5] & 0x7F), (FragmentStatus)BinaryPrimitives.ReadUInt16LittleEndian(source[6..]),
             BinaryPrimitives.ReadInt32LittleEndian(source[8..]), BinaryPrimitives.ReadInt32LittleEndian(source[12..]), BinaryPrimitives.ReadInt64LittleEndian(source[16..]),
             BinaryPrimitives.ReadUInt128BigEndian(source[24..]), BinaryPrimitives.ReadUInt64LittleEndian(source[40..]), new Guid(source.Slice(48, 16), bigEndian: true));
-        if (header.Request is < FragmentRequest.Hello or > FragmentRequest.Statistics)
+        if (header.Request is < FragmentRequest.Hello or > FragmentRequest.ReadOnce)
             throw new FrameException("The frame is of no known kind.");
         if (header.FrameBytes is < MinFrameBytes or > FragmentProtocol.MaxFrameBytes || header.PayloadBytes is < 0 or > FragmentProtocol.MaxPayloadBytes)
             throw new FrameException("The frame's lengths cannot be.");

@@ -80,6 +80,7 @@ public sealed class FragmentServer : IDisposable
     /// <summary>Answers one request. The caller sends the answer and then disposes of it.</summary>
     /// <param name="contentLength">Null where the request does not say: it is refused.</param>
     /// <exception cref="OperationCanceledException">The peer is gone.</exception>
+    /// <exception cref="IOException">The body broke off before there was a frame's head.</exception>
     public async ValueTask<FragmentAnswer> HandleAsync(string method, string path, long? contentLength, PipeReader body, CancellationToken cancellationToken)
     {
         if (!FragmentProtocol.TryParsePath(path, out FragmentRequest request, out Guid drive))
@@ -245,7 +246,7 @@ public sealed class FragmentServer : IDisposable
                 FragmentRequest.Write => await WriteAsync(header, store, body, payload, held, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.WriteBatch => await WriteBatchAsync(header, store, body, payload, held, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.Sync => await SyncAsync(header, store, body, cancellationToken).ConfigureAwait(false),
-                FragmentRequest.Read => await ReadAsync(header, store, body, held, cancellationToken).ConfigureAwait(false),
+                FragmentRequest.Read or FragmentRequest.ReadOnce => await ReadAsync(header, store, body, held, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.Stat => await StatAsync(header, store, body, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.Delete => await DeleteAsync(header, store, body, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.List => await ListAsync(header, store, body, cancellationToken).ConfigureAwait(false),
@@ -358,24 +359,18 @@ public sealed class FragmentServer : IDisposable
     private async ValueTask<FragmentAnswer> SyncAsync(FrameHeader header, IFragmentStore store, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
     {
         RequireNoPayload(header);
-        await store.SyncAsync(Decode(body.Span), cancellationToken).ConfigureAwait(false);
+        await store.SyncAsync(Decode(body.Span, FragmentCodec.ReadTickets), cancellationToken).ConfigureAwait(false);
         return Answer(header, FragmentStatus.Ok);
-
-        static FragmentTicket[] Decode(ReadOnlySpan<byte> body)
-        {
-            FrameReader reader = new(body);
-            FragmentTicket[] tickets = FragmentCodec.ReadTickets(ref reader);
-            reader.RequireEnd();
-            return tickets;
-        }
     }
 
     private async ValueTask<FragmentAnswer> ReadAsync(FrameHeader header, IFragmentStore store, ReadOnlyMemory<byte> body, Held held, CancellationToken cancellationToken)
     {
         RequireNoPayload(header);
-        (FragmentAddress address, int offset, int length) = DecodeRead(body.Span);
+        (FragmentAddress address, int offset, int length) = Decode(body.Span, FragmentCodec.ReadRead);
         Memory<byte> bytes = held.Memory[..length];
-        if (!store.TryRead(address, offset, bytes.Span))
+        if (header.Request == FragmentRequest.ReadOnce)
+            await store.ReadOnceAsync(address, offset, bytes, cancellationToken).ConfigureAwait(false);
+        else if (!store.TryRead(address, offset, bytes.Span))
             await store.ReadAsync(address, offset, bytes, cancellationToken).ConfigureAwait(false);
 
         // The drive has just verified these bytes against its record; from here on it is these checksums, signed, that they are verified against.
@@ -396,22 +391,14 @@ public sealed class FragmentServer : IDisposable
     private async ValueTask<FragmentAnswer> StatAsync(FrameHeader header, IFragmentStore store, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
     {
         RequireNoPayload(header);
-        FragmentDetails? details = await store.StatAsync(Decode(body.Span), cancellationToken).ConfigureAwait(false);
+        FragmentDetails? details = await store.StatAsync(Decode(body.Span, FragmentCodec.ReadKey), cancellationToken).ConfigureAwait(false);
         return Answer(header, frame => FragmentCodec.WriteDetails(frame, details));
-
-        static FragmentKey Decode(ReadOnlySpan<byte> body)
-        {
-            FrameReader reader = new(body);
-            FragmentKey key = FragmentCodec.ReadKey(ref reader);
-            reader.RequireEnd();
-            return key;
-        }
     }
 
     private async ValueTask<FragmentAnswer> DeleteAsync(FrameHeader header, IFragmentStore store, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
     {
         RequireNoPayload(header);
-        FragmentKey[] keys = Decode(body.Span);
+        FragmentKey[] keys = Decode(body.Span, FragmentCodec.ReadKeys);
 
         // A fragment that was deleted may come back, when its group moves away from this drive and returns: an old delete must not take it away again.
         switch (_deletes.Enter(header.Nonce, _time.GetUtcNow()))
@@ -424,30 +411,14 @@ public sealed class FragmentServer : IDisposable
 
         await store.DeleteAsync(keys, cancellationToken).ConfigureAwait(false);
         return Answer(header, FragmentStatus.Ok);
-
-        static FragmentKey[] Decode(ReadOnlySpan<byte> body)
-        {
-            FrameReader reader = new(body);
-            FragmentKey[] keys = FragmentCodec.ReadKeys(ref reader);
-            reader.RequireEnd();
-            return keys;
-        }
     }
 
     private async ValueTask<FragmentAnswer> ListAsync(FrameHeader header, IFragmentStore store, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
     {
         RequireNoPayload(header);
-        (IReadOnlySet<int>? groups, FragmentKey? after, int maxEntries) = Decode(body.Span);
+        (IReadOnlySet<int>? groups, FragmentKey? after, int maxEntries) = Decode(body.Span, FragmentCodec.ReadListing);
         FragmentPage page = await store.ListAsync(groups, after, maxEntries, cancellationToken).ConfigureAwait(false);
         return Answer(header, frame => FragmentCodec.WritePage(frame, page));
-
-        static (IReadOnlySet<int>?, FragmentKey?, int) Decode(ReadOnlySpan<byte> body)
-        {
-            FrameReader reader = new(body);
-            var listing = FragmentCodec.ReadListing(ref reader);
-            reader.RequireEnd();
-            return listing;
-        }
     }
 
     private async ValueTask<FragmentAnswer> StatisticsAsync(FrameHeader header, IFragmentStore store, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
@@ -468,11 +439,11 @@ public sealed class FragmentServer : IDisposable
     private static bool TryGetPayloadBytes(FrameHeader header, ReadOnlySpan<byte> body, out int payloadBytes)
     {
         payloadBytes = header.PayloadBytes;
-        if (header.Request != FragmentRequest.Read)
+        if (header.Request is not (FragmentRequest.Read or FragmentRequest.ReadOnce))
             return true;
         try
         {
-            payloadBytes = DecodeRead(body).LengthBytes;
+            payloadBytes = Decode(body, FragmentCodec.ReadRead).LengthBytes;
             return true;
         }
         catch (FrameException)
@@ -481,13 +452,16 @@ public sealed class FragmentServer : IDisposable
         }
     }
 
-    private static (FragmentAddress Address, int OffsetBytes, int LengthBytes) DecodeRead(ReadOnlySpan<byte> body)
+    /// <summary>All of a request's body as one value.</summary>
+    private static T Decode<T>(ReadOnlySpan<byte> body, FieldReader<T> read)
     {
         FrameReader reader = new(body);
-        var read = FragmentCodec.ReadRead(ref reader);
+        T value = read(ref reader);
         reader.RequireEnd();
-        return read;
+        return value;
     }
+
+    private delegate T FieldReader<out T>(ref FrameReader reader);
 
     private NodeHello Hello() => new(
         _instance, _options.ClusterId, _options.NodeId, _options.Host, [.. _drives.All.Where(drive => drive.IsLocal).Select(drive => drive.DriveId).Take(FragmentProtocol.MaxDrives)]);

@@ -64,13 +64,19 @@ internal sealed class RemoteFragmentStore : IFragmentStore
         }
     }
 
-    public async ValueTask ReadAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default)
+    public ValueTask ReadAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default)
+        => ReadAsync(FragmentRequest.Read, address, offsetBytes, destination, cancellationToken);
+
+    public ValueTask ReadOnceAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default)
+        => ReadAsync(FragmentRequest.ReadOnce, address, offsetBytes, destination, cancellationToken);
+
+    private async ValueTask ReadAsync(FragmentRequest request, FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken)
     {
         if (!FragmentCodec.IsReadable(address.PayloadBytes, offsetBytes, destination.Length) || address.PayloadBytes > FragmentProtocol.MaxPayloadBytes)
             throw new ArgumentException("A read covers whole chunks of the payload.", nameof(offsetBytes));
         using FrameWriter frame = new();
         FragmentCodec.WriteRead(frame, address, offsetBytes, destination.Length);
-        using RemoteAnswer answer = await _node.SendAsync(FragmentRequest.Read, DriveId, frame, default, destination, null, cancellationToken).ConfigureAwait(false);
+        using RemoteAnswer answer = await _node.SendAsync(request, DriveId, frame, default, destination, null, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>False: what another node has is never within reach at once.</summary>

@@ -266,6 +266,11 @@ public sealed class RemoteStorageNode : IAsyncDisposable
                 double pause = Math.Min(250, 5 << Math.Min(busyRetries++, 6)) * (0.5 + ((double)(ulong)NewNonce() / ulong.MaxValue / 2));
                 await Task.Delay(TimeSpan.FromMilliseconds(pause), _time, cancellationToken).ConfigureAwait(false);
             }
+            catch (FrameException e)
+            {
+                // Signed, so it is the node's own word; another attempt would bring the same.
+                throw Unavailable(drive, $"it gives answers that cannot be: {e.Message}", e);
+            }
             catch (NodeTransportException e)
             {
                 // A pooled connection may have died with an earlier run of the node; a new one tells. A node that does not answer in time would not do so the second time.

@@ -8,7 +8,7 @@ namespace ObjectStore.Storage.Transport;
 /// </summary>
 internal sealed class WriteBatcher(RemoteFragmentStore store)
 {
-    /// <summary>Writes that wait; further callers wait before they are let in.</summary>
+    /// <summary>Writes in the queue, cancelled ones among them; further callers wait before they are let in.</summary>
     private const int MaxWaiting = 1024;
 
     private readonly Lock _lock = new();
@@ -22,32 +22,25 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
     {
         await _room.WaitAsync(cancellationToken).ConfigureAwait(false);
         Pending pending = new(fragment);
-        try
-        {
-            using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(
-                static (state, token) =>
-                {
-                    Pending cancelled = (Pending)state!;
-                    if (cancelled.TryTake())
-                        cancelled.Completion.TrySetCanceled(token);
-                },
-                pending);
-            lock (_lock)
+        using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(
+            static (state, token) =>
             {
-                _waiting.Enqueue(pending);
-                if (!_isSending)
-                {
-                    _isSending = true;
-                    _sending = SendAsync();
-                }
-            }
-
-            return await pending.Completion.Task.ConfigureAwait(false);
-        }
-        finally
+                Pending cancelled = (Pending)state!;
+                if (cancelled.TryTake())
+                    cancelled.Completion.TrySetCanceled(token);
+            },
+            pending);
+        lock (_lock)
         {
-            _room.Release();
+            _waiting.Enqueue(pending);
+            if (!_isSending)
+            {
+                _isSending = true;
+                _sending = SendAsync();
+            }
         }
+
+        return await pending.Completion.Task.ConfigureAwait(false);
     }
 
     public Task CloseAsync()
@@ -103,6 +96,7 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
             while (batch.Count < FragmentProtocol.MaxBatchFragments && _waiting.TryPeek(out Pending? next) && bytes + next.Fragment.Payload.Length <= FragmentProtocol.MaxBatchBytes)
             {
                 _waiting.Dequeue();
+                _room.Release();
                 if (!next.TryTake())
                     continue; // cancelled
                 batch.Add(next);

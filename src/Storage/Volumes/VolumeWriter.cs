@@ -159,15 +159,20 @@ internal sealed unsafe class VolumeWriter : IDisposable
     /// <summary>Waits for the thread to end.</summary>
     public void Join() => _thread?.Join();
 
-    /// <summary>Finishes what waits, marks the volume as closed in order, and ends the thread.</summary>
-    public void Close()
+    /// <summary>Takes nothing more, and goes on with what waits. Does not block.</summary>
+    public void BeginClose()
     {
         lock (_gate)
         {
             _closing = true;
             Monitor.PulseAll(_gate);
         }
+    }
 
+    /// <summary>Finishes what waits, marks the volume as closed in order, and ends the thread.</summary>
+    public void Close()
+    {
+        BeginClose();
         if (_thread is not null)
             _thread.Join();
         else
@@ -333,16 +338,15 @@ internal sealed unsafe class VolumeWriter : IDisposable
         Volatile.Write(ref _busySince, _time.GetTimestamp());
         WriteRequest head = requests[first];
         ThrowIfFailed();
-        if (!TryEnsureVolume(head, out Volume? volume, out Exception? refusal))
+        if (head.Kind == RequestKind.Seal)
         {
-            Finish(head, refusal!);
+            SealOnRequest(head);
             return first + 1;
         }
 
-        if (head.Kind == RequestKind.Seal)
+        if (!TryEnsureVolume(head, out Volume? volume, out Exception? refusal))
         {
-            // Alone, and without the lock: it writes and syncs.
-            SealOnRequest(head);
+            Finish(head, refusal!);
             return first + 1;
         }
 
@@ -361,7 +365,8 @@ internal sealed unsafe class VolumeWriter : IDisposable
         {
             WriteRequest request = requests[next];
             if (request.Kind == RequestKind.Seal)
-                break; // with what came before it written
+                break; // alone, with what came before it written
+
             if (request.Kind != RequestKind.SyncOnly)
             {
                 if (volume is null)

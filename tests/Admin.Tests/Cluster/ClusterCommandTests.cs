@@ -187,28 +187,23 @@ public sealed partial class ClusterCommandTests
     [Fact]
     public async Task Durability_TakesTheRateThatTheNodeMeasured()
     {
-        await using FakeNode node = new(_ => (200, "objectstore_repair_bytes_total 5000000000\nobjectstore_repair_active_seconds_total 20\n"));
+        await using FakeNode node = new(_ => (200, "objectstore_repair_bytes_rebuilt_bytes_total 5000000000\nobjectstore_repair_active_seconds_total 20\n"));
         Run run = await Run.Tool("durability", "--endpoint", node.Url);
         Assert.Equal("GET /metrics", Assert.Single(node.Requests).Line);
         Assert.Contains("250 MB/s", run.Output, StringComparison.Ordinal);
-        Assert.Contains("measured: objectstore_repair_bytes_total", run.Output, StringComparison.Ordinal);
+        Assert.Contains("measured: objectstore_repair_bytes_rebuilt_bytes_total", run.Output, StringComparison.Ordinal);
         run = await Run.Tool("durability", "--endpoint", node.Url, "--repair-rate", "100MB");
         Assert.Contains("100 MB/s", run.Output, StringComparison.Ordinal);
         Assert.Contains("source of the rate: --repair-rate", run.Output, StringComparison.Ordinal);
     }
 
     [Fact]
-    public async Task Durability_WatchesARepairWhoseTimeIsNotCounted()
+    public async Task Durability_WhereNothingWasRepaired_SaysThatItsRateIsNotMeasured()
     {
-        long rebuilt = 0;
-        await using FakeNode node = new(_ => (200, $"objectstore_repair_bytes_rebuilt_bytes_total {rebuilt += 1_000_000_000_000}\n"));
-        Run run = await Run.Tool("durability", "--endpoint", node.Url, "--sample", "10ms");
-        Assert.Equal(2, node.Requests.Count);
-        Assert.Contains("source of the rate: measured over", run.Output, StringComparison.Ordinal);
-        await using FakeNode idle = new(_ => (200, "objectstore_repair_bytes_rebuilt_bytes_total 5\n"));
-        run = await Run.Tool("durability", "--endpoint", idle.Url, "--sample", "10ms");
-        Assert.Contains("the default of --repair-rate, not measured: no repair is at work", run.Output, StringComparison.Ordinal);
-        Assert.Contains("500 MB/s", run.Output, StringComparison.Ordinal);
+        await using FakeNode idle = new(_ => (200, "objectstore_repair_active_seconds_total 0\nobjectstore_drive_capacity_bytes{drive=\"x\"} 1000000000000\n"));
+        Run run = await Run.Tool("durability", "--endpoint", idle.Url, "--scheme", "1x");
+        Assert.Contains("the default of --repair-rate, not measured: nothing has been repaired yet", run.Output, StringComparison.Ordinal);
+        Assert.Contains("1 TB at 500 MB/s", run.Output, StringComparison.Ordinal);
     }
 
     [Fact]

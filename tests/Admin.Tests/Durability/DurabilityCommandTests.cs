@@ -64,7 +64,6 @@ public sealed class DurabilityCommandTests
     [InlineData("--scheme", "99999999999+3")]
     [InlineData("--bit-error-rate", "2")]
     [InlineData("--scrub-period", "14d")]
-    [InlineData("--sample", "1s")]
     [InlineData("--format", "xml")]
     [InlineData("--endpoint", "127.0.0.1")]
     [InlineData("--afr")]
@@ -83,9 +82,9 @@ public sealed class DurabilityCommandTests
     {
         MeasuredRepair measured = MetricsSource.Parse(
             """
-            # TYPE objectstore_repair_bytes_total counter
-            objectstore_repair_bytes_total{kind="a b"} 3000
-            objectstore_repair_bytes_total{kind="c"} 1000
+            # TYPE objectstore_repair_bytes_rebuilt_bytes_total counter
+            objectstore_repair_bytes_rebuilt_bytes_total{kind="a b"} 3000
+            objectstore_repair_bytes_rebuilt_bytes_total{kind="c"} 1000
             objectstore_repair_active_seconds_total 8
             objectstore_drive_capacity_bytes{drive="x"} 100
             objectstore_drive_capacity_bytes{drive="y"} 300
@@ -94,12 +93,12 @@ public sealed class DurabilityCommandTests
             """,
             "here");
         Assert.Equal((500, 300, 2), (measured.BytesPerSecond, measured.DriveBytes, measured.Drives));
-        Assert.Contains("objectstore_repair_bytes_total", measured.Source, StringComparison.Ordinal);
+        Assert.Contains("objectstore_repair_bytes_rebuilt_bytes_total", measured.Source, StringComparison.Ordinal);
     }
 
     [Theory]
     [InlineData("")]
-    [InlineData("objectstore_repair_bytes_total 0\nobjectstore_repair_active_seconds_total 0\n")]
-    [InlineData("objectstore_repair_bytes_total 5\n")]
+    [InlineData("objectstore_repair_bytes_rebuilt_bytes_total 0\nobjectstore_repair_active_seconds_total 0\n")]
+    [InlineData("objectstore_repair_bytes_rebuilt_bytes_total 5\n")]
     public void Metrics_WithoutARepair_MeasureNothing(string text) => Assert.Null(MetricsSource.Parse(text, "here").BytesPerSecond);
 }

@@ -258,6 +258,14 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
 
     public int IncompleteSlots => Map.Groups.Sum(group => Map.SlotsOf(group).Count(slot => !slot.IsComplete));
 
+    /// <summary>A repair service that has read what the one before left, and whose loop does not run.</summary>
+    public async Task<RepairService> StartRepairAsync(RepairOptions? options = null)
+    {
+        RepairService repair = CreateRepair(options);
+        await repair.BeginAsync(CancellationToken.None);
+        return repair;
+    }
+
     public RepairService CreateRepair(RepairOptions? options = null) => new(
         Metadata, this, () => Map, Repairer, this, Liveness, Queue, Governor, Time, options ?? new RepairOptions(), NullLogger<RepairService>.Instance);
 

@@ -21,7 +21,7 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 10);
         await cluster.WriteManyAsync(80);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         foreach (MappedDrive drive in cluster.Mapped.Take(lost).ToArray())
             cluster.Lose(drive.Id);
         Assert.True(cluster.IncompleteSlots > 0);
@@ -38,7 +38,7 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
         await cluster.WriteManyAsync(60);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         int held = cluster.Store(cluster.Mapped[0].Id).Count;
         cluster.Lose(cluster.Mapped[0].Id);
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
@@ -64,7 +64,7 @@ public sealed class RepairPassTests
                 stop.Cancel();
             return default;
         };
-        RepairService first = await StartAsync(cluster);
+        RepairService first = await cluster.StartRepairAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
             while (true)
@@ -75,7 +75,7 @@ public sealed class RepairPassTests
         int before = cluster.Repairer.Asked.Count;
 
         cluster.Repairer.Before = null;
-        RepairService second = await StartAsync(cluster);
+        RepairService second = await cluster.StartRepairAsync();
         await cluster.RunPassesUntilAsync(second, () => cluster.IncompleteSlots == 0);
         await cluster.AssertWholeAsync();
 
@@ -108,7 +108,7 @@ public sealed class RepairPassTests
 
             return default;
         };
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         await cluster.AssertWholeAsync();
         Assert.NotEmpty(twice);
@@ -127,7 +127,7 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
         await cluster.WriteManyAsync(60);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         Guid drained = cluster.Mapped[3].Id;
         Assert.True(cluster.Store(drained).Count > 0);
         cluster.Drain(drained);
@@ -148,11 +148,11 @@ public sealed class RepairPassTests
         await cluster.WriteManyAsync(30);
         Guid drained = cluster.Mapped[3].Id;
         cluster.Drain(drained);
-        RepairService first = await StartAsync(cluster);
+        RepairService first = await cluster.StartRepairAsync();
         await cluster.RunPassesUntilAsync(first, () => cluster.IncompleteSlots == 0);
         Assert.True(cluster.Store(drained).Count > 0);
 
-        RepairService second = await StartAsync(cluster);
+        RepairService second = await cluster.StartRepairAsync();
         Assert.Equal(1, second.Status.SweepsPending);
         await cluster.RunPassesUntilAsync(second, () => second.Status.SweepsPending == 0);
         Assert.Empty(cluster.Store(drained).Keys);
@@ -164,7 +164,7 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8, groups: 64);
         await cluster.WriteManyAsync(150, maxBytes: 5000);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         Guid joined = cluster.Join();
         Assert.True(cluster.IncompleteSlots > 0);
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0 && repair.Status.SweepsPending == 0);
@@ -179,7 +179,7 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
         await cluster.WriteManyAsync(40);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         Guid drained = cluster.Mapped[2].Id;
         cluster.Drain(drained);
         cluster.SetReachable(drained, false);
@@ -201,7 +201,7 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
         await cluster.WriteManyAsync(40);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         cluster.Lose(cluster.Mapped[0].Id);
         MemoryFragmentStore target = cluster.Store(cluster.Map.Groups.SelectMany(cluster.Map.SlotsOf).First(slot => !slot.IsComplete).Drive!.Value);
         target.Fault = (operation, _, _) => operation == FragmentOperation.Write ? throw new DriveFullException(target.DriveId, 0, 1) : default;
@@ -223,8 +223,8 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8, groups: 2);
         await cluster.WriteManyAsync(200, maxBytes: 100);
-        RepairService repair = await StartAsync(cluster, new RepairOptions { ListPageEntries = 10 });
-        await DrainPassesAsync(cluster, repair);
+        RepairService repair = await cluster.StartRepairAsync(new RepairOptions { ListPageEntries = 10 });
+        await DrainPassesAsync(repair);
         cluster.Drain(cluster.Mapped[0].Id);
         MemoryFragmentStore failing = cluster.Store(cluster.Mapped[1].Id);
         int pages = 0;
@@ -255,7 +255,7 @@ public sealed class RepairPassTests
         }
 
         // The three are in groups that a lost drive leaves incomplete.
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         cluster.SetMap(AllIncomplete(cluster.Map));
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         Assert.DoesNotContain(cluster.Repairer.Asked, work => work.Extent == old.Id || work.Extent == queued.Id || work.Extent == young.Id);
@@ -276,7 +276,7 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
         TestExtent written = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         cluster.SetMap(AllIncomplete(cluster.Map));
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         Assert.Empty(cluster.Repairer.Asked);
@@ -291,14 +291,14 @@ public sealed class RepairPassTests
     public async Task LostBlock_OfANamedExtent_IsCountedAndStandsInNobodysWay()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
-        TestExtent lost = await cluster.WriteAsync(Coded, without: new ShardSet(0b000111)), other = await cluster.WriteAsync(Coded);
-        RepairService repair = await StartAsync(cluster);
+        TestExtent lost = await cluster.WriteAsync(Coded, without: new ShardSet(0b000111));
+        await cluster.WriteAsync(Coded);
+        RepairService repair = await cluster.StartRepairAsync();
         cluster.SetMap(AllIncomplete(cluster.Map));
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         Assert.True(repair.Status.BlocksLost > 0);
         cluster.Live.Remove(lost);
         await cluster.AssertWholeAsync();
-        Assert.NotNull(other);
     }
 
     [Theory]
@@ -312,11 +312,11 @@ public sealed class RepairPassTests
         Guid out1 = cluster.Mapped[0].Id;
         TestExtent[] only = [.. cluster.Live.Where(extent => cluster.DriveOf(extent, 0) == out1)];
         Assert.NotEmpty(only);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         cluster.TakeOut(out1);
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         if (restart)
-            repair = await StartAsync(cluster);
+            repair = await cluster.StartRepairAsync();
         cluster.BringBack(out1);
         Assert.Contains(only, extent => cluster.DriveOf(extent, 0) != out1);
         await repair.RunNextPassAsync(CancellationToken.None);
@@ -330,7 +330,7 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
         TestExtent extent = await cluster.WriteAsync(Coded);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         Guid[] taken = [.. Enumerable.Range(0, 3).Select(shard => cluster.DriveOf(extent, shard))];
         foreach (Guid drive in taken)
             cluster.TakeOut(drive);
@@ -352,9 +352,7 @@ public sealed class RepairPassTests
     [Fact]
     public async Task UncleanStop_MakesTheNewestExtentsComeFirst()
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
-        RepairService first = await StartAsync(cluster);
-        await DrainPassesAsync(cluster, first);
+        (TestCluster cluster, _) = await SettledAsync(drives: 9);
         TestExtent old = await cluster.WriteAsync(Copies3, without: new ShardSet(0b001));
         cluster.Time.Advance(TimeSpan.FromHours(3));
 
@@ -363,23 +361,21 @@ public sealed class RepairPassTests
         cluster.Time.Advance(TimeSpan.FromMinutes(20));
         await cluster.Metadata.SetCursorAsync("repair/recent", [1, .. BitConverter.GetBytes(cluster.Time.GetUtcNow().AddMinutes(-10).ToUnixTimeMilliseconds())]);
         cluster.Drain(cluster.Mapped[0].Id);
-        RepairService second = await StartAsync(cluster);
+        RepairService second = await cluster.StartRepairAsync();
         await second.RunNextPassAsync(CancellationToken.None);
         Assert.Equal([degraded.Id], cluster.Repairer.Asked.Select(work => work.Extent).ToArray());
 
         // The older one is found by the comparison of everything.
         cluster.Time.Advance(TimeSpan.FromDays(2));
         await cluster.RunPassesUntilAsync(second, () => cluster.Repairer.Asked.Any(work => work.Extent == old.Id) && cluster.IncompleteSlots == 0);
-        await DrainPassesAsync(cluster, second);
+        await DrainPassesAsync(second);
         await cluster.AssertWholeAsync();
     }
 
     [Fact]
     public async Task RecentComparison_WhileADriveIsAway_IsRepeated()
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
-        RepairService repair = await StartAsync(cluster);
-        await DrainPassesAsync(cluster, repair);
+        (TestCluster cluster, RepairService repair) = await SettledAsync(drives: 9);
         cluster.Time.Advance(TimeSpan.FromMinutes(30));
         TestExtent degraded = await cluster.WriteAsync(Copies3, without: new ShardSet(0b001));
         Guid away = cluster.DriveOf(degraded, 0);
@@ -387,12 +383,12 @@ public sealed class RepairPassTests
         for (int i = 0; i < 12; i++)
         {
             cluster.Time.Advance(TimeSpan.FromMinutes(10));
-            await DrainPassesAsync(cluster, repair);
+            await DrainPassesAsync(repair);
         }
 
         cluster.SetReachable(away, true);
         cluster.Time.Advance(TimeSpan.FromMinutes(10));
-        await DrainPassesAsync(cluster, repair);
+        await DrainPassesAsync(repair);
         await cluster.AssertWholeAsync();
     }
 
@@ -401,12 +397,12 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
         await cluster.WriteManyAsync(50);
-        RepairService repair = await StartAsync(cluster);
-        await DrainPassesAsync(cluster, repair);
+        RepairService repair = await cluster.StartRepairAsync();
+        await DrainPassesAsync(repair);
         foreach (TestExtent extent in cluster.Live)
             await cluster.Store(cluster.DriveOf(extent, 1)).DeleteAsync(extent.Keys.Where(key => key.Shard == 1).ToArray());
         cluster.Time.Advance(TimeSpan.FromDays(4));
-        await DrainPassesAsync(cluster, repair);
+        await DrainPassesAsync(repair);
         await cluster.AssertWholeAsync();
     }
 
@@ -416,8 +412,8 @@ public sealed class RepairPassTests
         TestCluster cluster = await TestCluster.CreateAsync(drives: 7, groups: 2);
         for (int i = 0; i < 20; i++)
             await cluster.WriteAsync(Copies3, 10_000, 10_000);
-        RepairService repair = await StartAsync(cluster, new RepairOptions { BytesPerSecond = 10_000, MaxParallelBlocks = 4 });
-        await DrainPassesAsync(cluster, repair);
+        RepairService repair = await cluster.StartRepairAsync(new RepairOptions { BytesPerSecond = 10_000, MaxParallelBlocks = 4 });
+        await DrainPassesAsync(repair);
         cluster.Lose(cluster.Mapped[0].Id);
         DateTimeOffset began = cluster.Time.GetUtcNow();
         Task pass = repair.RunNextPassAsync(CancellationToken.None);
@@ -439,8 +435,8 @@ public sealed class RepairPassTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
         await cluster.WriteManyAsync(20);
-        RepairService repair = await StartAsync(cluster);
-        await DrainPassesAsync(cluster, repair);
+        RepairService repair = await cluster.StartRepairAsync();
+        await DrainPassesAsync(repair);
         cluster.Lose(cluster.Mapped[0].Id);
         repair.Pause();
         Task<bool> pass = repair.RunNextPassAsync(CancellationToken.None);
@@ -449,7 +445,7 @@ public sealed class RepairPassTests
         Assert.True(repair.Status.Paused);
         repair.Resume();
         await pass.WaitAsync(TimeSpan.FromSeconds(30));
-        await DrainPassesAsync(cluster, repair);
+        await DrainPassesAsync(repair);
         await cluster.AssertWholeAsync();
     }
 
@@ -469,20 +465,20 @@ public sealed class RepairPassTests
         Assert.Empty(await cluster.Metadata.ListCursorsAsync("repair/running"));
     }
 
-    private static async Task<RepairService> StartAsync(TestCluster cluster, RepairOptions? options = null)
+    /// <summary>A cluster whose first comparisons are done with.</summary>
+    private static async Task<(TestCluster Cluster, RepairService Repair)> SettledAsync(int drives)
     {
-        RepairService repair = cluster.CreateRepair(options);
-        await repair.BeginAsync(CancellationToken.None);
-        return repair;
+        TestCluster cluster = await TestCluster.CreateAsync(drives);
+        RepairService repair = await cluster.StartRepairAsync();
+        await DrainPassesAsync(repair);
+        return (cluster, repair);
     }
 
-    private static async Task DrainPassesAsync(TestCluster cluster, RepairService repair)
+    private static async Task DrainPassesAsync(RepairService repair)
     {
-        for (int i = 0; i < 50 && await repair.RunNextPassAsync(CancellationToken.None); i++)
-        {
-        }
-
-        Assert.NotNull(cluster);
+        int passes = 0;
+        while (await repair.RunNextPassAsync(CancellationToken.None))
+            Assert.InRange(++passes, 1, 50);
     }
 
     private static bool IsAffected(TestCluster cluster, TestExtent extent) => cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Any(slot => !slot.IsComplete);

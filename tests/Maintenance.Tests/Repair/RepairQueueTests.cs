@@ -68,7 +68,7 @@ public sealed class RepairQueueTests
                 Assert.True(cluster.Store(cluster.DriveOf(extent, key.Shard)).Corrupt(key, 100));
         }
 
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         await cluster.Queue.RecordAsync(Notice(extent, 0b010010, reason) with { BlockCount = extent.Shards.Length });
         await cluster.RunQueueUntilEmptyAsync(repair);
         await cluster.AssertWholeAsync();
@@ -88,7 +88,7 @@ public sealed class RepairQueueTests
             written.Add((extent, i % 2 == 0 ? 1 : 0));
         }
 
-        RepairService repair = await StartAsync(cluster, new RepairOptions { MaxParallelBlocks = 1 });
+        RepairService repair = await cluster.StartRepairAsync(new RepairOptions { MaxParallelBlocks = 1 });
         await cluster.RunQueueUntilEmptyAsync(repair);
         int[] spares = [.. cluster.Repairer.Asked.Select(work => written.Single(entry => entry.Extent.Id == work.Extent).Spare)];
         Assert.Equal(spares.Order(), spares);
@@ -111,7 +111,7 @@ public sealed class RepairQueueTests
         cluster.SetReachable(away, false);
         await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
         await cluster.Queue.RecordAsync(Notice(other, 0b1, RepairReason.Scrub));
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
         Assert.False(await repair.WorkOffQueueAsync(CancellationToken.None));
         RepairEntry left = Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10));
@@ -125,10 +125,7 @@ public sealed class RepairQueueTests
     [Fact]
     public async Task Notice_ThatComesWhileTheSameBlockIsRepaired_IsNotLost()
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
-        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
-        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
-        RepairService repair = await StartAsync(cluster);
+        (TestCluster cluster, TestExtent extent, RepairService repair) = await QueueOneAsync(missing: 0b1, told: 0b1);
         cluster.Repairer.Before = async (_, _) =>
         {
             cluster.Repairer.Before = null;
@@ -142,10 +139,7 @@ public sealed class RepairQueueTests
     [Fact]
     public async Task Fragment_ThatWasDamagedAndIsNoLonger_IsUsedWhereItIsAllThatIsLeft()
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
-        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b110));
-        await cluster.Queue.RecordAsync(Notice(extent, 0b111, RepairReason.CorruptOnRead));
-        RepairService repair = await StartAsync(cluster);
+        (TestCluster cluster, _, RepairService repair) = await QueueOneAsync(missing: 0b110, told: 0b111);
         await cluster.RunQueueUntilEmptyAsync(repair);
         await cluster.AssertWholeAsync();
     }
@@ -162,7 +156,7 @@ public sealed class RepairQueueTests
         }
 
         await cluster.ReclaimAsync(gone);
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         await cluster.RunQueueUntilEmptyAsync(repair);
         Assert.Empty(cluster.Repairer.Asked);
     }
@@ -173,7 +167,7 @@ public sealed class RepairQueueTests
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
         TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
         await cluster.Queue.RecordAsync(Notice(extent, 0b100, RepairReason.DegradedWrite));
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         cluster.Time.Advance(TimeSpan.FromSeconds(10));
         Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
         Assert.Empty(cluster.Repairer.Asked);
@@ -209,10 +203,7 @@ public sealed class RepairQueueTests
     [Fact]
     public async Task UnknownMap_LeavesTheQueueAndTheCursorsAlone()
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
-        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
-        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
-        RepairService repair = await StartAsync(cluster);
+        (TestCluster cluster, _, RepairService repair) = await QueueOneAsync(missing: 0b1, told: 0b1);
         ClusterMap map = cluster.Map;
         cluster.SetMap(ClusterMap.Unknown);
         Assert.False(await repair.WorkOffQueueAsync(CancellationToken.None));
@@ -239,7 +230,7 @@ public sealed class RepairQueueTests
             thrown = true;
             throw new InvalidOperationException("test");
         };
-        RepairService repair = await StartAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
         await repair.WorkOffQueueAsync(CancellationToken.None);
         Assert.Equal((ulong)bad.Id.Value, Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10)).Record.ExtentLow);
         Assert.Contains("test", repair.Status.LastFailure);
@@ -247,12 +238,14 @@ public sealed class RepairQueueTests
         await cluster.AssertWholeAsync();
     }
 
-    private static RepairNotice Notice(TestExtent extent, ulong shards, RepairReason reason) => new(extent.Id, extent.Group, extent.Scheme, 0, 1, new ShardSet(shards), reason);
-
-    private static async Task<RepairService> StartAsync(TestCluster cluster, RepairOptions? options = null)
+    /// <summary>An extent that lacks some copies, with a notice of it in the queue.</summary>
+    private static async Task<(TestCluster Cluster, TestExtent Extent, RepairService Repair)> QueueOneAsync(ulong missing, ulong told)
     {
-        RepairService repair = cluster.CreateRepair(options);
-        await repair.BeginAsync(CancellationToken.None);
-        return repair;
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(missing));
+        await cluster.Queue.RecordAsync(Notice(extent, told, RepairReason.CorruptOnRead));
+        return (cluster, extent, await cluster.StartRepairAsync());
     }
+
+    private static RepairNotice Notice(TestExtent extent, ulong shards, RepairReason reason) => new(extent.Id, extent.Group, extent.Scheme, 0, 1, new ShardSet(shards), reason);
 }

@@ -50,45 +50,115 @@ public sealed class ThrottlingTests
     }
 
     [Fact]
+    public void P99_OfManyRequests_IsOfTheNewestQuarterOfASecond()
+    {
+        var time = new VirtualTimeProvider();
+        var load = new ForegroundLoad(time);
+        for (int i = 0; i < 100; i++)
+            Fill(load, 1);
+        time.Advance(TimeSpan.FromMilliseconds(250));
+        for (int i = 0; i < ForegroundLoad.EnoughRequests / 100; i++)
+            Fill(load, 100);
+        time.Advance(TimeSpan.FromMilliseconds(250));
+        for (int i = 0; i < ForegroundLoad.EnoughRequests / 100; i++)
+            Fill(load, 1);
+        Assert.InRange(load.GetP99()!.Value.TotalMilliseconds, 1, 1.25);
+    }
+
+    [Fact]
     public void Governor_HalvesWhileClientsSufferAndRecoversSlowly()
     {
         var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
-        for (int i = 0; i < 20; i++)
-            governor.Observe();
+        Observe(governor, seconds: 2);
         Assert.Equal(5, governor.Baseline!.Value.TotalMilliseconds, 0.1);
         Assert.Equal(16, governor.Workers(16));
 
         using IDisposable busy = governor.Busy();
-        latency.P99 = TimeSpan.FromMilliseconds(11);
+        latency.P99 = TimeSpan.FromMilliseconds(8);
         governor.Observe();
         Assert.Equal(8, governor.Workers(16));
         Assert.True(governor.IsHeldBack);
+
+        // What was halved has not shown yet.
+        governor.Observe();
+        Assert.Equal(8, governor.Workers(16));
         governor.Observe();
         Assert.Equal(4, governor.Workers(16));
-        for (int i = 0; i < 20; i++)
-            governor.Observe();
+        Observe(governor, seconds: 3);
         Assert.Equal(1, governor.Workers(16));
+        Assert.Equal(LoadGovernor.LeastShare, governor.Share);
         Assert.Equal(5, governor.Baseline!.Value.TotalMilliseconds, 0.1);
 
-        latency.P99 = TimeSpan.FromMilliseconds(9);
+        latency.P99 = TimeSpan.FromMilliseconds(7);
         governor.Observe();
         Assert.InRange(governor.Workers(16), 1, 2);
-        for (int i = 0; i < 7; i++)
-            governor.Observe();
+        Observe(governor, seconds: 8);
         Assert.InRange(governor.Workers(16), 7, 9);
-        for (int i = 0; i < 9; i++)
-            governor.Observe();
+        Observe(governor, seconds: 8);
         Assert.False(governor.IsHeldBack);
 
         // Without clients there is nobody to give way to.
         latency.P99 = TimeSpan.FromMilliseconds(50);
-        governor.Observe();
+        Observe(governor, seconds: 5);
         Assert.True(governor.IsHeldBack);
         latency.P99 = null;
-        for (int i = 0; i < 16; i++)
-            governor.Observe();
+        Observe(governor, seconds: 2);
         Assert.False(governor.IsHeldBack);
+    }
+
+    [Fact]
+    public void Governor_WhatBeginsWhileThereAreClients_BeginsWithLittle()
+    {
+        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
+        Observe(governor, seconds: 10);
+        using (governor.Busy())
+            Assert.Equal(1, governor.Workers(32));
+        using (governor.Busy())
+            Observe(governor, seconds: 16);
+        Assert.False(governor.IsHeldBack);
+
+        // It was busy just now: this is the same work.
+        using (governor.Busy())
+            Assert.Equal(32, governor.Workers(32));
+
+        latency.P99 = null;
+        Observe(governor, seconds: 10);
+        using (governor.Busy())
+            Assert.Equal(32, governor.Workers(32));
+    }
+
+    [Fact]
+    public void Governor_WhereTheLeastDoesNotHelp_TakesWhatClientsHaveForUsual()
+    {
+        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
+        governor.Observe();
+        using IDisposable busy = governor.Busy();
+        latency.P99 = TimeSpan.FromMilliseconds(40);
+        Observe(governor, seconds: 5);
+        Assert.Equal(LoadGovernor.LeastShare, governor.Share);
+        Observe(governor, seconds: 60);
+        Assert.InRange(governor.Baseline!.Value.TotalMilliseconds, 26, 40);
+        Assert.False(governor.IsHeldBack);
+    }
+
+    [Fact]
+    public void Rest_OfLessThanOneWorker_IsInProportion()
+    {
+        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
+        governor.Observe();
+        Assert.Equal(TimeSpan.Zero, governor.RestAfter(TimeSpan.FromMilliseconds(4), 32));
+        using IDisposable busy = governor.Busy();
+        latency.P99 = TimeSpan.FromMilliseconds(40);
+        Observe(governor, seconds: 5);
+
+        // A quarter of a worker.
+        Assert.Equal(12, governor.RestAfter(TimeSpan.FromMilliseconds(4), 32).TotalMilliseconds, 0.01);
+        Assert.Equal(TimeSpan.FromSeconds(1), governor.RestAfter(TimeSpan.FromSeconds(4), 32));
+        Assert.Equal(60, governor.RestAfter(TimeSpan.FromMilliseconds(4), 1).TotalMilliseconds, 0.01);
     }
 
     [Fact]
@@ -98,8 +168,7 @@ public sealed class ThrottlingTests
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         governor.Observe();
         latency.P99 = TimeSpan.FromMilliseconds(40);
-        for (int i = 0; i < 60; i++)
-            governor.Observe();
+        Observe(governor, seconds: 15);
         Assert.False(governor.IsHeldBack);
         Assert.InRange(governor.Baseline!.Value.TotalMilliseconds, 38, 40);
     }
@@ -154,6 +223,12 @@ public sealed class ThrottlingTests
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
         gate.Leave([b]);
         Assert.Equal(0, gate.Inside);
+    }
+
+    private static void Observe(LoadGovernor governor, int seconds)
+    {
+        for (TimeSpan passed = default; passed < TimeSpan.FromSeconds(seconds); passed += new LoadGovernorOptions().Interval)
+            governor.Observe();
     }
 
     private static void Fill(ForegroundLoad load, double milliseconds)

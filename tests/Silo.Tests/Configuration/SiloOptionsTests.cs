@@ -14,7 +14,7 @@ public sealed class SiloOptionsTests
         Assert.Equal((Path.GetFullPath("data"), IPAddress.Loopback, 9000), (options.DataPath, options.Address, options.Port));
         Assert.Equal([Path.GetFullPath("data/drives/1")], options.DrivePaths);
         Assert.Equal(("us-east-1", 1L << 30, (long?)null), (options.Region, options.VolumeSizeBytes, options.HeadroomBytes));
-        Assert.Equal((TimeSpan.FromMinutes(15), TimeSpan.FromSeconds(30)), (options.GarbageGrace, options.DrainTimeout));
+        Assert.Equal((TimeSpan.FromMinutes(15), TimeSpan.FromSeconds(10)), (options.GarbageGrace, options.DrainTimeout));
         Assert.Equal((LogLevel.Information, false), (options.LogLevel, options.JsonLogs));
     }
 

@@ -76,6 +76,7 @@ public sealed class TopologyTests
     public void FileThatCannotBe_IsRefusedByItsKey(string json, string key)
     {
         StartException refused = Assert.Throws<StartException>(() => Topology.Parse(json, "/topology.json"));
+        Assert.StartsWith("the topology file '/topology.json'", refused.Message, StringComparison.Ordinal);
         Assert.Contains(key, refused.Message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', refused.Message);
     }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
@@ -70,6 +71,59 @@ public sealed class StopTests : IDisposable
         await using HostProcess again = await HostProcess.StartAsync(_folder["data"], Keys);
         using S3Client reader = new(again.Endpoint, Keys);
         Assert.Equal(HttpStatusCode.NotFound, (await reader.GetAsync("/bucket/slow")).Status);
+
+        // What stops after the requests had its own time, and closed in order.
+        await again.StopAsync();
+        Assert.DoesNotContain("did not stop cleanly", again.Output, StringComparison.Ordinal);
+        Assert.DoesNotContain("torn", again.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Sigterm_WithDrivesThatVanishedUnderLoad_EndsInOrder_AndLosesNothing()
+    {
+        string[] more = ["--drives", _folder["d{1...6}"], "--scheme", "STANDARD=3/3+2", "--down-out-after", "1"];
+        byte[] large = new byte[400_000];
+        new Random(3).NextBytes(large);
+        ConcurrentDictionary<string, byte[]> stored = [];
+        await using (HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, more))
+        {
+            using S3Client setup = new(host.Endpoint, Keys);
+            Assert.Equal(HttpStatusCode.OK, (await setup.PutAsync("/bucket")).Status);
+            using CancellationTokenSource written = new();
+            Task[] writers = [.. Enumerable.Range(0, 4).Select(writer => Task.Run(async () =>
+            {
+                using S3Client client = new(host.Endpoint, Keys);
+                for (int i = 0; ; i++)
+                {
+                    string key = $"/bucket/{writer}-{i}";
+                    byte[] body = i % 3 == 0 ? large : large[..(10_000 + i)];
+                    try
+                    {
+                        // Until the host takes no more.
+                        if ((await client.PutAsync(key, body)).Status == HttpStatusCode.OK) stored[key] = body;
+                        if (stored.Count >= 40) await written.CancelAsync();
+                    }
+                    catch (HttpRequestException)
+                    {
+                        return;
+                    }
+                }
+            }))];
+            await Task.Delay(Timeout.InfiniteTimeSpan, written.Token).WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken).ContinueWith(_ => { }, TaskScheduler.Default);
+            Assert.True(stored.Count >= 40, host.Output);
+            foreach (string drive in new[] { "d2", "d5" }) Directory.Delete(_folder[drive], recursive: true);
+            host.Signal(PosixSignal.SIGTERM);
+            Assert.Equal(0, await host.ExitAsync());
+            Assert.Empty(host.Errors);
+            await Task.WhenAll(writers);
+        }
+
+        await using HostProcess again = await HostProcess.StartAsync(_folder["data"], Keys, more);
+        using S3Client reader = new(again.Endpoint, Keys);
+        foreach ((string key, byte[] body) in stored) Assert.Equal(body, (await reader.GetAsync(key)).Body);
+        await again.StopAsync();
+        Assert.DoesNotContain("did not stop cleanly", again.Output, StringComparison.Ordinal);
+        Assert.Equal(4, again.Output.Split(", 0 records and 0 bytes replayed").Length - 1);
     }
 
     /// <summary>Sends the head of a PUT and waits until the server asks for the body.</summary>

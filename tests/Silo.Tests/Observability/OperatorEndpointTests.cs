@@ -18,10 +18,15 @@ public sealed class RunningHost : IAsyncLifetime
 
     internal S3Client Client { get; private set; } = null!;
 
+    internal string AdminToken { get; private set; } = "";
+
+    internal string DrivePath => _folder["data/drives/1"];
+
     public async ValueTask InitializeAsync()
     {
         Host = await HostProcess.StartAsync(_folder["data"], Keys);
         Client = new S3Client(Host.Endpoint, Keys);
+        AdminToken = (await File.ReadAllTextAsync(_folder["data/admin.token"])).Trim();
     }
 
     public async ValueTask DisposeAsync()

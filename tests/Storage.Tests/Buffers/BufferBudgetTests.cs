@@ -50,6 +50,21 @@ public sealed class BufferBudgetTests
     }
 
     [Fact]
+    public async Task Waiting_BehindOneWhoGivesUp_EndsAsSoonAsThereIsRoom()
+    {
+        var time = new ManualTime();
+        var budget = new BufferBudget(10, time);
+        Assert.True(budget.TryTake(6));
+        Task large = budget.TakeAsync(8, null, TimeSpan.FromSeconds(1), Stop).AsTask();
+        Task small = budget.TakeAsync(4, null, TimeSpan.FromSeconds(9), Stop).AsTask();
+        Assert.False(small.IsCompleted);
+        time.Advance(TimeSpan.FromSeconds(1));
+        await Assert.ThrowsAsync<BuffersBusyException>(() => large);
+        await small.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        Assert.Equal(10, budget.TakenBytes);
+    }
+
+    [Fact]
     public void Latency_IsThatOfTheLatestSamples()
     {
         var window = new LatencyWindow();

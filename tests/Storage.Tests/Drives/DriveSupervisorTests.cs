@@ -1,8 +1,12 @@
 using System.Buffers;
 using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Integrity;
+using ObjectStore.Storage.Tests.Extents;
+using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Tests.Drives;
 
@@ -315,6 +319,28 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task HangingWrite_AfterAVolumeWasSealedForCompaction_IsGivenUpWithoutWaiting()
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), HangLimit = TimeSpan.FromHours(4), CloseLimit = TimeSpan.FromSeconds(5) };
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite kept = await _drives.WriteAsync(drive), deleted = await _drives.WriteAsync(drive, 100_000);
+        await drive.DeleteAsync(new[] { deleted.Key }, Stop);
+        CompactionReport report = await drive.CompactAsync(new CompactionOptions { BytesPerSecond = 0, MinActiveGarbageBytes = 1 }, Stop);
+        Assert.Equal(1, report.VolumesEmptied);
+        await SupervisedDrives.AssertServes(drive, kept);
+        DriveFaults faults = _drives.FaultsOf(0);
+        faults.HangWrites = true;
+        faults.Stop();
+        Task write = _drives.WriteAsync(drive);
+        await faults.Hanging.WaitAsync(Stop);
+        Assert.True(await Task.Run(() => drive.Fail("a test gives it up"), Stop).WaitAsync(TimeSpan.FromSeconds(20), Stop));
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => write);
+        faults.Answer();
+        await drive.Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+    }
+
+    [Fact]
     public async Task HangingReads_EndAtTheLimit_WithoutThreadsOfOthers_AndNeverWriteToTheirMemoryAfterwards()
     {
         _drives.Settings = Impatient;
@@ -344,6 +370,33 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await SupervisedDrives.AssertServes(_drives.StoreAt(0), write);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Drive_WhoseVolumeWasSealedOnRequest_IsGivenUpWithoutAWait(bool whileItHangs)
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        await _drives.WriteAsync(drive);
+        Volume open = drive.Engine.Index.Volumes.Values.Single(volume => volume.State == VolumeState.Active);
+        DriveFaults faults = _drives.FaultsOf(0);
+        if (whileItHangs)
+        {
+            faults.HangWrites = true;
+            faults.Stop();
+        }
+
+        Task seal = drive.Engine.SubmitAsync(open.Writer!, drive.Engine.NewSeal(open), Stop).AsTask();
+        await (whileItHangs ? faults.Hanging.WaitAsync(Stop) : seal);
+
+        // As the supervisor does, which must go on to the other drives; on a thread of its own here, since a wait would be for ever.
+        await Task.Factory.StartNew(() => drive.Fail("a test"), Stop, TaskCreationOptions.LongRunning, TaskScheduler.Default).WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        if (whileItHangs)
+            await Assert.ThrowsAsync<DriveUnavailableException>(() => seal);
+        faults.Answer();
+        await drive.Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+    }
+
     [Fact]
     public async Task HangingDrive_DoesNotHoldUpTheEnd()
     {
@@ -359,6 +412,133 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await Assert.ThrowsAsync<DriveUnavailableException>(() => write);
         faults.Answer();
         await drive.Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+    }
+
+    /// <summary>A write that the drive's kernel does not answer.</summary>
+    private async Task<Task<FragmentWrite>> BeginHangingWriteAsync(int number)
+    {
+        DriveFaults faults = _drives.FaultsOf(number);
+        faults.HangWrites = faults.HangProbe = true;
+        faults.Stop();
+        Task<FragmentWrite> write = _drives.WriteAsync(_drives.StoreAt(number));
+        await faults.Hanging.WaitAsync(Stop);
+        return write;
+    }
+
+    [Fact]
+    public async Task BeginStop_GivesUpDrivesThatHang_BeforeAndAfterIt_AndNoOthers()
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), StopHangLimit = TimeSpan.FromSeconds(1), HangLimit = TimeSpan.FromHours(1) };
+        await _drives.OpenAsync();
+        LocalFragmentStore[] drives = [.. Enumerable.Range(0, 3).Select(_drives.StoreAt)];
+        Task<FragmentWrite> before = await BeginHangingWriteAsync(0);
+        _drives.Supervisor.BeginStop();
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => before);
+        Task<FragmentWrite> after = await BeginHangingWriteAsync(1);
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => after);
+        Assert.Equal([drives[2].DriveId], _drives.InUse.Keys);
+        await SupervisedDrives.AssertServes(drives[2], await _drives.WriteAsync(drives[2]));
+    }
+
+    [Fact]
+    public async Task Close_WithTwoDrivesThatHang_TakesItsLimitOnce_AndClosesTheThirdInOrder()
+    {
+        var time = new ManualTime();
+        _drives.Time = time;
+        await _drives.OpenAsync();
+        LocalFragmentStore[] drives = [.. Enumerable.Range(0, 3).Select(_drives.StoreAt)];
+        FragmentWrite[] kept = [.. await Task.WhenAll(drives.Select(drive => _drives.WriteAsync(drive)))];
+        Task<FragmentWrite>[] hanging = [await BeginHangingWriteAsync(0), await BeginHangingWriteAsync(1)];
+        Task closing = _drives.Supervisor.CloseAsync(TimeSpan.FromSeconds(9));
+
+        // The well one while the others hang; and when it has closed, the clocks of the others run.
+        await _drives.Until(() => drives[2].Engine.GetStatistics().State == DriveState.Closed, "the third drive's end");
+        Assert.False(closing.IsCompleted);
+        time.Advance(TimeSpan.FromSeconds(9));
+        await closing.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        foreach (Task<FragmentWrite> write in hanging)
+            await Assert.ThrowsAsync<DriveUnavailableException>(() => write);
+        foreach (int number in (int[])[0, 1])
+        {
+            _drives.FaultsOf(number).Answer();
+            await drives[number].Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        }
+
+        await _drives.OpenAsync();
+        await _drives.Told($"recovered {drives[2].DriveId} with 0 records");
+        for (int number = 0; number < 3; number++)
+            await SupervisedDrives.AssertServes(_drives.StoreAt(number), kept[number]);
+    }
+
+    [Fact]
+    public async Task Close_EndsWhatWaitsForTheDrive_AndWaitsForWhatRuns()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite write = await _drives.WriteAsync(drive);
+        DriveFaults faults = _drives.FaultsOf(0);
+        faults.HangReads = true;
+        faults.Stop();
+        Task[] reads = [.. Enumerable.Range(0, 40).Select(_ => SupervisedDrives.ReadAsync(drive, write))];
+        for (int running = 0; running < 32; running++)
+            await faults.Hanging.WaitAsync(Stop);
+        Task closing = drive.DisposeAsync().AsTask();
+        foreach (Task read in reads[32..])
+            await Assert.ThrowsAsync<ObjectDisposedException>(() => read);
+        Assert.False(closing.IsCompleted);
+        faults.Answer();
+        await closing.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        await Task.WhenAll(reads[..32]);
+    }
+
+    [Fact]
+    public async Task Close_LeavesGarbageToTheNextStart()
+    {
+        // Without threads of their own nothing reclaims at another moment.
+        var options = new StorageOptions { VolumeSizeBytes = 2 << 20, HeadroomBytes = 0, WritersPerDrive = 1 };
+        var services = new EngineServices(options, TimeProvider.System, _drives.Random64, NoStorageEvents.Instance, Threaded: false);
+        string folder = Path.Combine(_drives.Root, "apart");
+        await using (LocalDrives opened = LocalDrives.Open([new FileDrive(folder, directIo: false)], services))
+        {
+            LocalFragmentStore drive = opened.Drives[0];
+            FragmentWrite[] writes = [.. Enumerable.Range(0, 5).Select(_ => _drives.Make(700_000))];
+            await SteppedAsync(opened, [.. writes.Select(write => drive.WriteAsync(write, true, Stop).AsTask())]);
+            Volume[] full = [.. drive.Engine.Index.Volumes.Values.Where(volume => volume.State == VolumeState.Sealed)];
+            Assert.NotEmpty(full);
+            Assert.All(full, volume => Assert.True(drive.Engine.Index.TryPin(volume)));
+            await SteppedAsync(opened, drive.DeleteAsync(writes.Select(write => write.Key).ToArray(), Stop).AsTask());
+            Assert.All(full, drive.Engine.Index.Unpin);
+        }
+
+        int left = Directory.GetFiles(Path.Combine(folder, "volumes")).Length;
+        await using LocalDrives again = LocalDrives.Open([new FileDrive(folder, directIo: false)], services);
+        Assert.InRange(again.Drives[0].Engine.Index.Volumes.Count, 1, left - 1);
+
+        static async Task SteppedAsync(LocalDrives drives, params Task[] tasks)
+        {
+            Task all = Task.WhenAll(tasks);
+            while (!all.IsCompleted && drives.Step())
+            {
+            }
+
+            await all.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        }
+    }
+
+    [Fact]
+    public async Task Question_OfADriveThatHangs_EndsWhenItIsCancelled()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite write = await _drives.WriteAsync(drive);
+        DriveFaults faults = _drives.FaultsOf(0);
+        faults.HangReads = true;
+        faults.Stop();
+        using var cancelled = new CancellationTokenSource();
+        Task question = drive.StatAsync(write.Key, cancelled.Token).AsTask();
+        await faults.Hanging.WaitAsync(Stop);
+        await cancelled.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => question.WaitAsync(TimeSpan.FromSeconds(20), Stop));
     }
 
     [Fact]
@@ -377,6 +557,20 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         _drives.FaultsOf(1).Answer();
         await _drives.Told("again", $"{driveId}");
         await SupervisedDrives.AssertServes(_drives.StoreAt(1), write);
+    }
+
+    [Fact]
+    public async Task DriveThatHangsWhileItIsFormatted_DoesNotHoldUpTheStart_AndIsTakenInLater()
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromMilliseconds(25), StartLimit = TimeSpan.FromSeconds(1), CloseLimit = TimeSpan.FromSeconds(5) };
+        _drives.FaultsOf(1).HangWrites = true;
+        _drives.FaultsOf(1).Stop();
+        await _drives.OpenAsync().WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        Assert.Equal(2, _drives.InUse.Count);
+        Assert.Contains("formatting", _drives.HealthOf(1).Reason, StringComparison.Ordinal);
+        _drives.FaultsOf(1).Answer();
+        await _drives.Until(() => _drives.InUse.Count == 3, "the third drive");
+        await SupervisedDrives.AssertServes(_drives.StoreAt(1), await _drives.WriteAsync(_drives.StoreAt(1)));
     }
 
     [Fact]

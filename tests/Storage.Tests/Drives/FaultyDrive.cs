@@ -10,6 +10,7 @@ internal sealed class DriveFaults
     public bool HangWrites { get; set; }
     public bool HangReads { get; set; }
     public bool HangProbe { get; set; }
+    public bool HangIdentity { get; set; }
     public bool FailSyncs { get; set; }
     public Exception? ProbeError { get; set; }
     public long? FreeBytes { get; set; }
@@ -17,13 +18,16 @@ internal sealed class DriveFaults
     /// <summary>Operations that hang at the moment.</summary>
     public SemaphoreSlim Hanging { get; } = new(0);
 
+    /// <summary>Completes when the drive is let go for the first time.</summary>
+    public TaskCompletionSource LetGo { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
     /// <summary>From now on whatever is set to hang does.</summary>
     public void Stop() => _answers.Reset();
 
     /// <summary>What hangs goes on.</summary>
     public void Answer()
     {
-        HangWrites = HangReads = HangProbe = false;
+        HangWrites = HangReads = HangProbe = HangIdentity = false;
         _answers.Set();
     }
 
@@ -47,9 +51,17 @@ internal sealed class FaultyDrive(IDrive inner, DriveFaults faults) : IDrive
 
     public long FreeBytes => faults.FreeBytes ?? inner.FreeBytes;
 
-    public byte[]? ReadIdentity() => inner.ReadIdentity();
+    public byte[]? ReadIdentity()
+    {
+        faults.Pass(faults.HangIdentity);
+        return inner.ReadIdentity();
+    }
 
-    public void WriteIdentity(ReadOnlySpan<byte> content) => inner.WriteIdentity(content);
+    public void WriteIdentity(ReadOnlySpan<byte> content)
+    {
+        faults.Pass(faults.HangWrites);
+        inner.WriteIdentity(content);
+    }
 
     public void Probe(ReadOnlySpan<byte> content)
     {
@@ -67,7 +79,11 @@ internal sealed class FaultyDrive(IDrive inner, DriveFaults faults) : IDrive
 
     public void DeleteVolume(long volumeId) => inner.DeleteVolume(volumeId);
 
-    public void Dispose() => inner.Dispose();
+    public void Dispose()
+    {
+        inner.Dispose();
+        faults.LetGo.TrySetResult();
+    }
 
     private sealed class FaultyFile(IVolumeFile inner, DriveFaults faults) : IVolumeFile
     {
@@ -90,12 +106,12 @@ internal sealed class FaultyDrive(IDrive inner, DriveFaults faults) : IDrive
 
         public void Truncate(long lengthBytes) => inner.Truncate(lengthBytes);
 
-        public int Read(long offset, Span<byte> first, Span<byte> second, bool onlyIfCached)
+        public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
         {
-            if (onlyIfCached && faults.HangReads)
+            if (caching == ReadCaching.Only && faults.HangReads)
                 return -1;
             faults.Pass(faults.HangReads);
-            return inner.Read(offset, first, second, onlyIfCached);
+            return inner.Read(offset, first, second, caching);
         }
 
         public void BeginScan(long offset) => inner.BeginScan(offset);

@@ -43,6 +43,9 @@ internal sealed class SupervisedDrives : IStorageEvents, IDriveSet, IAsyncDispos
         CloseLimit = TimeSpan.FromSeconds(2),
     };
 
+    /// <summary>The clock of all limits.</summary>
+    public TimeProvider Time { get; set; } = TimeProvider.System;
+
     public string Root => _folder.Path;
 
     public string FolderOf(int number) => Path.Combine(_folder.Path, $"d{number}");
@@ -56,7 +59,7 @@ internal sealed class SupervisedDrives : IStorageEvents, IDriveSet, IAsyncDispos
     public async Task OpenAsync()
     {
         var options = new StorageOptions { DrivePaths = [.. Faults.Keys.Order()], VolumeSizeBytes = 2 << 20, HeadroomBytes = 0, WritersPerDrive = 1 };
-        var services = new EngineServices(options, TimeProvider.System, Random64, this, Threaded: true) { DriveCount = 3 };
+        var services = new EngineServices(options, Time, Random64, this, Threaded: true) { DriveCount = 3 };
         _supervisor = await DriveSupervisor.OpenAsync(services, Settings, this, path => new FaultyDrive(new FileDrive(path, directIo: true), Faults[path]), Stop);
     }
 
@@ -156,6 +159,8 @@ internal sealed class SupervisedDrives : IStorageEvents, IDriveSet, IAsyncDispos
 
     public void FragmentCorrupt(Guid driveId, long volumeId, long offsetBytes, ExtentId extent, int block, int shard, string reason) => Tell($"fragment {extent} of {driveId} corrupt: {reason}");
 
+    public void RecoveryFinished(Guid driveId, RecoveryReport report) => Tell($"recovered {driveId} with {report.ReplayedRecords} records replayed");
+
     public void IndexRebuildStarted(Guid driveId, string reason) => Tell($"rebuild {driveId}: {reason}");
 
     private void Tell(string text)
@@ -164,7 +169,7 @@ internal sealed class SupervisedDrives : IStorageEvents, IDriveSet, IAsyncDispos
             _told.Add(text);
     }
 
-    private ulong Random64()
+    public ulong Random64()
     {
         lock (_random)
             return (ulong)_random.NextInt64(long.MinValue, long.MaxValue);

@@ -23,9 +23,11 @@ public sealed class ExtentChaosTests(ITestOutputHelper output)
         for (int seed = first; seed < first + 8; seed++)
         {
             Scheme large = new Scheme[] { new(6, 3), new(2, 2), new(4, 2) }[seed % 3];
-            await using var cluster = new MemoryCluster(large.Width, seed, large: large, groups: 2, clock: TimeProvider.System);
 
-            // One drive at a time misbehaves, so that a block never lacks more than the quorum allows.
+            // One drive at a time misbehaves, so that a block never lacks more than the quorum allows. No drive counts as hanging: where this machine stops for seconds a good one would.
+            StorageOptions settings = MemoryCluster.Settings(large: large);
+            var options = new StorageOptions { Schemes = settings.Schemes, ShardSizeBytes = settings.ShardSizeBytes, BlockSizeBytes = settings.BlockSizeBytes, SlowDriveAfter = TimeSpan.FromHours(1) };
+            await using var cluster = new MemoryCluster(large.Width, seed, options: options, groups: 2, clock: TimeProvider.System);
             MemoryFragmentStore bad = cluster.Drives[seed % cluster.Drives.Count];
             bad.Fault = async (operation, key, _) =>
             {

@@ -219,6 +219,76 @@ public sealed class ExtentWriteTests
         await cluster.AssertIdleAsync(Stop);
     }
 
+    [Theory]
+    [InlineData(100)]
+    [InlineData(700_000)]
+    public async Task DriveThatWasPassedOver_IsAskedAfterAll_WhereAnotherFailsAndTheQuorumNeedsIt(int length)
+    {
+        await using var cluster = new MemoryCluster(4, groups: 1, large: new Scheme(2, 2));
+        ExtentDescriptor descriptor = cluster.Describe(scheme: length < 1000 ? Scheme.Copies(3) : null);
+        (MemoryFragmentStore slow, MemoryFragmentStore failing) = (cluster.DriveOf(descriptor.PlacementGroup, 0), cluster.DriveOf(descriptor.PlacementGroup, 1));
+
+        // The first write hangs there for so long that the drive is passed over; later ones would not.
+        TaskCompletionSource hang = MemoryCluster.Hang(slow, FragmentOperation.Write);
+        Task<ExtentLayout> first = cluster.Store.WriteAsync(cluster.Describe(), cluster.Bytes(length), Stop).AsTask();
+        cluster.Time.Advance(cluster.Options.SlowDriveAfter);
+        await first;
+        slow.Fault = null;
+        byte[] bytes = cluster.Bytes(length);
+        ExtentLayout layout;
+        try
+        {
+            ExtentLayout passedOver = await cluster.Store.WriteAsync(cluster.Describe(), bytes, Stop);
+            Assert.DoesNotContain(slow.Keys, key => key.Extent == passedOver.Id);
+
+            failing.Fault = (operation, _, _) => operation == FragmentOperation.Write ? ValueTask.FromException(new DriveFullException(failing.DriveId, 0, 1)) : default;
+            layout = await cluster.Store.WriteAsync(descriptor, bytes, Stop);
+            Assert.Equal(layout.BlockCount, slow.Keys.Count(key => key.Extent == layout.Id));
+            Assert.Equal(new ShardSet(0b10), cluster.Repairs.Recorded.Single(notice => notice.Extent == layout.Id).Shards);
+        }
+        finally
+        {
+            hang.SetResult();
+        }
+
+        failing.Fault = null;
+        await cluster.AssertIdleAsync(Stop);
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+    }
+
+    [Fact]
+    public async Task DriveThatWasPassedOver_AndHangs_KeepsNothingOfWritesThatFailOrAreAbandoned()
+    {
+        await using var cluster = new MemoryCluster(4, groups: 1, large: new Scheme(2, 2));
+        ExtentDescriptor descriptor = cluster.Describe();
+        MemoryFragmentStore slow = cluster.DriveOf(descriptor.PlacementGroup, 0);
+        TaskCompletionSource hang = MemoryCluster.Hang(slow, FragmentOperation.Write);
+        Task<ExtentLayout> first = cluster.Store.WriteAsync(cluster.Describe(), cluster.Bytes(700_000), Stop).AsTask();
+        cluster.Time.Advance(cluster.Options.SlowDriveAfter);
+        await first;
+
+        // Kept for it, and not asked.
+        using var cancellation = new CancellationTokenSource();
+        TaskCompletionSource other = MemoryCluster.Hang(cluster.DriveOf(descriptor.PlacementGroup, 1), FragmentOperation.Write);
+        ExtentDescriptor abandoned = cluster.Describe();
+        Task<ExtentLayout> write = cluster.Store.WriteAsync(abandoned, cluster.Bytes(700_000), cancellation.Token).AsTask();
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => write);
+        other.SetResult();
+
+        // Asked, in vain.
+        foreach (int shard in (int[])[1, 2])
+        {
+            MemoryFragmentStore failing = cluster.DriveOf(descriptor.PlacementGroup, shard);
+            failing.Fault = (operation, _, _) => operation == FragmentOperation.Write ? ValueTask.FromException(new DriveFullException(failing.DriveId, 0, 1)) : default;
+        }
+
+        await Assert.ThrowsAnyAsync<StorageException>(() => cluster.Store.WriteAsync(descriptor, cluster.Bytes(700_000), Stop).AsTask());
+        hang.SetResult();
+        await cluster.AssertIdleAsync(Stop);
+        Assert.DoesNotContain(cluster.Drives.SelectMany(drive => drive.Keys), key => key.Extent == descriptor.Id || key.Extent == abandoned.Id);
+    }
+
     [Fact]
     public async Task WritersBeyondTheBound_Wait_ButOneCanAlwaysFinish()
     {

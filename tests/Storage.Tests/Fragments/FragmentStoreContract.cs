@@ -1,4 +1,5 @@
 using System.Buffers;
+using ObjectStore.Storage.Buffers;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
@@ -144,6 +145,8 @@ public abstract class FragmentStoreContract
         FragmentCorruptException corrupt = await Assert.ThrowsAsync<FragmentCorruptException>(() => Read(store, write, 0, 200_000));
         Assert.Equal((write.Key, store.DriveId), (new FragmentKey(corrupt.Extent, corrupt.Block, (ushort)corrupt.Shard), corrupt.DriveId));
         Assert.Throws<FragmentCorruptException>(() => store.TryRead(Address(write), 65536, new byte[65536]) ? 0 : throw corrupt);
+        using IMemoryOwner<byte> aligned = new AlignedBuffer(262144, honoursPins: true);
+        await Assert.ThrowsAsync<FragmentCorruptException>(() => store.ReadOnceAsync(Address(write), 0, aligned.Memory[..200_000], Stop).AsTask());
         Assert.Equal(write.Payload[..65536].ToArray(), await Read(store, write, 0, 65536));
         Assert.Equal(write.Payload[131072..].ToArray(), await Read(store, write, 131072, 200_000 - 131072));
         Assert.NotNull(await store.StatAsync(write.Key, Stop));
@@ -248,6 +251,12 @@ public abstract class FragmentStoreContract
         var again = new byte[count];
         if (store.TryRead(Address(write), offset, again))
             Assert.Equal(bytes, again);
+        again.AsSpan().Fill(0xAA);
+        await store.ReadOnceAsync(Address(write), offset, again, Stop);
+        Assert.Equal(bytes, again);
+        using IMemoryOwner<byte> aligned = new AlignedBuffer(Math.Max(1, count), honoursPins: true);
+        await store.ReadOnceAsync(Address(write), offset, aligned.Memory[..count], Stop);
+        Assert.Equal(bytes, aligned.Memory[..count].ToArray());
         return bytes;
     }
 

@@ -1,5 +1,7 @@
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Tests.Drives;
+using ObjectStore.Storage.Tests.Extents;
 using ObjectStore.Storage.Tests.Simulation;
 
 namespace ObjectStore.Storage.Tests.Fragments;
@@ -108,6 +110,31 @@ public sealed class LocalDrivesTests : IDisposable
     }
 
     [Fact]
+    public async Task DriveThatDoesNotShowItsIdentity_IsSetAsideAtTheStart_AndLetGoWhenItAnswers()
+    {
+        var time = new ManualTime();
+        var faults = new DriveFaults { HangIdentity = true };
+        faults.Stop();
+        Task<LocalDrives> opening = LocalDrives.OpenAsync(
+            new EngineServices(Options(4 << 20), time, Random64, _events, Threaded: true), path => new FaultyDrive(new FileDrive(path, directIo: false), path == Folder(2) ? faults : new DriveFaults()),
+            Timeout.InfiniteTimeSpan, Stop);
+        await faults.Hanging.WaitAsync(Stop);
+        while (time.Timers > 1) // the others have answered when only one is waited for
+            await Task.Yield();
+        Assert.False(opening.IsCompleted);
+        time.Advance(TimeSpan.FromSeconds(30));
+        await using LocalDrives drives = await opening.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        SetAsideDrive aside = Assert.Single(drives.SetAside);
+        Assert.Equal(Folder(2), aside.Path);
+        Assert.Contains("does not answer", aside.Reason, StringComparison.Ordinal);
+        foreach (LocalFragmentStore drive in drives.Drives)
+            await Write(drive);
+        faults.Answer();
+        await faults.LetGo.Task.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        new FileDrive(Folder(2), directIo: false).Dispose();
+    }
+
+    [Fact]
     public async Task NoUsableFolder_IsAnError()
     {
         await using LocalDrives drives = await Open();
@@ -158,8 +185,9 @@ public sealed class LocalDrivesTests : IDisposable
     private Task<LocalDrives> Open() => Open(4 << 20);
 
     private Task<LocalDrives> Open(long volumeBytes)
-        => LocalDrives.OpenAsync(
-            new StorageOptions { DrivePaths = [.. Enumerable.Range(0, 4).Select(Folder)], VolumeSizeBytes = volumeBytes, HeadroomBytes = 0 }, TimeProvider.System, Random64, _events, Stop);
+        => LocalDrives.OpenAsync(Options(volumeBytes), TimeProvider.System, Random64, _events, Stop);
+
+    private StorageOptions Options(long volumeBytes) => new() { DrivePaths = [.. Enumerable.Range(0, 4).Select(Folder)], VolumeSizeBytes = volumeBytes, HeadroomBytes = 0 };
 
     private ulong Random64()
     {

@@ -160,18 +160,64 @@ public sealed class LocalFragmentStoreTests : FragmentStoreContract, IDisposable
         await Assert.ThrowsAsync<VolumePoisonedException>(() => reopened.SyncAsync(new[] { ticket }, Stop).AsTask());
     }
 
-    [Fact]
-    public async Task Fail_OfADriveWhoseVolumesWereSealedOnRequest_DoesNotBlock()
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public async Task TombstonesForAVolumeOfANewerFormat_AreKept_ForWhenItCanBeReadAgain(bool loseIndex, bool compact)
     {
-        await using LocalDrives drives = await OpenDrives(Path.Combine(_folder.Path, "drive"), volumeBytes: 2 << 20);
-        LocalFragmentStore store = drives.Drives[0];
-        FragmentWrite[] writes = [.. Enumerable.Range(0, 8).Select(_ => Make(60_000))];
-        await Task.WhenAll(writes.Select(write => store.WriteAsync(write, true, Stop).AsTask()));
-        await store.DeleteAsync(writes[..6].Select(write => write.Key).ToArray(), Stop);
-        Storage.Compaction.CompactionReport report = await store.CompactAsync(new Storage.Compaction.CompactionOptions { GarbageRatio = 0.01, MinActiveGarbageBytes = 0 }, Stop);
-        Assert.True(report.VolumesEmptied > 0);
-        await Task.Run(() => store.Fail("a test gives it up"), Stop).WaitAsync(TimeSpan.FromSeconds(30), Stop);
-        await store.Engine.LetGo.WaitAsync(TimeSpan.FromSeconds(30), Stop);
+        string path = Path.Combine(_folder.Path, "drive"), index = Path.Combine(path, "index.db");
+        FragmentWrite[] first = [.. Enumerable.Range(0, 5).Select(_ => Make(400_000))], later = [.. Enumerable.Range(0, 2).Select(_ => Make(400_000))];
+        FragmentWrite[] filling = [.. Enumerable.Range(0, 6).Select(_ => Make(400_000))];
+        string volume;
+        long tombstones;
+        await using (LocalDrives drives = await OpenDrives(path, volumeBytes: 2 << 20))
+        {
+            LocalFragmentStore store = drives.Drives[0];
+            foreach (FragmentWrite write in first.Concat(later))
+                await store.WriteAsync(write, true, Stop);
+            Assert.True(store.Engine.TryLocate(first[4].Key, out FragmentLocation kept, out _));
+            Assert.True(store.Engine.TryLocate(later[0].Key, out FragmentLocation other, out _));
+            Assert.NotEqual(kept.VolumeId, other.VolumeId);
+            tombstones = other.VolumeId;
+            volume = Path.Combine(path, "volumes", $"{kept.VolumeId:D8}.vol");
+            await store.DeleteAsync(first[..3].Select(write => write.Key).ToArray(), Stop);
+        }
+
+        byte[] readable = await File.ReadAllBytesAsync(volume, Stop);
+        byte[] newer = [.. readable];
+        foreach (int page in (int[])[0, VolumeFormat.PageBytes])
+        {
+            newer[page + 8] = 9;
+            BitConverter.TryWriteBytes(newer.AsSpan(page + 4088), Storage.Integrity.Crc64Nvme.Compute(newer.AsSpan(page, 4088)));
+        }
+
+        await File.WriteAllBytesAsync(volume, newer, Stop);
+        if (loseIndex)
+            File.Delete(index);
+        await using (LocalDrives drives = await OpenDrives(path, volumeBytes: 2 << 20))
+        {
+            // The volume of the tombstones is full, and nothing in it lives.
+            LocalFragmentStore store = drives.Drives[0];
+            foreach (FragmentWrite write in filling)
+                await store.WriteAsync(write, true, Stop);
+            Assert.Equal(Storage.Index.VolumeState.Sealed, store.ListVolumes().Single(known => known.VolumeId == tombstones).State);
+            await store.DeleteAsync(later.Concat(filling).Select(write => write.Key).ToArray(), Stop);
+            if (compact)
+                await store.CompactAsync(new Storage.Compaction.CompactionOptions { GarbageRatio = 0.01, MinActiveGarbageBytes = 0, BytesPerSecond = 0 }, Stop);
+            store.Engine.Maintain(durable: true);
+            Assert.Equal(!compact, store.ListVolumes().Any(known => known.VolumeId == tombstones)); // compaction writes what is needed of it elsewhere
+        }
+
+        await File.WriteAllBytesAsync(volume, readable, Stop);
+        File.Delete(index);
+        await using LocalDrives again = await OpenDrives(path, volumeBytes: 2 << 20);
+        foreach (FragmentWrite write in first[..3])
+            await Assert.ThrowsAsync<FragmentMissingException>(() => Read(again.Drives[0], write, 0, 400_000));
+        foreach (FragmentWrite write in first[3..])
+            Assert.Equal(write.Payload.ToArray(), await Read(again.Drives[0], write, 0, 400_000));
+        Assert.Equal(2, (await again.Drives[0].GetStatisticsAsync(Stop)).LiveFragments);
     }
 
     [Fact]

@@ -182,6 +182,36 @@ public sealed class CompactionTests
     }
 
     [Fact]
+    public async Task Verification_OfAVolumeOfSeveralPages_FindsTheDamageOfEach()
+    {
+        using var simulation = new SimulatedFragments(58, writers: 1);
+        (VolumeInfo info, List<FragmentWrite> within) = await FillWithSmall(simulation);
+        FragmentWrite[] damaged = [within[0], within[300], within[^1]];
+        foreach (FragmentWrite write in damaged)
+            Flip(simulation, write, payload: true);
+        VolumeVerification verification = (await simulation.Store.VerifyVolumeAsync(info.VolumeId, cancellationToken: Stop))!;
+        Assert.Equal(damaged.Select(write => write.Key), verification.Damaged.Select(entry => entry.Key));
+        Assert.Equal((false, within.Count - 3), (verification.ChecksumMatches, verification.Fragments));
+        await Verify(simulation, within.Except(damaged));
+    }
+
+    [Fact]
+    public async Task DamagedHeaders_OfMoreFragmentsThanAPage_AreAllReported_AndKeepTheirVolume()
+    {
+        using var simulation = new SimulatedFragments(59, writers: 1);
+        (VolumeInfo info, List<FragmentWrite> within) = await FillWithSmall(simulation);
+        FragmentWrite[] damaged = [.. within.Where((_, i) => i % 3 != 0).Take(400)];
+        foreach (FragmentWrite write in damaged)
+            Flip(simulation, write, payload: false);
+        CompactionReport report = await simulation.Finish(simulation.Store.CompactAsync(Unlimited with { GarbageRatio = 0, SealActive = false }, Stop));
+        Assert.Equal((400, 1), (report.CorruptFragments, report.VolumesLeft));
+        Assert.Equal(400, simulation.Events.Corrupt);
+        VolumeInfo left = simulation.Store.ListVolumes().Single(volume => volume.VolumeId == info.VolumeId);
+        Assert.Equal(400, left.LiveFragments);
+        await Verify(simulation, within.Except(damaged));
+    }
+
+    [Fact]
     public async Task Compaction_OnRealFiles_WhileFragmentsAreReadWrittenAndDeleted_LosesNothing()
     {
         using var folder = new TestFolder();
@@ -243,6 +273,16 @@ public sealed class CompactionTests
         foreach (FragmentWrite[] group in writes.Chunk(16))
             await simulation.Pump(Task.WhenAll(group.Select(write => simulation.Store.WriteAsync(write, true, Stop).AsTask())));
         return writes;
+    }
+
+    /// <summary>A sealed volume with more fragments than two pages of its listing have, and those in key order; other volumes have some besides.</summary>
+    private static async Task<(VolumeInfo Info, List<FragmentWrite> Within)> FillWithSmall(SimulatedFragments simulation)
+    {
+        List<FragmentWrite> written = await Fill(simulation, 1600, 500);
+        VolumeInfo info = simulation.Store.ListVolumes().First(volume => volume.State == VolumeState.Sealed);
+        List<FragmentWrite> within = [.. written.Where(write => simulation.Store.Engine.TryLocate(write.Key, out FragmentLocation location, out _) && location.VolumeId == info.VolumeId).OrderBy(write => write.Key)];
+        Assert.InRange(within.Count, 600, written.Count - 100);
+        return (info, within);
     }
 
     private static async Task Verify(SimulatedFragments simulation, IEnumerable<FragmentWrite> live)

@@ -8,6 +8,8 @@ namespace ObjectStore.Storage.Tests.Simulation;
 
 public sealed class IndexTests
 {
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
     [Fact]
     public async Task Reader_ThatLosesTheRaceWithADelete_DoesNotBringTheLocationBack()
     {
@@ -36,6 +38,48 @@ public sealed class IndexTests
         await simulation.Finish(engine.SubmitAsync(engine.PickWriter(), engine.NewTombstone([new TombstoneEntry(key, location.VolumeId, location.Offset)], needsSync: true), CancellationToken.None));
         Assert.Equal(1, volume.LiveFragments);
         Assert.Equal(1000, (await simulation.Read(other)).Length);
+    }
+
+    [Fact]
+    public async Task Copies_OfAFragmentWrittenSeveralTimes_AreAllNamed_WhereverTheIndexHasThem_AndNoOthers()
+    {
+        using var simulation = new SimulatedFragments(43, writers: 1);
+        FragmentWrite write = simulation.Make(1000), neighbour = write with { Block = 1 };
+        var places = new List<TombstoneEntry>();
+        for (int copy = 0; copy < 4; copy++)
+        {
+            await simulation.Finish(simulation.Store.WriteAsync(write, true, Stop));
+            await simulation.Finish(simulation.Store.WriteAsync(neighbour, true, Stop));
+            Assert.True(simulation.Store.Engine.TryLocate(write.Key, out FragmentLocation location, out _));
+            places.Add(new TombstoneEntry(write.Key, location.VolumeId, location.Offset));
+            if (copy == 1)
+                await FillAVolume();
+            if (copy < 3)
+                simulation.Store.Engine.Maintain(); // the last is in the table only, the others in the database
+            Assert.Equal(places, Copies());
+        }
+
+        Assert.True(places.Select(place => place.VolumeId).Distinct().Count() > 1);
+        await simulation.Finish(simulation.Store.DeleteAsync(new[] { write.Key }, Stop));
+        Assert.Empty(Copies());
+        Assert.Equal(neighbour.Payload.ToArray(), await simulation.Read(neighbour));
+        await simulation.Restart(loseIndex: true);
+        await Assert.ThrowsAsync<FragmentMissingException>(() => simulation.Read(write));
+        Assert.Empty(Copies());
+        Assert.Equal(neighbour.Payload.ToArray(), await simulation.Read(neighbour));
+
+        List<TombstoneEntry> Copies()
+        {
+            var copies = new List<TombstoneEntry>();
+            simulation.Store.Engine.Index.AddCopies(write.Key, copies);
+            return [.. copies.OrderBy(place => place.VolumeId).ThenBy(place => place.Offset)];
+        }
+
+        async Task FillAVolume()
+        {
+            for (int i = 0; i < 12; i++)
+                await simulation.Finish(simulation.Store.WriteAsync(simulation.Make(60_000), true, Stop));
+        }
     }
 
     [Theory]

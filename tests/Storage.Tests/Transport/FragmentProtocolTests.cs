@@ -81,6 +81,7 @@ public sealed class FragmentProtocolTests
     [InlineData(FragmentRequest.Delete)]
     [InlineData(FragmentRequest.List)]
     [InlineData(FragmentRequest.Statistics)]
+    [InlineData(FragmentRequest.ReadOnce)]
     internal void Path_IsReadAsItIsWritten(FragmentRequest request)
     {
         Guid drive = request == FragmentRequest.Hello ? Guid.Empty : Header.Drive;
