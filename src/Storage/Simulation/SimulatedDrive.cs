@@ -192,12 +192,8 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
         public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
         {
-<<<<<<< HEAD
             using Lock.Scope scope = drive._lock.EnterScope();
-            if (onlyIfCached && drive._random.Next(4) == 0)
-=======
             if (caching == ReadCaching.Only && drive._random.Next(4) == 0)
->>>>>>> main
                 return -1;
             if (drive.Chance(drive.Faults.ReadErrorProbability))
                 throw new IOException("simulated EIO on read", Posix.ErrorIo);
