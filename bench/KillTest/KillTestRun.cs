@@ -11,6 +11,9 @@ public sealed record KillTestReport(
     bool Passed, ulong Seed, int Rounds, int Workers, int Keys, long AcknowledgedRequests, int UnacknowledgedFoundNew, int UnacknowledgedFoundOld, int UploadsChecked,
     double StartMedianMs, double StartMaxMs, double FirstRequestMaxMs, int? StopExitCode, double Seconds, IReadOnlyList<string> Failures, string? Data)
 {
+    /// <summary>What was disturbed; null where nothing was.</summary>
+    public DisturbanceReport? Disturbance { get; init; }
+
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
     /// <summary>The JSON line, without the line end.</summary>
@@ -22,6 +25,7 @@ public sealed class KillTestRun(KillTestOptions options)
 {
     private const string Bucket = "kill-test";
     private const int MinLoadMs = 20;
+    private const int SmallBelowBytes = 128 << 10;
     private const int ReportedFailures = 20;
 
     private readonly SigningIdentity _identity = new("killtest", "killtest-secret-key");
@@ -52,21 +56,29 @@ public sealed class KillTestRun(KillTestOptions options)
         ServerProcess? process = null;
         string[] more = options.Drives > 1 ? ["--drives", Path.Combine(folder, "drives", $"{{1...{options.Drives}}}")] : [];
         if (options.VolumeSize is { } size) more = [.. more, "--volume-size", size];
-        ServerProcess Start() => ServerProcess.Start(server, data, port, _identity.AccessKey, _identity.SecretKey, log, more);
+        using Disturber? disturber = options.Disturb == Disturbance.None ? null : new Disturber(options, Path.Combine(folder, "drives"), port, Path.Combine(data, "admin.token"));
+        ServerProcess Start(params string[] arguments) => ServerProcess.Start(server, data, port, _identity.AccessKey, _identity.SecretKey, log, [.. more, .. arguments]);
+        DisturbanceReport? disturbance = null;
         try
         {
-            process = Start();
+            process = Start(disturber?.ServerArguments ?? []);
             CreateBucket(endpoint);
             while (round < options.Rounds && _failures.Count == 0)
             {
                 round++;
                 Random random = new(Seeds.Derive(options.Seed, round));
                 int loadMs = random.Next(MinLoadMs, Math.Max(MinLoadMs + 1, (int)options.MaxLoad.TotalMilliseconds));
-                long acknowledged = LoadAndKill(process, endpoint, round, loadMs);
+                disturber?.Prepare(random);
+                long acknowledged = LoadAndKill(process, endpoint, round, () =>
+                {
+                    if (disturber is null) Thread.Sleep(loadMs);
+                    else disturber.DisturbUntil(TimeSpan.FromMilliseconds(loadMs), random);
+                });
                 process.Dispose();
-                process = Start();
+                disturber?.BeforeStart();
+                process = Start(disturber?.ServerArguments ?? []);
                 _startMs.Add(process.StartTime.TotalMilliseconds);
-                if (process.StartTime > options.StartLimit) _failures.Add($"the start took {process.StartTime.TotalMilliseconds:f0} ms; allowed are {options.StartLimit.TotalMilliseconds:f0} ms");
+                if (process.StartTime > options.StartLimit) _failures.Add($"the start took {process.StartTime.TotalMilliseconds:f0} ms; allowed are {options.StartLimit!.Value.TotalMilliseconds:f0} ms");
                 FirstRequest(endpoint);
                 Verifier verifier = new(options, endpoint, _identity, Bucket, _keys);
                 verifier.Run(round);
@@ -76,14 +88,28 @@ public sealed class KillTestRun(KillTestOptions options)
                 _uploads += verifier.Uploads;
                 Console.Error.WriteLine(
                     $"round {round}: killed after {loadMs} ms, {acknowledged} acknowledged, start {_startMs[^1]:f0} ms, in flight {verifier.ResolvedNew} new + {verifier.ResolvedOld} old, " +
-                    $"{verifier.Uploads} open uploads, {_keys.Count(key => key.Acknowledged.Exists)} objects{(_failures.Count > 0 ? ", FAILED" : "")}");
+                    $"{verifier.Uploads} open uploads, {_keys.Count(key => key.Acknowledged.Exists)} objects{(disturber is null ? "" : $"; {disturber.Said}")}{(_failures.Count > 0 ? ", FAILED" : "")}");
             }
+
+            if (disturber is not null && _failures.Count == 0)
+            {
+                disturber.MakeWhole();
+                Verify(endpoint, "whole again");
+                int stopped = process.Stop() ?? -1;
+                process.Dispose();
+                if (stopped != 0) _failures.Add($"SIGTERM of the whole server: {stopped}");
+                ProveWhole(disturber, endpoint, arguments => process = Start(arguments));
+                process = Start(disturber.ServerArguments);
+            }
+
+            disturbance = disturber?.Report;
 
             exitCode = process.Stop();
             if (exitCode != 0) _failures.Add(exitCode is null ? "SIGTERM did not end the server within 30 s" : $"SIGTERM ended the server with exit code {exitCode}");
         }
-        catch (Exception exception) when (exception is InvalidOperationException or IOException or SocketException)
+        catch (Exception exception) when (exception is InvalidOperationException or IOException or SocketException or HttpRequestException or TaskCanceledException)
         {
+            disturbance = disturber?.Report;
             _failures.Add(exception.Message);
         }
         finally
@@ -100,12 +126,46 @@ public sealed class KillTestRun(KillTestOptions options)
             passed, options.Seed, round, options.Workers, options.Keys, _acknowledged, _foundNew, _foundOld, _uploads,
             _startMs.Count == 0 ? 0 : Math.Round(_startMs[_startMs.Count / 2], 1), Math.Round(_startMs.DefaultIfEmpty().Max(), 1),
             Math.Round(_firstRequestMs.DefaultIfEmpty().Max(), 1), exitCode, Math.Round(watch.Elapsed.TotalSeconds, 1), [.. _failures.Take(ReportedFailures)],
-            keep ? folder : null);
+            keep ? folder : null)
+        { Disturbance = disturbance };
     }
 
-    private long LoadAndKill(ServerProcess process, S3Endpoint endpoint, int round, int loadMs)
+    /// <summary>Every two drives of the pool are taken away in turn, and all objects read; then every three, and those that are stored 6+3 throughout.</summary>
+    private void ProveWhole(Disturber disturber, S3Endpoint endpoint, Func<string[], ServerProcess> start)
     {
-        bool stopped = false;
+        foreach (int count in new[] { 2, 3 })
+        {
+            KeyModel[] keys = count == 2 ? _keys : [.. _keys.Where(key => IsLargeThroughout(key.Acknowledged.SizeBytes))];
+            foreach (string[] away in disturber.Drives.Chunk(count).Where(chunk => chunk.Length == count))
+            {
+                if (_failures.Count > 0) return;
+                disturber.TakeAway(away);
+                using (ServerProcess process = start([.. disturber.ServerArguments, "--down-out-after", "86400"]))
+                {
+                    Verify(endpoint, $"without drives {string.Join(", ", away.Select(Path.GetFileName))}", keys);
+                    process.Kill();
+                }
+
+                disturber.PutBack(away);
+            }
+        }
+    }
+
+    /// <summary>Parts and whole objects from 128 KiB on are 6+3; an upload has parts of 5 MiB and a last one.</summary>
+    private static bool IsLargeThroughout(long sizeBytes) => sizeBytes >= SmallBelowBytes && (sizeBytes % Worker.PartBytes == 0 || sizeBytes % Worker.PartBytes >= SmallBelowBytes);
+
+    private void Verify(S3Endpoint endpoint, string when, KeyModel[]? keys = null)
+    {
+        Verifier verifier = new(options, endpoint, _identity, Bucket, keys ?? _keys);
+        verifier.ReadAll();
+        _failures.AddRange(verifier.Failures.Select(failure => $"{when}: {failure}"));
+        Console.Error.WriteLine($"{when}: {(keys ?? _keys).Length} keys read{(verifier.Failures.Count > 0 ? ", FAILED" : "")}");
+    }
+
+    /// <param name="wait">Until the kill is to come.</param>
+    private long LoadAndKill(ServerProcess process, S3Endpoint endpoint, int round, Action wait)
+    {
+        bool stopped = false, killing = false;
         Worker[] workers = new Worker[options.Workers];
         Thread[] threads = new Thread[workers.Length];
         for (int i = 0; i < workers.Length; i++)
@@ -113,15 +173,23 @@ public sealed class KillTestRun(KillTestOptions options)
             int index = i;
             KeyModel[] owned = [.. _keys.Where(key => key.Index % options.Workers == index)];
             workers[i] = new Worker(options, endpoint, _identity, Bucket, owned, new Random(Seeds.Derive(options.Seed, round, index)));
-            threads[i] = new Thread(() => workers[index].Run(() => Volatile.Read(ref stopped)));
+            threads[i] = new Thread(() => workers[index].Run(() => Volatile.Read(ref stopped), () => Volatile.Read(ref killing)));
             threads[i].Start();
         }
 
-        Thread.Sleep(loadMs);
-        if (process.HasExited) _failures.Add("the server ended by itself under load");
-        process.Kill();
-        Volatile.Write(ref stopped, true);
-        foreach (Thread thread in threads) thread.Join();
+        try
+        {
+            wait();
+        }
+        finally
+        {
+            if (process.HasExited) _failures.Add("the server ended by itself under load");
+            Volatile.Write(ref killing, true);
+            process.Kill();
+            Volatile.Write(ref stopped, true);
+            foreach (Thread thread in threads) thread.Join();
+        }
+
         foreach (Worker worker in workers)
         {
             if (worker.Unexpected is not null) _failures.Add(worker.Unexpected);

@@ -37,6 +37,9 @@ public sealed class Verifier(KillTestOptions options, S3Endpoint endpoint, Signi
         if (_failures.Count == 0) CheckListing(pageKeys: 1000);
     }
 
+    /// <summary>Reads every object, and nothing else: for a server that is not to change.</summary>
+    public void ReadAll() => ForEachKey(CheckObject);
+
     private readonly Dictionary<string, (long SizeBytes, string ETag)> _seen = new(StringComparer.Ordinal);
 
     private void ForEachKey(Action<S3Client, KeyModel> check)
@@ -47,7 +50,7 @@ public sealed class Verifier(KillTestOptions options, S3Endpoint endpoint, Signi
         {
             threads[i] = new Thread(() =>
             {
-                using S3Client client = new(endpoint, identity, bucket);
+                using S3Client client = new(endpoint, identity, bucket) { Patience = options.SlowDownPatience };
                 int index;
                 while ((index = Interlocked.Increment(ref next) - 1) < keys.Length)
                 {
@@ -118,7 +121,7 @@ public sealed class Verifier(KillTestOptions options, S3Endpoint endpoint, Signi
 
     private void CheckListing(int pageKeys)
     {
-        using S3Client client = new(endpoint, identity, bucket);
+        using S3Client client = new(endpoint, identity, bucket) { Patience = options.SlowDownPatience };
         Dictionary<string, (long SizeBytes, string ETag)> listed = new(StringComparer.Ordinal);
         string token = "";
         string? previous = null;

@@ -13,7 +13,9 @@ namespace ObjectStore.KillTest;
 /// </summary>
 public sealed class Worker(KillTestOptions options, S3Endpoint endpoint, SigningIdentity identity, string bucket, KeyModel[] keys, Random random)
 {
-    private const long PartBytes = 5 << 20;
+    /// <summary>Of each part of an upload but the last.</summary>
+    public const long PartBytes = 5 << 20;
+
     private const long MaxObjectBytes = 8 << 20;
 
     /// <summary>Requests that were acknowledged.</summary>
@@ -27,9 +29,11 @@ public sealed class Worker(KillTestOptions options, S3Endpoint endpoint, Signing
         RandomContent.Mix(RandomContent.Mix(seed) + RandomContent.Mix((ulong)keyIndex + 1) + (ulong)generation);
 
     /// <summary>Works until the server goes away or answers what it should not.</summary>
-    public void Run(Func<bool> isStopped)
+    /// <param name="isStopped">Whether to send nothing more.</param>
+    /// <param name="mayBreak">Whether the server is being killed, so that connections may break.</param>
+    public void Run(Func<bool> isStopped, Func<bool> mayBreak)
     {
-        using S3Client client = new(endpoint, identity, bucket);
+        using S3Client client = new(endpoint, identity, bucket) { Patience = options.SlowDownPatience };
         try
         {
             while (Unexpected is null && !isStopped())
@@ -45,6 +49,7 @@ public sealed class Worker(KillTestOptions options, S3Endpoint endpoint, Signing
         catch (Exception exception) when (exception is SocketException or IOException)
         {
             // The kill. What was in flight stays pending in the model.
+            if (!mayBreak()) Unexpected ??= $"the connection broke before the kill: {exception.Message}";
         }
     }
 

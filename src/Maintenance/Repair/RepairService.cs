@@ -214,7 +214,9 @@ public sealed partial class RepairService : BackgroundService
         if (_countedAt is not { } counted || _time.GetElapsedTime(counted) >= _options.PollInterval)
         {
             _countedAt = _time.GetTimestamp();
-            Interlocked.Exchange(ref _queued, await _metadata.CountRepairsAsync((_time.GetUtcNow() - SettledAfter).ToUnixTimeMilliseconds(), cancellationToken).ConfigureAwait(false));
+            long settled = (_time.GetUtcNow() - SettledAfter).ToUnixTimeMilliseconds();
+            long waiting = await _metadata.CountRepairsAsync(settled, cancellationToken).ConfigureAwait(false);
+            Interlocked.Exchange(ref _queued, waiting - await CountUnnamedAsync(waiting, settled, cancellationToken).ConfigureAwait(false));
         }
 
         await HastenAsync(cancellationToken).ConfigureAwait(false);
@@ -226,9 +228,9 @@ public sealed partial class RepairService : BackgroundService
 
         // Those whose drives are all away cost nothing but their turn: of a drive that is down for an hour there may be millions.
         IClusterMap map = _map();
-        RepairEntry[] waiting = [.. due.Where(entry => !HasTarget(map, entry))];
-        await _metadata.PostponeRepairsAsync([.. waiting.Select(PutOff)], cancellationToken).ConfigureAwait(false);
-        due = [.. due.Except(waiting)];
+        RepairEntry[] targetless = [.. due.Where(entry => !HasTarget(map, entry))];
+        await _metadata.PostponeRepairsAsync([.. targetless.Select(PutOff)], cancellationToken).ConfigureAwait(false);
+        due = [.. due.Except(targetless)];
         if (due.IsEmpty)
             return true;
 
@@ -277,6 +279,20 @@ public sealed partial class RepairService : BackgroundService
             [.. all.Where(entry => entry.Attempts > 0 && entry.Record.NotBeforeUnixMs > now && HasTarget(map, entry)).Select(entry => entry.Record with { NotBeforeUnixMs = now })],
             cancellationToken).ConfigureAwait(false);
         _hastenedEpoch = map.Epoch;
+    }
+
+    /// <summary>
+    /// Of what waits, the entries of extents that nothing names: mostly what a process that died was writing. They stay until they are named or orphans, which takes days, and are nobody's missing
+    /// redundancy. Of a long queue, which is no question of a few entries, none are counted.
+    /// </summary>
+    private async Task<long> CountUnnamedAsync(long waiting, long settledUnixMs, CancellationToken cancellationToken)
+    {
+        if (waiting == 0 || waiting > _options.QueueBatch)
+            return 0;
+        ImmutableArray<RepairEntry> entries = [.. (await _metadata.ListRepairsAsync(long.MaxValue, _options.QueueBatch, cancellationToken).ConfigureAwait(false))
+            .Where(entry => entry.Record.RecordedUnixMs <= settledUnixMs || entry.Record.Reason != 0)];
+        IReadOnlyList<Inspection> inspections = await InspectAsync(entries, cancellationToken).ConfigureAwait(false);
+        return Math.Min(waiting, inspections.Count(found => found.Liveness is Liveness.Liveness.Unnamed));
     }
 
     private bool HasTarget(IClusterMap map, RepairEntry entry)

@@ -14,6 +14,9 @@ internal sealed class FaultPlan
     /// <summary>The file is made, but the sync of the folder fails.</summary>
     public double CreateErrorProbability { get; set; }
 
+    /// <summary>Asked before each of these operations where drives share a machine's power. From the first false on none takes effect; it is an <see cref="IOException"/>, for drives with threads.</summary>
+    public Func<bool>? HasPower { get; set; }
+
     public double WriteErrorProbability { get; set; }
     public double SyncErrorProbability { get; set; }
     public double ReadErrorProbability { get; set; }
@@ -21,11 +24,12 @@ internal sealed class FaultPlan
 
 /// <summary>
 /// A drive in memory that fails as real ones do, from a seed: what has not been synced may be lost, kept or torn at 512-byte sectors, in any order, when power is cut.
-/// A failed write may have written some of its sectors; a failed sync leaves what was dirty on the medium or not, and forgets that it was dirty.
+/// A failed write may have written some of its sectors; a failed sync leaves what was dirty on the medium or not, and forgets that it was dirty. Thread-safe.
 /// </summary>
 internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string? indexPath) : IDrive
 {
     private const int SectorBytes = 512;
+    private readonly Lock _lock = new();
     private readonly Random _random = new(seed);
     private readonly SortedDictionary<long, SimulatedFile> _files = [];
     private byte[]? _identity;
@@ -44,7 +48,14 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
     public long CapacityBytes { get; set; } = capacityBytes;
 
-    public long FreeBytes => CapacityBytes - _files.Values.Sum(file => file.LengthBytes);
+    public long FreeBytes
+    {
+        get
+        {
+            lock (_lock)
+                return CapacityBytes - _files.Values.Sum(file => file.LengthBytes);
+        }
+    }
 
     public byte[]? ReadIdentity() => _identity;
 
@@ -58,6 +69,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
     public IVolumeFile CreateVolume(long volumeId, long sizeBytes)
     {
+        using Lock.Scope scope = _lock.EnterScope();
         Operation();
         if (sizeBytes > FreeBytes)
             throw new NoSpaceException("simulated ENOSPC");
@@ -68,10 +80,15 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
         return file;
     }
 
-    public IVolumeFile OpenVolume(long volumeId) => _files[volumeId];
+    public IVolumeFile OpenVolume(long volumeId)
+    {
+        lock (_lock)
+            return _files[volumeId];
+    }
 
     public void DeleteVolume(long volumeId)
     {
+        using Lock.Scope scope = _lock.EnterScope();
         DeletionBegan = true;
         Operation();
         DeletionBegan = false;
@@ -105,6 +122,9 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
             throw new SimulatedCrashException();
         }
 
+        if (Faults.HasPower?.Invoke() == false)
+            throw new IOException("the simulated machine has lost power");
+
         Operations++;
     }
 
@@ -122,6 +142,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
         public void Write(long offset, ReadOnlySpan<VolumeSegment> segments, bool throughCache)
         {
+            using Lock.Scope scope = drive._lock.EnterScope();
             drive.Operation();
             bool fails = drive.Chance(drive.Faults.WriteErrorProbability);
             foreach (VolumeSegment segment in segments)
@@ -146,6 +167,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
         public void Sync()
         {
+            using Lock.Scope scope = drive._lock.EnterScope();
             drive.Operation();
             bool fails = drive.Chance(drive.Faults.SyncErrorProbability);
             foreach (long sector in _dirty)
@@ -161,6 +183,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
         public void Truncate(long newLengthBytes)
         {
+            using Lock.Scope scope = drive._lock.EnterScope();
             drive.Operation();
             Array.Resize(ref _seen, (int)newLengthBytes);
             Array.Resize(ref _medium, (int)newLengthBytes);
@@ -169,6 +192,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
         public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
         {
+            using Lock.Scope scope = drive._lock.EnterScope();
             if (caching == ReadCaching.Only && drive._random.Next(4) == 0)
                 return -1;
             if (drive.Chance(drive.Faults.ReadErrorProbability))

@@ -324,7 +324,8 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
         Assert.Equal(0, await Metadata.CountRepairsAsync());
     }
 
-    private static unsafe byte[][] Encode(Scheme scheme, ReadOnlySpan<byte> block)
+    /// <summary>The fragments of a block, by shard.</summary>
+    internal static unsafe byte[][] Encode(Scheme scheme, ReadOnlySpan<byte> block)
     {
         if (scheme.IsReplicated)
         {

@@ -235,6 +235,29 @@ public sealed class RepairQueueTests
     }
 
     [Fact]
+    public async Task Status_CountsNoEntries_OfExtentsThatNothingNames()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent crashed = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
+        TestExtent named = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100));
+        await cluster.Queue.RecordAsync(Notice(crashed, 0b100, RepairReason.DegradedWrite));
+        await cluster.Queue.RecordAsync(Notice(named, 0b100, RepairReason.DegradedWrite));
+        cluster.Time.Advance(TimeSpan.FromSeconds(15));
+        RepairService repair = await cluster.StartRepairAsync();
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(1, repair.Status.Queued);
+        cluster.Time.Advance(TimeSpan.FromSeconds(5));
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(0, repair.Status.Queued);
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
+
+        // A process that starts on it need not wait for the entry to be due to know.
+        RepairService next = await cluster.StartRepairAsync();
+        await next.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(0, next.Status.Queued);
+    }
+
+    [Fact]
     public async Task UnknownMap_LeavesTheQueueAndTheCursorsAlone()
     {
         (TestCluster cluster, _, RepairService repair) = await QueueOneAsync(missing: 0b1, told: 0b1);
