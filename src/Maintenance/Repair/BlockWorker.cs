@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Throttling;
@@ -62,7 +61,7 @@ internal sealed partial class BlockWorker(
         get
         {
             lock (_clock)
-                return _inside == 0 ? _active : _active + Stopwatch.GetElapsedTime(_activeSince);
+                return _inside == 0 ? _active : _active + time.GetElapsedTime(_activeSince);
         }
     }
 
@@ -265,7 +264,7 @@ internal sealed partial class BlockWorker(
         lock (_clock)
         {
             if (_inside++ == 0)
-                _activeSince = Stopwatch.GetTimestamp();
+                _activeSince = time.GetTimestamp();
         }
     }
 
@@ -274,7 +273,7 @@ internal sealed partial class BlockWorker(
         lock (_clock)
         {
             if (--_inside == 0)
-                _active += Stopwatch.GetElapsedTime(_activeSince);
+                _active += time.GetElapsedTime(_activeSince);
         }
     }
 
