@@ -106,7 +106,7 @@ public sealed record NodeRegistration(
 
 /// <summary>A sign of life.</summary>
 /// <param name="KnownEpoch">Of the map that the node goes by.</param>
-/// <param name="Drives">Every drive of the node, those that it set aside too.</param>
+/// <param name="Drives">Every drive of the node, those that it set aside too. Of two that name one drive the one that has not failed counts.</param>
 [GenerateSerializer, Immutable, Alias("ObjectStore.NodeHeartbeat")]
 public sealed record NodeHeartbeat([property: Id(0)] long KnownEpoch, [property: Id(1)] ImmutableArray<DriveReport> Drives);
 

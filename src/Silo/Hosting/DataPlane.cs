@@ -44,7 +44,7 @@ internal sealed class DataPlane : IAsyncDisposable
     /// <summary>The drives of this process that are in use. One that does not say in time how large it is counts as of a size that is not known.</summary>
     public async Task<IReadOnlyList<NodeDrive>> GetDrivesInUseAsync(CancellationToken cancellationToken)
     {
-        Dictionary<Guid, DriveStatistics> probed = Health.Where(drive => drive is { DriveId: not null, Statistics: not null }).DistinctBy(drive => drive.DriveId).ToDictionary(drive => drive.DriveId!.Value, drive => drive.Statistics!);
+        Dictionary<Guid, DriveStatistics> probed = LocalDriveHealth.OnePerDrive(Health).Where(drive => drive is { DriveId: not null, Statistics: not null }).ToDictionary(drive => drive.DriveId!.Value, drive => drive.Statistics!);
         return await Task.WhenAll(LocalStores.Select(async store =>
         {
             DriveStatistics? known = probed.GetValueOrDefault(store.DriveId) ?? (await DriveQuestions.AskAsync(store, DriveQuestions.Limit, TimeProvider.System, cancellationToken)).Statistics;
@@ -180,24 +180,4 @@ internal sealed class DataPlane : IAsyncDisposable
     }
 
     private void Follow(RemoteStorageNode node) => _routes.Follow(node, node.Drives, node.IsReachable);
-}
-
-/// <summary>What the drives of a process say of themselves. A drive that hangs holds nobody up.</summary>
-internal static class LocalStatistics
-{
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(1);
-
-    /// <summary>A drive that failed shows as unavailable; one that has not been probed yet is asked now, the others show as of their last probe.</summary>
-    public static async ValueTask<IReadOnlyList<DriveStatistics>> GetAsync(IReadOnlyList<DriveHealth> health, IFragmentStoreDirectory directory)
-    {
-        DriveStatistics?[] all = await Task.WhenAll(health.Select(async drive =>
-        {
-            if (drive.DriveId is not { } id) return null;
-            DriveStatistics? known = drive.Statistics;
-            if (drive.State != DriveHealthState.Failed && known is null && directory.Find(id) is { } store)
-                known = (await DriveQuestions.AskAsync(store, Limit, TimeProvider.System, CancellationToken.None)).Statistics;
-            return drive.State == DriveHealthState.Failed || known is null ? new DriveStatistics(id, drive.Path, DriveState.Unavailable, known?.CapacityBytes ?? 0, 0, 0, 0, 0, 0, 0, 0, 0) : known;
-        }));
-        return [.. all.OfType<DriveStatistics>()];
-    }
 }

@@ -297,6 +297,27 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         Assert.Equal(NodeState.Up, (await node.GetStatusAsync()).Drives[0].State);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Drive_OfWhichACopyIsSetAside_IsUp_WhicheverIsReportedFirst(bool copyFirst)
+    {
+        IStorageNodeGrain node = Node("node");
+        await node.RegisterAsync(Registration("", Drive(1), Drive(2), Drive(3)));
+        DriveReport copy = Report(1) with { Condition = DriveCondition.Failed, Path = "/copy", Reason = "it is here twice" };
+        NodeHeartbeat heartbeat = new(1, copyFirst ? [copy, Report(1), Report(2), Report(3)] : [Report(1), Report(2), Report(3), copy]);
+        await node.HeartbeatAsync(heartbeat);
+        Assert.All((await node.GetStatusAsync()).Drives, drive => Assert.Equal((NodeState.Up, null), (drive.State, drive.Report.Reason)));
+        Cluster.Time.Advance(TimeSpan.FromMinutes(11));
+        await node.HeartbeatAsync(heartbeat);
+        await node.CheckAsync();
+        Assert.Equal(1, (await MapAsync()).Epoch);
+
+        // Where none of both is in use it has failed.
+        await node.HeartbeatAsync(new NodeHeartbeat(1, [copy, Report(2), Report(3), copy]));
+        Assert.Equal(NodeState.Down, (await node.GetStatusAsync()).Drives[0].State);
+    }
+
     [Fact]
     public async Task Node_SilentForLong_LosesItsDrives_AndGetsThemBackByRegistering()
     {
