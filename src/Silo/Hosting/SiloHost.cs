@@ -188,11 +188,12 @@ internal static class SiloHost
         else logging.AddSimpleConsole(console => (console.SingleLine, console.UseUtcTimestamp, console.TimestampFormat) = (true, true, "yyyy-MM-ddTHH:mm:ss.fffZ "));
     }
 
-    /// <summary>Makes the gateway and, behind it, the grain runtime, which opens its store.</summary>
+    /// <summary>Opens the grains' store, and makes the gateway.</summary>
     private static S3Gateway OpenGateway(IServiceProvider services)
     {
         try
         {
+            GrainHosting.Open(services);
             return services.GetRequiredService<S3Gateway>();
         }
         catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)

@@ -189,6 +189,29 @@ public sealed class SeveralDrivesTests : IDisposable
     }
 
     [Fact]
+    public async Task Orders_OutliveTheProcess_ThatIsKilledOnceItHasAnswered()
+    {
+        string[] drives = ["--drives", _folder["d{1...4}"]];
+        string[] ids;
+        await using (HostProcess first = await HostProcess.StartAsync(_folder["data"], Keys, drives))
+        {
+            ids = [.. (await AskAsync(first, "drives")).GetProperty("drives").EnumerateArray().Select(drive => drive.GetProperty("driveId").GetString()!)];
+            foreach ((string id, string state) in new[] { (ids[0], "out"), (ids[1], "draining"), (ids[2], "removed") })
+            {
+                if (state == "removed") Assert.Equal(HttpStatusCode.OK, (await OrderAsync(first, id, "out")).Status);
+                Assert.Equal(HttpStatusCode.OK, (await OrderAsync(first, id, state)).Status);
+            }
+
+            await first.KillAsync();
+        }
+
+        await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, drives);
+        JsonElement after = await AskAsync(host, "drives");
+        Assert.Equal(["out", "draining", "removed", "up"], ids.Select(id => Of(after, id).GetProperty("state").GetString()));
+        await host.StopAsync();
+    }
+
+    [Fact]
     public async Task CopyOfADrive_IsSetAside_AndTheDriveStaysUp()
     {
         await using (HostProcess first = await HostProcess.StartAsync(_folder["data"], Keys, "--drives", _folder["d{1...3}"])) await first.StopAsync();
