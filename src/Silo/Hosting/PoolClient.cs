@@ -40,9 +40,10 @@ internal sealed class PoolClient(IGrainFactory grains, NodeMap map, ILogger<Pool
     public void Dispose() => _oneAsks.Dispose();
 
     /// <summary>Carries out what an operator orders for a drive.</summary>
-    public async Task<DriveChange> SetDriveAsync(Guid drive, DriveOrder order, CancellationToken cancellationToken)
+    /// <param name="force">See <see cref="IPlacementGrain.SetDriveAsync"/>.</param>
+    public async Task<DriveChange> SetDriveAsync(Guid drive, DriveOrder order, bool force, CancellationToken cancellationToken)
     {
-        DriveChange change = await Grain.SetDriveAsync(drive.ToString("N"), order).WaitAsync(cancellationToken);
+        DriveChange change = await Grain.SetDriveAsync(drive.ToString("N"), order, force).WaitAsync(cancellationToken);
         await FollowAsync(cancellationToken);
         return change;
     }
