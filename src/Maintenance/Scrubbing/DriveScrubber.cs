@@ -27,7 +27,6 @@ internal sealed partial class DriveScrubber(
 {
     // A pass that used the whole period would be late with the first hiccup.
     private const double Haste = 0.9;
-    private static readonly TimeSpan YieldToClients = TimeSpan.FromMilliseconds(250);
 
     private readonly ByteRate _rate = new(time);
     private ScrubCursor _cursor = new(0, 0, IsDone: false, InVolumes: false, null, 0, 0, 0, 0);
@@ -211,14 +210,14 @@ internal sealed partial class DriveScrubber(
             return;
         }
 
-        // Late is better than in the clients' way, but only so late.
-        if (governor.IsHeldBack)
-            await Task.Delay(YieldToClients, time, cancellationToken).ConfigureAwait(false);
         byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(1, entry.PayloadBytes));
+        long began = time.GetTimestamp();
+        TimeSpan took = default;
         try
         {
             using IDisposable busy = governor.Busy();
             await drive.ReadAsync(new FragmentAddress(key, entry.PlacementGroup, scheme, entry.PayloadBytes), 0, buffer.AsMemory(0, entry.PayloadBytes), cancellationToken).ConfigureAwait(false);
+            took = time.GetElapsedTime(began);
         }
         catch (FragmentMissingException)
         {
@@ -245,6 +244,10 @@ internal sealed partial class DriveScrubber(
         MaintenanceDiagnostics.ScrubbedBytes.Add(entry.PayloadBytes);
         Advance(_cursor with { Bytes = _cursor.Bytes + entry.PayloadBytes });
         await _rate.PayAsync(entry.PayloadBytes, cancellationToken).ConfigureAwait(false);
+
+        // Late is better than in the clients' way, but in proportion: a drive of many small fragments is scrubbed within its period too.
+        if (governor.IsHeldBack)
+            await Task.Delay(governor.RestAfter(took, 1), time, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Says what is damaged, durably: the scrub does not come by again for a period. A fragment that does not belong here is nobody's loss.</summary>
