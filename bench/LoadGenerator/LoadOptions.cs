@@ -62,6 +62,7 @@ public sealed record LoadOptions
           --duration T        10s, 2m; default 10s where there is no --count
           --count N           operations in all; with --duration, whichever ends first
           --warmup T          not counted; default 0s
+          --begin-file PATH   what comes before this file is there is warm-up too
           --prefix P          of the keys; default load/
           --keys N            how many keys (default 10000; put with --count: one per operation)
           --distinct N        distinct bodies (default 64); 0 = every key has its own. A body is hashed once, with 0 for every request
@@ -96,6 +97,7 @@ public sealed record LoadOptions
     public TimeSpan Duration { get; init; } = TimeSpan.FromSeconds(10);
     public long Count { get; init; } = MaxCount;
     public TimeSpan Warmup { get; init; }
+    public string? BeginFile { get; init; }
     public string Prefix { get; init; } = "load/";
     public long Keys { get; init; } = 10_000;
     public int Distinct { get; init; } = 64;
@@ -155,6 +157,7 @@ public sealed record LoadOptions
                 case "--duration": options = options with { Duration = Text.ParseDuration(name, Value()) }; hasDuration = true; break;
                 case "--count": options = options with { Count = Text.ParseNumber(name, Value(), 1, MaxCount) }; hasCount = true; break;
                 case "--warmup": options = options with { Warmup = Text.ParseDuration(name, Value()) }; break;
+                case "--begin-file": options = options with { BeginFile = Value() }; break;
                 case "--prefix": options = options with { Prefix = Value() }; break;
                 case "--keys": options = options with { Keys = Text.ParseNumber(name, Value(), 1, MaxCount) }; hasKeys = true; break;
                 case "--distinct": options = options with { Distinct = (int)Text.ParseNumber(name, Value(), 0, int.MaxValue) }; break;

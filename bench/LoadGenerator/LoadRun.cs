@@ -12,6 +12,7 @@ public sealed class LoadRun(LoadOptions options)
     private const long MaxErrors = 1000;
     private const int ThreadStackBytes = 512 * 1024;
     private static readonly TimeSpan SampleInterval = TimeSpan.FromMilliseconds(200);
+    private static readonly TimeSpan BeginInterval = TimeSpan.FromMilliseconds(10);
 
     private readonly BodyHashes _hashes = new(options);
     private long _sequence;
@@ -42,8 +43,7 @@ public sealed class LoadRun(LoadOptions options)
         double preloadSeconds = Stopwatch.GetElapsedTime(preloadStart).TotalSeconds;
 
         ConnectionTally[] tallies = new ConnectionTally[options.Connections];
-        _measuredFrom = Stopwatch.GetTimestamp() + Ticks(options.Warmup);
-        _deadline = _measuredFrom + Ticks(options.Duration);
+        BeginAt(options.BeginFile is null ? Stopwatch.GetTimestamp() + Ticks(options.Warmup) : long.MaxValue);
         Thread[] threads = new Thread[options.Connections];
         for (int i = 0; i < threads.Length; i++)
         {
@@ -54,9 +54,15 @@ public sealed class LoadRun(LoadOptions options)
 
         foreach (Thread thread in threads) thread.Start();
         if (options.Warmup > TimeSpan.Zero) Thread.Sleep(options.Warmup);
+        if (options.BeginFile is not null)
+        {
+            while (!File.Exists(options.BeginFile) && threads.Any(thread => thread.IsAlive)) Thread.Sleep(BeginInterval);
+            BeginAt(Stopwatch.GetTimestamp());
+        }
+
         double generatorCpu = GeneratorCpuSeconds();
         ProcessUsage? before = ReadServer();
-        long started = Math.Max(_measuredFrom, 0);
+        long started = Volatile.Read(ref _measuredFrom);
         long maxResident = before?.ResidentBytes ?? 0;
         foreach (Thread thread in threads)
         {
@@ -67,6 +73,13 @@ public sealed class LoadRun(LoadOptions options)
         ProcessUsage? after = ReadServer();
         long ended = Math.Max(started + 1, tallies.Max(tally => tally.LastEnd));
         return Report(tallies, preloadSeconds, (ended - started) / (double)Stopwatch.Frequency, generatorCpu, before, after, maxResident);
+    }
+
+    // The end first: what begins between the two is not measured.
+    private void BeginAt(long timestamp)
+    {
+        Volatile.Write(ref _deadline, timestamp == long.MaxValue ? long.MaxValue : timestamp + Ticks(options.Duration));
+        Volatile.Write(ref _measuredFrom, timestamp);
     }
 
     private void CreateBucket()
@@ -118,7 +131,7 @@ public sealed class LoadRun(LoadOptions options)
         while (true)
         {
             long start = Stopwatch.GetTimestamp();
-            if (start >= _deadline || (!options.KeepGoing && Volatile.Read(ref _errorCount) >= MaxErrors)) break;
+            if (start >= Volatile.Read(ref _deadline) || (!options.KeepGoing && Volatile.Read(ref _errorCount) >= MaxErrors)) break;
             long sequence = Interlocked.Increment(ref _sequence) - 1;
             if (sequence >= options.Count) break;
             long receivedBefore = connection.BodyBytesReceived;
@@ -140,7 +153,7 @@ public sealed class LoadRun(LoadOptions options)
 
             long end = Stopwatch.GetTimestamp();
             if (result.Error is not null || result.IsMismatch) Interlocked.Increment(ref _errorCount);
-            if (start < _measuredFrom) continue;
+            if (start < Volatile.Read(ref _measuredFrom)) continue;
             tally.LastEnd = end;
             if (result.Error is not null)
             {

@@ -42,8 +42,9 @@ public interface IPlacementGrain : IGrainWithStringKey
     Task<PlacementMap> RequireGroupsAsync(int scheme);
 
     /// <summary>What an operator orders for one drive.</summary>
-    [Alias("SetDrive")]
-    Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order);
+    /// <param name="force">Drains the drive, or takes it out, although fewer drives would be left than the widest groups have shards: some of these are then without a drive until one is added.</param>
+    [Alias("SetDrive.2")]
+    Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order, bool force = false);
 
     /// <summary>
     /// Marks slots as filled. One is passed over where it has another drive by now, or had one at any time since the map that the filling went by: see
@@ -106,7 +107,7 @@ public sealed record NodeRegistration(
 
 /// <summary>A sign of life.</summary>
 /// <param name="KnownEpoch">Of the map that the node goes by.</param>
-/// <param name="Drives">Every drive of the node, those that it set aside too.</param>
+/// <param name="Drives">Every drive of the node, those that it set aside too. Of two that name one drive the one that has not failed counts.</param>
 [GenerateSerializer, Immutable, Alias("ObjectStore.NodeHeartbeat")]
 public sealed record NodeHeartbeat([property: Id(0)] long KnownEpoch, [property: Id(1)] ImmutableArray<DriveReport> Drives);
 
@@ -245,6 +246,9 @@ public enum DriveChangeStatus
 
     /// <summary>The next map would break the rules of placement.</summary>
     RuleBroken,
+
+    /// <summary>Fewer drives would be left that take slots than the widest groups have shards. An operator may force it.</summary>
+    TooFewDrives,
 }
 
 /// <summary>How a change of a drive ended.</summary>

@@ -91,8 +91,10 @@ public sealed class PlacementGrain(
     }
 
     /// <inheritdoc/>
-    public Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order)
+    public Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order, bool force)
     {
+        if (!force && order is (DriveOrder.Drain or DriveOrder.TakeOut) && TooFewWithout(driveId) is { } tooFew)
+            return Task.FromResult(tooFew);
         if (order == DriveOrder.GiveUp && _drives.TryGetValue(Normal(driveId), out DriveRecord? given) && given.State is PoolDriveState.In or PoolDriveState.Draining)
             return Task.FromResult(new DriveChange(DriveChangeStatus.StillNeeded, _encoded.Epoch, "the drive is in use; take it out before it is given up for good"));
         if (order == DriveOrder.Remove && _map is { } map && Uses(map).TryGetValue(Guid.Parse(Normal(driveId)), out (int Slots, int SourceOf) uses) && (uses.Slots > 0 || uses.SourceOf > 0))
@@ -161,6 +163,21 @@ public sealed class PlacementGrain(
         }
 
         return uses;
+    }
+
+    /// <summary>
+    /// Whether with one drive less there would not be one for each shard of what is stored. Looked at in the turn that makes the change: of two orders at a time the second finds what the first has
+    /// left. Later writes get narrower schemes, which they say.
+    /// </summary>
+    private DriveChange? TooFewWithout(string driveId)
+    {
+        if (_map is not { } map || !_drives.TryGetValue(Normal(driveId), out DriveRecord? record) || record.State != PoolDriveState.In)
+            return null;
+        int left = _drives.Values.Count(static drive => drive.State == PoolDriveState.In) - 1, widest = map.Widths.LastOrDefault();
+        return widest <= left
+            ? null
+            : new DriveChange(DriveChangeStatus.TooFewDrives, map.Epoch, string.Create(
+                CultureInfo.InvariantCulture, $"{left} drives would be left, too few for schemes of {widest} shards that something has been stored in"));
     }
 
     private async Task<DriveChange> ChangeAsync(string driveId, Func<DriveRecord, DriveRecord> change, bool mayTakeMost)

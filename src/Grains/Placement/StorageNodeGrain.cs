@@ -84,7 +84,13 @@ public sealed class StorageNodeGrain(
         long now = time.GetTimestamp();
         Dictionary<string, DriveReport> reports = new(StringComparer.Ordinal);
         foreach (DriveReport report in heartbeat.Drives)
-            reports[Normal(report.DriveId)] = report;
+        {
+            // A copy that was set aside, or the place a drive has left, has the same id: it must not cost the drive that is in use.
+            string id = Normal(report.DriveId);
+            if (!reports.TryGetValue(id, out DriveReport? other) || other.Condition == DriveCondition.Failed)
+                reports[id] = report;
+        }
+
         foreach ((string id, Drive drive) in _drives)
         {
             if (reports.TryGetValue(id, out DriveReport? report))

@@ -36,8 +36,8 @@ internal sealed class SiloOptions
                                 read over the network. Default: 1209600, 14 days
           --repair-rate SIZE    What repair may write in a second, 1KiB or more, for example 200MiB. Default: as much as the drives have to spare
           --garbage-grace TIME  How long bytes that no version names any more are kept for reads under way, in seconds. Default: 900
-          --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C or SIGTERM, in seconds. Closing everything takes 15 s more at most,
-                                also with drives that hang. Default: 10
+          --drain-timeout TIME  How long requests in flight may take to end after Ctrl-C or SIGTERM, in seconds, up to a day. Closing everything takes 15 s more at
+                                most, also with drives that hang. Default: 10
           --log-level LEVEL     trace, debug, information, warning or error. Default: information
           --log-format FORMAT   text or json. Default: text
           --version             Print the version and the grain runtime, and stop.
@@ -154,7 +154,9 @@ internal sealed class SiloOptions
                     options.RepairBytesPerSecond = ParseSize(name, Value()) is >= 1024 and long rate ? rate : throw new StartException("--repair-rate is below 1KiB; use a size from there on, for example 200MiB");
                     break;
                 case "--garbage-grace": options.GarbageGrace = ParseSeconds(name, Value()); break;
-                case "--drain-timeout": options.DrainTimeout = ParseSeconds(name, Value()); break;
+                case "--drain-timeout":
+                    options.DrainTimeout = ParseSeconds(name, Value()) is { TotalDays: <= 1 } drain ? drain : throw new StartException("--drain-timeout is above 86400, which is a day; use a number of seconds up to that");
+                    break;
                 case "--log-level":
                     string level = Value();
                     options.LogLevel = Enum.TryParse(level, ignoreCase: true, out LogLevel parsed) && Enum.IsDefined(parsed)

@@ -20,8 +20,10 @@ internal sealed class DataPlane : IAsyncDisposable
     private readonly List<RemoteStorageNode> _remote = [];
     private readonly DriveRoutes<RemoteStorageNode> _routes;
     private readonly StopClock _stop;
+    private readonly Lock _serving = new();
     private FragmentServer? _server;
     private FragmentListener? _listener;
+    private bool _stopping;
     private Task _listenerEnd = Task.CompletedTask;
 
     private DataPlane(DriveSupervisor local, FragmentStoreDirectory directory, DriveRoutes<RemoteStorageNode> routes, ExtentStore extents, SchemePolicy schemes, StopClock stop)
@@ -44,7 +46,7 @@ internal sealed class DataPlane : IAsyncDisposable
     /// <summary>The drives of this process that are in use. One that does not say in time how large it is counts as of a size that is not known.</summary>
     public async Task<IReadOnlyList<NodeDrive>> GetDrivesInUseAsync(CancellationToken cancellationToken)
     {
-        Dictionary<Guid, DriveStatistics> probed = Health.Where(drive => drive is { DriveId: not null, Statistics: not null }).DistinctBy(drive => drive.DriveId).ToDictionary(drive => drive.DriveId!.Value, drive => drive.Statistics!);
+        Dictionary<Guid, DriveStatistics> probed = LocalDriveHealth.OnePerDrive(Health).Where(drive => drive is { DriveId: not null, Statistics: not null }).ToDictionary(drive => drive.DriveId!.Value, drive => drive.Statistics!);
         return await Task.WhenAll(LocalStores.Select(async store =>
         {
             DriveStatistics? known = probed.GetValueOrDefault(store.DriveId) ?? (await DriveQuestions.AskAsync(store, DriveQuestions.Limit, TimeProvider.System, cancellationToken)).Statistics;
@@ -111,11 +113,16 @@ internal sealed class DataPlane : IAsyncDisposable
         }
     }
 
-    /// <summary>Serves the local drives to other nodes, where that was asked for.</summary>
+    /// <summary>Serves the local drives to other nodes, where that was asked for; not once the stop has begun. Called once.</summary>
     /// <exception cref="StartException">The address cannot be listened on.</exception>
     public async Task ServeAsync(SiloOptions options, DataFolder folder, ILogger logger)
     {
         if (options.DataListen is not { } address) return;
+        lock (_serving)
+        {
+            if (_stopping) return;
+        }
+
         ClusterSecret secret = ClusterSecrets.Load(options) ?? throw new StartException("--data-listen needs the cluster's secret: --cluster-secret-file, or OBJECTSTORE_CLUSTER_SECRET");
         _server = new FragmentServer(
             new FragmentServerOptions
@@ -128,7 +135,12 @@ internal sealed class DataPlane : IAsyncDisposable
             _directory, secret, TimeProvider.System);
         try
         {
-            _listener = await FragmentListener.StartAsync(_server, address.Address, address.Port, logging => SiloHost.ConfigureLogging(logging, options), options.DrainTimeout);
+            FragmentListener listener = await FragmentListener.StartAsync(_server, address.Address, address.Port, logging => SiloHost.ConfigureLogging(logging, options), options.DrainTimeout);
+            lock (_serving)
+            {
+                _listener = listener;
+                if (_stopping) EndListener();
+            }
         }
         catch (Exception e) when (e is IOException or System.Net.Sockets.SocketException)
         {
@@ -140,23 +152,51 @@ internal sealed class DataPlane : IAsyncDisposable
     public void BeginStop()
     {
         _local.BeginStop();
-
-        // Its requests have as long to end as those of S3, and at the same time.
-        if (_listener is { } listener) _listenerEnd = Task.Run(() => listener.DisposeAsync().AsTask());
+        lock (_serving)
+        {
+            _stopping = true;
+            EndListener();
+        }
     }
 
+    /// <summary>Ends what uses the drives and then closes them, in order, whatever fails on the way: a drive that is not closed is recovered at the next start, which takes long.</summary>
+    /// <exception cref="AggregateException">What failed.</exception>
     public async ValueTask DisposeAsync()
     {
+        List<Exception> failures = [];
         _stop.Enter("requests of other nodes");
-        await _listenerEnd;
-        if (_listener is not null) await _listener.DisposeAsync();
-        _server?.Dispose();
+        await TryAsync(() => _listenerEnd);
+        await TryAsync(() => _listener?.DisposeAsync().AsTask() ?? Task.CompletedTask);
+        await TryAsync(() =>
+        {
+            _server?.Dispose();
+            return Task.CompletedTask;
+        });
         _stop.Enter("writes in the background");
-        await Extents.DisposeAsync();
-        await Task.WhenAll(_remote.Select(node => node.DisposeAsync().AsTask()));
+        await TryAsync(() => Extents.DisposeAsync().AsTask());
+        foreach (Task end in _remote.Select(node => TryAsync(() => node.DisposeAsync().AsTask())).ToArray()) await end;
         _stop.Enter("the drives");
-        await _local.CloseAsync(_stop.LeftForDrives);
+        await TryAsync(() => _local.CloseAsync(_stop.LeftForDrives));
         _stop.Enter("the metadata");
+        if (failures.Count > 0) throw new AggregateException("The data plane was not stopped in order.", failures);
+
+        async Task TryAsync(Func<Task> end)
+        {
+            try
+            {
+                await end();
+            }
+            catch (Exception e)
+            {
+                lock (failures) failures.Add(e);
+            }
+        }
+    }
+
+    /// <summary>Its requests have as long to end as those of S3, and at the same time. Holds <see cref="_serving"/>.</summary>
+    private void EndListener()
+    {
+        if (_listener is { } listener) _listenerEnd = Task.Run(() => listener.DisposeAsync().AsTask());
     }
 
     private async Task ConnectAsync(SiloOptions options, DataFolder folder, IStorageEvents events)
@@ -180,24 +220,4 @@ internal sealed class DataPlane : IAsyncDisposable
     }
 
     private void Follow(RemoteStorageNode node) => _routes.Follow(node, node.Drives, node.IsReachable);
-}
-
-/// <summary>What the drives of a process say of themselves. A drive that hangs holds nobody up.</summary>
-internal static class LocalStatistics
-{
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(1);
-
-    /// <summary>A drive that failed shows as unavailable; one that has not been probed yet is asked now, the others show as of their last probe.</summary>
-    public static async ValueTask<IReadOnlyList<DriveStatistics>> GetAsync(IReadOnlyList<DriveHealth> health, IFragmentStoreDirectory directory)
-    {
-        DriveStatistics?[] all = await Task.WhenAll(health.Select(async drive =>
-        {
-            if (drive.DriveId is not { } id) return null;
-            DriveStatistics? known = drive.Statistics;
-            if (drive.State != DriveHealthState.Failed && known is null && directory.Find(id) is { } store)
-                known = (await DriveQuestions.AskAsync(store, Limit, TimeProvider.System, CancellationToken.None)).Statistics;
-            return drive.State == DriveHealthState.Failed || known is null ? new DriveStatistics(id, drive.Path, DriveState.Unavailable, known?.CapacityBytes ?? 0, 0, 0, 0, 0, 0, 0, 0, 0) : known;
-        }));
-        return [.. all.OfType<DriveStatistics>()];
-    }
 }

@@ -1,4 +1,5 @@
 using ObjectStore.EmbeddedRuntime;
+using ObjectStore.EmbeddedRuntime.State;
 using ObjectStore.Silo.Configuration;
 
 namespace ObjectStore.Silo.Hosting;
@@ -17,4 +18,9 @@ internal static class GrainHosting
         });
         builder.Services.AddHostedService<StorageNodeHeartbeat>();
     }
+
+    /// <summary>Opens the grain state.</summary>
+    /// <exception cref="IOException">It cannot be opened.</exception>
+    /// <exception cref="InvalidDataException">It is another application's file, or of a newer version.</exception>
+    public static void Open(IServiceProvider services) => services.GetRequiredService<SqliteGrainStore>();
 }

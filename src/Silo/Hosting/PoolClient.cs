@@ -14,8 +14,8 @@ namespace ObjectStore.Silo.Hosting;
 /// <summary>This node's way to the grain that owns the cluster map. Thread-safe.</summary>
 internal sealed class PoolClient(IGrainFactory grains, NodeMap map, ILogger<PoolClient> logger) : ISlotCompletion, IMapOwner, IDisposable
 {
-    // Of a thousand writers that find no groups for what they write one asks; the others find the answer.
-    private readonly SemaphoreSlim _oneAsks = new(1, 1);
+    // A writer waits here with its buffers, and no longer than for its drives.
+    private readonly OneAsks _oneAsks = new(new StorageOptions().WriteTimeout, TimeProvider.System);
 
     private IPlacementGrain Grain => grains.GetGrain<IPlacementGrain>(StorageNodeRegistration.Pool);
 
@@ -40,9 +40,10 @@ internal sealed class PoolClient(IGrainFactory grains, NodeMap map, ILogger<Pool
     public void Dispose() => _oneAsks.Dispose();
 
     /// <summary>Carries out what an operator orders for a drive.</summary>
-    public async Task<DriveChange> SetDriveAsync(Guid drive, DriveOrder order, CancellationToken cancellationToken)
+    /// <param name="force">See <see cref="IPlacementGrain.SetDriveAsync"/>.</param>
+    public async Task<DriveChange> SetDriveAsync(Guid drive, DriveOrder order, bool force, CancellationToken cancellationToken)
     {
-        DriveChange change = await Grain.SetDriveAsync(drive.ToString("N"), order).WaitAsync(cancellationToken);
+        DriveChange change = await Grain.SetDriveAsync(drive.ToString("N"), order, force).WaitAsync(cancellationToken);
         await FollowAsync(cancellationToken);
         return change;
     }
@@ -51,24 +52,22 @@ internal sealed class PoolClient(IGrainFactory grains, NodeMap map, ILogger<Pool
 
     public Task<NodeStatus> GetNodeAsync(string node) => grains.GetGrain<IStorageNodeGrain>(node).GetStatusAsync();
 
-    private async ValueTask AskAsync(Func<bool> isKnown, Func<Task<PlacementMap?>> ask, CancellationToken cancellationToken)
-    {
-        await _oneAsks.WaitAsync(cancellationToken);
-        try
+    private ValueTask AskAsync(Func<bool> isKnown, Func<Task<PlacementMap?>> ask, CancellationToken cancellationToken) => _oneAsks.AskAsync(
+        isKnown,
+        async stop =>
         {
-            // Durable in this node's folder too before anybody acts on it.
-            if (!isKnown() && await ask().WaitAsync(cancellationToken) is { } newer) map.Update(newer);
-        }
-        catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
-        {
-            logger.LogWarning(e, "The pool's newest cluster map cannot be had; who needs it is told to try again");
-            throw new PlacementUnavailableException("the pool's newest map cannot be had", e);
-        }
-        finally
-        {
-            _oneAsks.Release();
-        }
-    }
+            try
+            {
+                // Durable in this node's folder too before anybody acts on it.
+                if (await ask().WaitAsync(stop) is { } newer) map.Update(newer);
+            }
+            catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
+            {
+                logger.LogWarning(e, "The pool's newest cluster map cannot be had; who needs it is told to try again");
+                throw new PlacementUnavailableException("the pool's newest map cannot be had", e);
+            }
+        },
+        cancellationToken);
 
     private async Task FollowAsync(CancellationToken cancellationToken)
     {

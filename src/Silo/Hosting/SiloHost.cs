@@ -58,7 +58,7 @@ internal static class SiloHost
         ServiceState state = new();
         application.Lifetime.ApplicationStopping.Register(() =>
         {
-            state.IsReady = false;
+            state.Stop();
             stop.Begin();
             plane.BeginStop();
         });
@@ -71,9 +71,16 @@ internal static class SiloHost
         ForegroundLoad load = services.GetRequiredService<ForegroundLoad>();
         application.Run(http => endpoints.Handles(http) ? endpoints.HandleAsync(http) : AdminEndpoints.Handles(http) ? admin.HandleAsync(http) : HandleAsync(gateway, load, http));
         RequireAddress(options);
+        CancellationToken stopping = application.Lifetime.ApplicationStopping;
         try
         {
             await application.StartAsync();
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            // The signal came while services were being started; those that were are stopped.
+            await application.StopAsync();
+            return 0;
         }
         catch (IOException e) when (e.InnerException is AddressInUseException or SocketException)
         {
@@ -84,6 +91,7 @@ internal static class SiloHost
             throw new StartException($"cannot listen on http://{new IPEndPoint(options.Address, options.Port)}: {e.Message}", e);
         }
 
+        // A signal may come at any moment of what follows: the host then stops before it has served.
         await services.GetRequiredService<StorageNodeRegistration>().RegisterAsync(CancellationToken.None);
         await services.GetRequiredService<StorageNodeKeeper>().BeatAsync(CancellationToken.None);
         if (options.StorageNodes.Count > 0)
@@ -99,11 +107,15 @@ internal static class SiloHost
             }
         }
 
-        await plane.ServeAsync(options, folder, logs.CreateLogger("ObjectStore.Transport"));
-        services.GetRequiredService<RepairService>().Wake();
-        state.IsReady = true;
-        string address = services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-        Banner.Print(Console.Out, address, options, folder, credentials, Stopwatch.GetElapsedTime(started));
+        if (!stopping.IsCancellationRequested) await plane.ServeAsync(options, folder, logs.CreateLogger("ObjectStore.Transport"));
+        if (!stopping.IsCancellationRequested)
+        {
+            services.GetRequiredService<RepairService>().Wake();
+            state.Serve();
+            string address = services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
+            Banner.Print(Console.Out, address, options, folder, credentials, Stopwatch.GetElapsedTime(started));
+        }
+
         await application.WaitForShutdownAsync();
         return 0;
     }
@@ -188,11 +200,12 @@ internal static class SiloHost
         else logging.AddSimpleConsole(console => (console.SingleLine, console.UseUtcTimestamp, console.TimestampFormat) = (true, true, "yyyy-MM-ddTHH:mm:ss.fffZ "));
     }
 
-    /// <summary>Makes the gateway and, behind it, the grain runtime, which opens its store.</summary>
+    /// <summary>Opens the grains' store, and makes the gateway.</summary>
     private static S3Gateway OpenGateway(IServiceProvider services)
     {
         try
         {
+            GrainHosting.Open(services);
             return services.GetRequiredService<S3Gateway>();
         }
         catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
@@ -302,17 +315,5 @@ internal static class SiloHost
         Span<byte> bytes = stackalloc byte[8];
         RandomNumberGenerator.Fill(bytes);
         return BitConverter.ToUInt64(bytes);
-    }
-}
-
-/// <summary>Whether the process serves.</summary>
-internal sealed class ServiceState
-{
-    private volatile bool _isReady;
-
-    public bool IsReady
-    {
-        get => _isReady;
-        set => _isReady = value;
     }
 }

@@ -54,13 +54,13 @@ internal static class StorageNodeHost
         await using (FragmentListener listener = await ListenAsync(server, options, endpoints))
         {
             await using BackgroundLoops loops = await BackgroundLoops.StartAsync(directory, logs);
-            state.IsReady = true;
+            state.Serve();
             TimeSpan elapsed = Stopwatch.GetElapsedTime(started);
             Console.Out.WriteLine($"ObjectStore serves drives at {listener.Address.GetLeftPart(UriPartial.Authority)} (cluster {folder.ClusterId}, data in {folder.Root}, {directory.All.Count} drive(s), started in {elapsed.TotalMilliseconds:0} ms)");
             Console.Out.WriteLine("Ctrl-C stops it.");
             Console.Out.Flush();
             await lifetime.Stopping;
-            state.IsReady = false;
+            state.Stop();
             stop.Begin();
             drives.BeginStop();
             await Task.WhenAll(listener.DisposeAsync().AsTask(), loops.DisposeAsync().AsTask());
@@ -112,6 +112,7 @@ internal static class StorageNodeHost
         private const long CompactionBytesPerSecond = 64 << 20;
         private readonly LoadGovernor _governor = new(TimeProvider.System, new LoadGovernorOptions());
         private readonly CompactionService _compaction;
+        private int _disposed;
 
         private BackgroundLoops(FragmentStoreDirectory directory, ILoggerFactory logs)
             => _compaction = new CompactionService(
@@ -125,9 +126,10 @@ internal static class StorageNodeHost
             return loops;
         }
 
-        /// <summary>A compaction that does not end is left to its drive, which does not close before it has ended.</summary>
+        /// <summary>A compaction that does not end is left to its drive, which does not close before it has ended. Only the first call does anything.</summary>
         public async ValueTask DisposeAsync()
         {
+            if (Interlocked.Exchange(ref _disposed, 1) != 0) return;
             using CancellationTokenSource limit = new(StopClock.ServicesLimit);
             await _compaction.StopAsync(limit.Token);
             _compaction.Dispose();

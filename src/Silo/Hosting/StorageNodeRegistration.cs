@@ -11,9 +11,10 @@ namespace ObjectStore.Silo.Hosting;
 /// <summary>What the node tells of its drives; called from the heartbeat, every few seconds.</summary>
 internal sealed record NodeDrives(Func<IReadOnlyList<DriveHealth>> Health)
 {
+    /// <summary>Each drive once; folders whose drive cannot be told are all there.</summary>
     public ImmutableArray<DriveReport> Reports() =>
     [
-        .. Health().Select(drive => new DriveReport(
+        .. LocalDriveHealth.OnePerDrive(Health()).Select(drive => new DriveReport(
             drive.DriveId?.ToString("N") ?? "", drive.Statistics?.CapacityBytes ?? 0, drive.Statistics?.FreeBytes ?? 0, drive.RecentErrors.IoErrors + drive.RecentErrors.PoisonedVolumes + drive.RecentErrors.CorruptFragments,
             drive.State switch { DriveHealthState.Failed => DriveCondition.Failed, DriveHealthState.Full => DriveCondition.Full, _ => DriveCondition.Working },
             drive.Path, drive.Reason.Length == 0 ? null : drive.Reason)),

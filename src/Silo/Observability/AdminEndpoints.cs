@@ -157,19 +157,8 @@ internal sealed class AdminEndpoints(
             return;
         }
 
-        // With one drive less, is there still one for each shard of what is stored? Later writes get narrower schemes, which they say.
-        ImmutableArray<PoolDrive> drives = await pool.GetDrivesAsync();
-        await pool.RefreshAsync(http.RequestAborted);
-        int writable = drives.Count(each => each.State == PoolDriveState.In), widest = plane.Extents.ClusterMap.Widths.LastOrDefault();
-        PoolDrive? before = drives.FirstOrDefault(each => Guid.Parse(each.DriveId) == drive);
-        bool leaves = wanted is DriveOrder.Drain or DriveOrder.TakeOut && before?.State == PoolDriveState.In;
-        if (leaves && !request.Force && widest > writable - 1)
-        {
-            await RefuseAsync(http, 409, $"{writable - 1} drives would be left, too few for schemes of {widest} shards that something has been stored in", "add a drive first, or force it");
-            return;
-        }
-
-        DriveChange change = await pool.SetDriveAsync(drive, wanted, http.RequestAborted);
+        PoolDrive? before = (await pool.GetDrivesAsync()).FirstOrDefault(each => Guid.Parse(each.DriveId) == drive);
+        DriveChange change = await pool.SetDriveAsync(drive, wanted, request.Force, http.RequestAborted);
         Maintenance.Repair.RepairStatus repairs = repair.Status;
         if (wanted == DriveOrder.GiveUp && change.Status == DriveChangeStatus.Changed)
         {
@@ -189,6 +178,9 @@ internal sealed class AdminEndpoints(
             case DriveChangeStatus.Changed or DriveChangeStatus.Unchanged:
                 repair.Wake();
                 await SendAsync(http, new Contract.DriveList(await DrivesAsync()), Json.DriveList);
+                break;
+            case DriveChangeStatus.TooFewDrives:
+                await RefuseAsync(http, 409, change.Reason!, "add a drive first, or force it");
                 break;
             case DriveChangeStatus.NoSuchDrive:
                 await RefuseAsync(http, 404, "the pool has no such drive", null);

@@ -20,6 +20,8 @@ internal sealed class PrometheusExporter : IDisposable
 
     private readonly MeterListener _listener = new();
     private readonly ConcurrentDictionary<SeriesKey, Series> _series = new();
+
+    // Never disposed: disposing the listener does not wait for measurements that are under way, and these must not fail in whose work they are. What threads hold goes with the exporter.
     private readonly ThreadLocal<Dictionary<(Instrument, TagSet), Series>> _caches = new(() => []);
     private readonly Lock _rendering = new();
     private long _round;
@@ -64,11 +66,7 @@ internal sealed class PrometheusExporter : IDisposable
         return text.ToString();
     }
 
-    public void Dispose()
-    {
-        _listener.Dispose();
-        _caches.Dispose();
-    }
+    public void Dispose() => _listener.Dispose();
 
     private void Record(Instrument instrument, double value, ReadOnlySpan<KeyValuePair<string, object?>> tags)
     {

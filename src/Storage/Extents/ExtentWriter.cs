@@ -10,8 +10,9 @@ namespace ObjectStore.Storage.Extents;
 /// Cuts a stream into blocks and shards. Bytes are received straight into the buffers of the data shards, which are taken one by one as they are needed; when a block is full its parity is
 /// computed and all of it goes to <see cref="ExtentCommit"/>, and the next block is received.
 ///
-/// The map may not have groups of the extent's width yet. They are asked for when the first shard is full, or the end comes first: what has been received by then fits the scheme that the new
-/// map asks for, whatever drives have come and gone meanwhile.
+/// The map may not have groups of the extent's width yet. They are asked for just before the first block goes to its drives: a width that is in the map stays, and an upload that ends before it has
+/// stored anything must leave none. The newest map is fetched when the first shard is full: what has been received by then fits the scheme that it asks for, whatever drives have come and gone. Where
+/// more of them go while the first block is received, so that it fits no longer, the extent is unavailable, and its next attempt is not.
 ///
 /// The last block has shorter shards. Where the length was announced they are laid out so from the start; where it was not, or was wrong, bytes are moved once.
 /// </summary>
@@ -35,6 +36,7 @@ internal sealed class ExtentWriter : IExtentWriter
     private int _submitted; // blocks
     private ExtentCommit? _commit;
     private Activity? _activity;
+    private bool _hasFollowed; // the newest map
     private bool _completed;
     private bool _failed;
     private bool _disposed;
@@ -168,7 +170,10 @@ internal sealed class ExtentWriter : IExtentWriter
     {
         try
         {
-            await RequireGroupsAsync(isLast: false, cancellationToken).ConfigureAwait(false);
+            if (!IsFull)
+                await FollowMapAsync(cancellationToken).ConfigureAwait(false);
+            if (IsFull)
+                await RequireGroupsAsync(isLast: false, cancellationToken).ConfigureAwait(false);
             int full = ((_position - 1) / _shardBytes);
             int end = Math.Min(_shardBytes, _position - (full * _shardBytes));
             if (end == _shardBytes)
@@ -209,6 +214,16 @@ internal sealed class ExtentWriter : IExtentWriter
     private ValueTask RequireGroupsAsync(bool isLast, CancellationToken cancellationToken)
         => _commit is not null || _store.Route.HasGroups(_scheme.Width) ? default : new ValueTask(AskForGroupsAsync(isLast, cancellationToken));
 
+    /// <summary>Once, where groups will have to be asked for: goes by the newest map.</summary>
+    private async ValueTask FollowMapAsync(CancellationToken cancellationToken)
+    {
+        if (_commit is not null || _hasFollowed || _store.Route.HasGroups(_scheme.Width) || _store.MapOwner is not { } owner)
+            return;
+        _hasFollowed = true;
+        await owner.RefreshAsync(cancellationToken).ConfigureAwait(false);
+        FollowSchemes(isLast: false);
+    }
+
     private async Task AskForGroupsAsync(bool isLast, CancellationToken cancellationToken)
     {
         for (int maps = 0; !_store.Route.HasGroups(_scheme.Width); maps++)
@@ -216,15 +231,21 @@ internal sealed class ExtentWriter : IExtentWriter
             if (maps == MostMaps)
                 throw new PlacementUnavailableException("the drives of the pool change too fast");
             await _store.RequireGroupsAsync(_descriptor, _isSmall, cancellationToken).ConfigureAwait(false);
-            (_small, _large, _) = _store.SchemesOf(_descriptor);
-            Scheme scheme = _isSmall ? _small : _large;
-            if (scheme == _scheme)
-                continue;
-            int blockSize = _store.BlockSizeOf(scheme);
-            if (_position > blockSize)
-                throw new PlacementUnavailableException("there are fewer drives than when the extent was begun");
-            Relayout(scheme, isLast ? _position : _expectedBytes >= _position && _expectedBytes < blockSize ? (int)_expectedBytes : null);
+            FollowSchemes(isLast);
         }
+    }
+
+    /// <summary>Lays out what there is by the scheme that the map at hand asks for.</summary>
+    private void FollowSchemes(bool isLast)
+    {
+        (_small, _large, _) = _store.SchemesOf(_descriptor);
+        Scheme scheme = _isSmall ? _small : _large;
+        if (scheme == _scheme)
+            return;
+        int blockSize = _store.BlockSizeOf(scheme);
+        if (_position > blockSize)
+            throw new PlacementUnavailableException("there are fewer drives than when the extent was begun");
+        Relayout(scheme, isLast ? _position : _expectedBytes >= _position && _expectedBytes < blockSize ? (int)_expectedBytes : null);
     }
 
     /// <summary>The stream has ended in this block: gives its shards the length that the scheme asks for, and the extent the scheme of its length where no block is on its way yet.</summary>

@@ -77,6 +77,23 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     }
 
     [Fact]
+    public async Task Drains_AtTheSameTime_LeaveADriveForEachShard_UnlessForced()
+    {
+        await Pool.RegisterDrivesAsync(Registration("n", [.. Enumerable.Range(1, 5).Select(Drive)]));
+        await Pool.RequireGroupsAsync(Scheme.Copies(3).Id);
+        DriveChange[] changes = await Task.WhenAll(Enumerable.Range(1, 4).Select(number => Pool.SetDriveAsync(Name(number), number % 2 == 0 ? DriveOrder.Drain : DriveOrder.TakeOut)));
+        Assert.Equal((2, 2), (changes.Count(change => change.Status == DriveChangeStatus.Changed), changes.Count(change => change.Status == DriveChangeStatus.TooFewDrives)));
+        Assert.Equal("2 drives would be left, too few for schemes of 3 shards that something has been stored in", changes.First(change => change.Status == DriveChangeStatus.TooFewDrives).Reason);
+        Assert.Equal(3, (await Pool.GetDrivesAsync()).Count(drive => drive.State == PoolDriveState.In));
+
+        // One that has left already takes no other drive with it.
+        int gone = Array.FindIndex(changes, change => change.Status == DriveChangeStatus.Changed) + 1;
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(gone), gone % 2 == 0 ? DriveOrder.TakeOut : DriveOrder.Drain)).Status);
+        Assert.Equal(DriveChangeStatus.TooFewDrives, (await Pool.SetDriveAsync(Name(5), DriveOrder.Drain)).Status);
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(5), DriveOrder.Drain, force: true)).Status);
+    }
+
+    [Fact]
     public async Task RegisterDrives_OfANodeThatKnowsGroupsWhichThePoolHasLost_TakesThem()
     {
         await RegisterAsync(6);
@@ -113,7 +130,7 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     public async Task RegisterDrives_AfterThePoolLostItsState_TakesTheNodesMap()
     {
         await RegisterAsync(6);
-        await Pool.SetDriveAsync(Name(2), DriveOrder.Drain);
+        await Pool.SetDriveAsync(Name(2), DriveOrder.Drain, force: true);
         PlacementMap known = (await Pool.GetMapAsync())!;
         IPlacementGrain lost = Cluster.Grains.GetGrain<IPlacementGrain>(_pool + "-anew");
         NodeRegistration registration = new(_pool + "-anew", "n", [.. Enumerable.Range(1, 6).Select(number => Drive(number))], known.Encoded);
@@ -122,7 +139,7 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         Assert.Equal(PoolDriveState.Draining, (await lost.GetDrivesAsync())[1].State);
 
         // An older map is not taken for a newer one.
-        await lost.SetDriveAsync(Name(3), DriveOrder.Drain);
+        await lost.SetDriveAsync(Name(3), DriveOrder.Drain, force: true);
         Assert.Equal(known.Epoch + 1, (await lost.RegisterDrivesAsync(registration)).Epoch);
     }
 
@@ -131,8 +148,8 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     {
         await RegisterAsync(6);
         Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(3), DriveOrder.Remove)).Status);
-        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(3), DriveOrder.Drain)).Status);
-        Assert.Equal(DriveChangeStatus.Unchanged, (await Pool.SetDriveAsync(Name(3), DriveOrder.Drain)).Status);
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(3), DriveOrder.Drain, force: true)).Status);
+        Assert.Equal(DriveChangeStatus.Unchanged, (await Pool.SetDriveAsync(Name(3), DriveOrder.Drain, force: true)).Status);
         ClusterMap draining = await MapAsync();
         Assert.DoesNotContain(draining.Groups.SelectMany(draining.SlotsOf), slot => slot.Drive == Id(3));
         PoolDrive drive = (await Pool.GetDrivesAsync())[2];
@@ -162,9 +179,9 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     {
         await RegisterAsync(12);
         Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(1), DriveOrder.GiveUp)).Status);
-        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain, force: true);
         Assert.Equal(DriveChangeStatus.StillNeeded, (await Pool.SetDriveAsync(Name(1), DriveOrder.GiveUp)).Status);
-        await Pool.SetDriveAsync(Name(1), DriveOrder.TakeOut);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.TakeOut, force: true);
         await Pool.ReportDrivesAsync([new DriveVerdict(Name(2), "n", IsLost: true)]);
         ClusterMap before = await MapAsync();
         Assert.Contains(before.Groups.SelectMany(before.SlotsOf), slot => slot.Absent.Contains(Id(1)));
@@ -197,10 +214,10 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     public async Task CompleteSlots_ByAnOlderMap_ArePassedOver()
     {
         await RegisterAsync(9);
-        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain, force: true);
         ClusterMap one = await MapAsync();
         await Pool.SetDriveAsync(Name(1), DriveOrder.Use);
-        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain, force: true);
         ClusterMap three = await MapAsync();
         int same = Filled(one).Count(slot => three.SlotsOf(new PlacementGroupId(slot.Group))[slot.Slot] is { } now && now.Drive == Guid.Parse(slot.DriveId) && now.Since <= one.Epoch);
         CompletedSlots completed = await Pool.CompleteSlotsAsync([.. Filled(one)]);
@@ -211,10 +228,10 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     [Fact]
     public async Task SetDrive_WhereItCannotBe_IsRefused()
     {
-        Assert.Equal(DriveChangeStatus.NoSuchDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.Drain)).Status);
+        Assert.Equal(DriveChangeStatus.NoSuchDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.Drain, force: true)).Status);
         await RegisterAsync(1);
-        Assert.Equal(DriveChangeStatus.LastDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.TakeOut)).Status);
-        Assert.Equal(DriveChangeStatus.LastDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.Drain)).Status);
+        Assert.Equal(DriveChangeStatus.LastDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.TakeOut, force: true)).Status);
+        Assert.Equal(DriveChangeStatus.LastDrive, (await Pool.SetDriveAsync(Name(1), DriveOrder.Drain, force: true)).Status);
         Assert.Equal(2, (await Pool.GetMapAsync())!.Epoch);
     }
 
@@ -225,7 +242,7 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         DriveVerdict[] verdicts = [.. Enumerable.Range(1, 3).Select(number => new DriveVerdict(Name(number), "n", true))];
         Assert.Equal(
             [DriveChangeStatus.Changed, DriveChangeStatus.Changed, DriveChangeStatus.TooMuchLost], (await Pool.ReportDrivesAsync([.. verdicts])).Select(change => change.Status));
-        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(3), DriveOrder.TakeOut)).Status);
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(3), DriveOrder.TakeOut, force: true)).Status);
         ClusterMap map = await MapAsync();
         Assert.Equal([false, false, false, true], map.Drives.Select(drive => drive.IsReadable));
         Assert.Equal(DriveChangeStatus.NoSuchDrive, Assert.Single(await Pool.ReportDrivesAsync([verdicts[0] with { NodeId = "another", IsLost = false }])).Status);
@@ -297,6 +314,27 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         Assert.Equal(NodeState.Up, (await node.GetStatusAsync()).Drives[0].State);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Drive_OfWhichACopyIsSetAside_IsUp_WhicheverIsReportedFirst(bool copyFirst)
+    {
+        IStorageNodeGrain node = Node("node");
+        await node.RegisterAsync(Registration("", Drive(1), Drive(2), Drive(3)));
+        DriveReport copy = Report(1) with { Condition = DriveCondition.Failed, Path = "/copy", Reason = "it is here twice" };
+        NodeHeartbeat heartbeat = new(1, copyFirst ? [copy, Report(1), Report(2), Report(3)] : [Report(1), Report(2), Report(3), copy]);
+        await node.HeartbeatAsync(heartbeat);
+        Assert.All((await node.GetStatusAsync()).Drives, drive => Assert.Equal((NodeState.Up, null), (drive.State, drive.Report.Reason)));
+        Cluster.Time.Advance(TimeSpan.FromMinutes(11));
+        await node.HeartbeatAsync(heartbeat);
+        await node.CheckAsync();
+        Assert.Equal(1, (await MapAsync()).Epoch);
+
+        // Where none of both is in use it has failed.
+        await node.HeartbeatAsync(new NodeHeartbeat(1, [copy, Report(2), Report(3), copy]));
+        Assert.Equal(NodeState.Down, (await node.GetStatusAsync()).Drives[0].State);
+    }
+
     [Fact]
     public async Task Node_SilentForLong_LosesItsDrives_AndGetsThemBackByRegistering()
     {
@@ -335,7 +373,7 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         IStorageNodeGrain node = Node("node");
         await node.RegisterAsync(Registration("", Drive(1)));
         await Node("other").RegisterAsync(Registration("", Drive(2)));
-        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain);
+        await Pool.SetDriveAsync(Name(1), DriveOrder.Drain, force: true);
         Assert.Equal(NodeState.Draining, (await node.GetStatusAsync()).State);
         await node.HeartbeatAsync(new NodeHeartbeat(0, [Report(1), new DriveReport("", 0, 0, 0, DriveCondition.Failed, "/d9", "its identity is damaged")]));
         NodeStatus status = await node.GetStatusAsync();

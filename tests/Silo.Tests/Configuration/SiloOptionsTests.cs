@@ -99,6 +99,8 @@ public sealed class SiloOptionsTests
     [InlineData("--garbage-grace", "NaN")]
     [InlineData("--garbage-grace", "1e9")]
     [InlineData("--drain-timeout", "soon")]
+    [InlineData("--drain-timeout", "86400.1")]
+    [InlineData("--drain-timeout", "100000000")]
     [InlineData("--log-level", "7")]
     [InlineData("--log-format", "xml")]
     [InlineData("--drives", "d{3...1}")]

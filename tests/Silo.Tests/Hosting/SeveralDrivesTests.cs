@@ -189,6 +189,50 @@ public sealed class SeveralDrivesTests : IDisposable
     }
 
     [Fact]
+    public async Task Orders_OutliveTheProcess_ThatIsKilledOnceItHasAnswered()
+    {
+        string[] drives = ["--drives", _folder["d{1...4}"]];
+        string[] ids;
+        await using (HostProcess first = await HostProcess.StartAsync(_folder["data"], Keys, drives))
+        {
+            ids = [.. (await AskAsync(first, "drives")).GetProperty("drives").EnumerateArray().Select(drive => drive.GetProperty("driveId").GetString()!)];
+            foreach ((string id, string state) in new[] { (ids[0], "out"), (ids[1], "draining"), (ids[2], "removed") })
+            {
+                if (state == "removed") Assert.Equal(HttpStatusCode.OK, (await OrderAsync(first, id, "out")).Status);
+                Assert.Equal(HttpStatusCode.OK, (await OrderAsync(first, id, state)).Status);
+            }
+
+            await first.KillAsync();
+        }
+
+        await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, drives);
+        JsonElement after = await AskAsync(host, "drives");
+        Assert.Equal(["out", "draining", "removed", "up"], ids.Select(id => Of(after, id).GetProperty("state").GetString()));
+        await host.StopAsync();
+    }
+
+    [Fact]
+    public async Task CopyOfADrive_IsSetAside_AndTheDriveStaysUp()
+    {
+        await using (HostProcess first = await HostProcess.StartAsync(_folder["data"], Keys, "--drives", _folder["d{1...3}"])) await first.StopAsync();
+        Directory.CreateDirectory(_folder["d4"]);
+        foreach (string file in Directory.GetFiles(_folder["d2"])) File.Copy(file, Path.Combine(_folder["d4"], Path.GetFileName(file)));
+
+        await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, "--drives", _folder["d{1...4}"], "--down-out-after", "1");
+        Assert.Contains("is here twice", host.Output, StringComparison.Ordinal);
+        await UntilAsync(
+            async () => (await AskAsync(host, "drives")).GetProperty("drives").EnumerateArray().All(drive => drive.GetProperty("freeBytes") is { ValueKind: JsonValueKind.Number } free && free.GetInt64() > 0),
+            "a heartbeat", host);
+        JsonElement[] drives = [.. (await AskAsync(host, "status")).GetProperty("drives").EnumerateArray()];
+        Assert.Equal(3, drives.Length);
+        Assert.All(drives, drive => Assert.Equal("up", drive.GetProperty("state").GetString()));
+        Assert.Contains(drives, drive => drive.GetProperty("path").GetString() == _folder["d2"]);
+        Assert.Equal(HttpStatusCode.OK, (await OrderAsync(host, drives[0].GetProperty("driveId").GetString()!, "draining")).Status);
+        Assert.Equal(HttpStatusCode.OK, (await PostAsync(host, "repair", """{"action":"pause"}""")).Status);
+        await host.StopAsync();
+    }
+
+    [Fact]
     public async Task StorageNode_ThatIsKilled_CostsNoReads()
     {
         string secret = _folder["secret"];

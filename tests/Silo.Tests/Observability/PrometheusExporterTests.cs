@@ -61,6 +61,31 @@ public sealed class PrometheusExporterTests
         Assert.InRange(long.Parse(dropped.Split(' ')[1], CultureInfo.InvariantCulture), 6000 - shown, long.MaxValue);
     }
 
+    [Fact]
+    public void Measurement_UnderWayWhileTheExporterIsDisposed_DoesNotFailItsCaller()
+    {
+        PrometheusExporter exporter = new();
+        using Meter meter = new("ObjectStore.ExporterTests.Disposed");
+        Counter<long> counter = meter.CreateCounter<long>("exporter.disposed");
+        Disposing value = new(exporter);
+
+        // More than three tags are made text as soon as the measurement comes.
+        counter.Add(1, [new("a", value), new("b", 1), new("c", 1), new("d", 1)]);
+        Assert.True(value.IsDone);
+    }
+
+    private sealed class Disposing(PrometheusExporter exporter)
+    {
+        public bool IsDone { get; private set; }
+
+        public override string ToString()
+        {
+            exporter.Dispose();
+            IsDone = true;
+            return "value";
+        }
+    }
+
     private static Measurement<long> Drive(long value, string drive) => new(value, new KeyValuePair<string, object?>("drive", drive));
 
     private static string[] Lines(PrometheusExporter exporter, string name) =>

@@ -95,6 +95,39 @@ public sealed class FirstExtentTests
         Assert.Throws<PlacementUnavailableException>(() => store.CreateExtent(Pool.Describe(store)));
     }
 
+    /// <summary>A width that is in the map stays: what has stored nothing must not have made one.</summary>
+    [Fact]
+    public async Task Extent_ThatIsGivenUpBeforeItsFirstBlockIsOnItsWay_AsksForNoGroups()
+    {
+        await using var pool = new Pool(12);
+        ExtentStore store = pool.Store(12);
+        int block = 6 * MemoryCluster.Settings().ShardSizeBytes;
+        foreach ((int length, long? announced) in new (int, long?)[] { (block - 1, null), (block - 1, block - 1), (100, 100), (block - 1, 10L * block), (70_000, 200_000) })
+        {
+            await using (IExtentWriter given = store.CreateExtent(Pool.Describe(store), announced))
+                await FillAsync(given, length);
+            Assert.Equal((0, 0), (pool.Required, pool.Fragments));
+        }
+
+        await using IExtentWriter writer = store.CreateExtent(Pool.Describe(store), null);
+        await FillAsync(writer, block);
+        Assert.Equal(1, pool.Required);
+        Assert.Equal([9], store.ClusterMap.Widths);
+        await writer.CompleteAsync(Stop);
+        Assert.Equal(9, pool.Fragments);
+
+        async Task FillAsync(IExtentWriter into, int length)
+        {
+            for (int done = 0; done < length;)
+            {
+                int count = Math.Min(into.GetMemory().Length, length - done);
+                into.Advance(count);
+                done += count;
+                await into.FlushIfFullAsync(Stop);
+            }
+        }
+    }
+
     /// <summary>The drives of the pool change while the writer asks: its extent gets the scheme that the new map asks for, whatever had been received by then.</summary>
     [Theory]
     [InlineData(1)]
