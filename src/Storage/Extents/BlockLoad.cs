@@ -322,7 +322,7 @@ internal sealed class BlockLoad
                 error = e;
             }
 
-            lane.EndRead(operation, error);
+            lane.EndRead(operation, error, isTypical: !_forRepair);
             if (good)
                 break;
             lock (_lock)

@@ -152,6 +152,22 @@ public sealed class FragmentRepairerTests
     }
 
     [Fact]
+    public async Task ReadsOfRepair_DoNotMakeClientsWaitLonger()
+    {
+        await using var cluster = new MemoryCluster(9, groups: 1);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), cluster.Bytes(300_000), null, Stop);
+        cluster.DriveOf(layout.PlacementGroup, 0).Clear();
+        MemoryFragmentStore slow = cluster.DriveOf(layout.PlacementGroup, 3);
+        TaskCompletionSource hang = MemoryCluster.Hang(slow, FragmentOperation.Read);
+        Task<BlockRepairResult> repair = cluster.Store.Repairer.RepairAsync(new BlockRepair(layout.Id, layout.PlacementGroup, new Scheme(6, 3), 0, default, new ShardSet(1)), Stop).AsTask();
+        cluster.Time.Advance(cluster.Options.HedgeFloor * 10);
+        hang.SetResult();
+        Assert.Equal(BlockRepairStatus.Whole, (await repair).Status);
+        await cluster.AssertIdleAsync(Stop);
+        Assert.Equal(cluster.Options.HedgeFloor, cluster.Store.Route.SlotsOf(layout.PlacementGroup)[3].Drive!.HedgeDelay);
+    }
+
+    [Fact]
     public async Task Repair_HoldsWhatItHasTakenFromItsBudget_ForWhatItComputes()
     {
         StorageOptions settings = MemoryCluster.Settings();
