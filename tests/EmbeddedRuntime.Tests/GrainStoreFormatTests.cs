@@ -6,9 +6,14 @@ using SQLitePCL;
 namespace ObjectStore.EmbeddedRuntime.Tests;
 
 /// <summary>The golden content of docs/formats/grains.md: what SQL alone makes, the store reads, and what the store makes is the same.</summary>
-public sealed partial class GrainStoreFormatTests
+public sealed partial class GrainStoreFormatTests : IDisposable
 {
-    private readonly string _path = Path.Combine(Directory.CreateTempSubdirectory("grains").FullName, "grains.db");
+    private readonly TestFolder _folder = new();
+    private readonly string _path;
+
+    public GrainStoreFormatTests() => _path = _folder.Database;
+
+    public void Dispose() => _folder.Dispose();
 
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
 

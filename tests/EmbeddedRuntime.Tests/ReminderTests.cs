@@ -32,7 +32,8 @@ public sealed class ReminderTests
     [Fact]
     public async Task Reminder_SurvivesRestart_AndWakesAGrainThatNobodyCalled()
     {
-        string path = Path.Combine(Path.GetTempPath(), $"reminders-{Guid.NewGuid():N}.db");
+        using TestFolder folder = new();
+        string path = folder.Database;
         await using (Host host = await Host.StartVirtualAsync(options => options.DatabasePath = path))
         {
             await host.Grains.GetGrain<IReminderGrain>("g/with\0odd key").Register("r", 5 * Minute, 2 * Minute);
@@ -53,8 +54,6 @@ public sealed class ReminderTests
             Assert.Equal(["r"], await host.Grains.GetGrain<IReminderGrain>("g/with\0odd key").Names());
             Assert.Empty(await host.Grains.GetGrain<IReminderGrain>("h").Names());
         }
-
-        File.Delete(path);
     }
 
     [Fact]
@@ -118,7 +117,11 @@ public sealed class InMemoryReminderStoreTests : ReminderStoreTests
     protected override IReminderStore Open() => new InMemoryReminderStore();
 }
 
-public sealed class SqliteReminderStoreTests : ReminderStoreTests
+public sealed class SqliteReminderStoreTests : ReminderStoreTests, IDisposable
 {
-    protected override IReminderStore Open() => SqliteGrainStore.Open(Path.Combine(Directory.CreateTempSubdirectory("grains").FullName, "grains.db"));
+    private readonly TestFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    protected override IReminderStore Open() => SqliteGrainStore.Open(_folder.Database);
 }

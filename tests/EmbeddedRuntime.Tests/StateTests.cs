@@ -9,7 +9,8 @@ public sealed class StateTests
     [Fact]
     public async Task State_SurvivesDeactivationAndRestart()
     {
-        string path = Path.Combine(Directory.CreateTempSubdirectory("grains").FullName, "grains.db");
+        using TestFolder folder = new();
+        string path = folder.Database;
         string? etag;
         await using (Host host = await Host.StartAsync(options => options.DatabasePath = path))
         {
@@ -59,14 +60,14 @@ public sealed class StateTests
     [Fact]
     public void Open_ForeignOrNewerFile_IsRefused()
     {
-        string folder = Directory.CreateTempSubdirectory("grains").FullName;
-        string path = Path.Combine(folder, "grains.db");
+        using TestFolder folder = new();
+        string path = folder.Database;
         SqliteGrainStore.Open(path).Dispose();
         SetPragma(path, "user_version", 99);
         Assert.Contains("99", Assert.Throws<InvalidDataException>(() => SqliteGrainStore.Open(path)).Message);
         SetPragma(path, "application_id", 1);
         Assert.Throws<InvalidDataException>(() => SqliteGrainStore.Open(path));
-        Assert.Throws<IOException>(() => SqliteGrainStore.Open(folder));
+        Assert.Throws<IOException>(() => SqliteGrainStore.Open(folder.Path));
     }
 
     private static void SetPragma(string path, string name, int value)
@@ -147,7 +148,11 @@ public sealed class InMemoryGrainStateStoreTests : GrainStateStoreTests
     protected override IGrainStateStore Open() => new InMemoryGrainStateStore();
 }
 
-public sealed class SqliteGrainStateStoreTests : GrainStateStoreTests
+public sealed class SqliteGrainStateStoreTests : GrainStateStoreTests, IDisposable
 {
-    protected override IGrainStateStore Open() => SqliteGrainStore.Open(Path.Combine(Directory.CreateTempSubdirectory("grains").FullName, "grains.db"));
+    private readonly TestFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    protected override IGrainStateStore Open() => SqliteGrainStore.Open(_folder.Database);
 }

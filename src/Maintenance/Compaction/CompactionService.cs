@@ -91,20 +91,24 @@ public sealed partial class CompactionService(Func<IReadOnlyCollection<ICompacta
             using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.compaction")?.SetTag("objectstore.drive", drive.DriveId.ToString());
             CompactionResult result;
             Interlocked.Increment(ref _atWork);
+            IDisposable busy = governor.Busy();
             try
             {
                 result = await drive.CompactAsync(
                     options.MinimumGarbageRatio,
                     async (bytes, cancellationToken) =>
                     {
-                        using (governor.Busy())
-                            await rate.PayAsync(bytes, cancellationToken).ConfigureAwait(false);
+                        // While it waits nothing is done, and clients are seen to recover.
+                        busy.Dispose();
+                        await rate.PayAsync(bytes, cancellationToken).ConfigureAwait(false);
                         await GiveWayAsync(cancellationToken).ConfigureAwait(false);
+                        busy = governor.Busy();
                     },
                     stoppingToken).ConfigureAwait(false);
             }
             finally
             {
+                busy.Dispose();
                 Interlocked.Decrement(ref _atWork);
             }
 

@@ -26,6 +26,12 @@ public interface IExtentLiveness
     ValueTask<IReadOnlyList<Liveness>> CheckAsync(IReadOnlyList<ExtentDescriptor> extents, CancellationToken cancellationToken = default);
 
     /// <summary>
+    /// Says that a pass over all drives has judged so many extents, each counted once: what may be condemned is measured against them. <see cref="CheckAsync"/> counts nothing, since the
+    /// same few extents are asked for again and again.
+    /// </summary>
+    void CountJudged(int extents);
+
+    /// <summary>
     /// Takes extents that <see cref="CheckAsync"/> called orphans out of reach of every later commit, durably, and queues their deletion. The result says of each whether its
     /// fragments may be deleted: false where something names it after all, or where there are so many orphans that none is believed.
     /// </summary>

@@ -19,7 +19,7 @@ public sealed partial class MetadataExtentLiveness(IMaintenanceStore metadata, T
     /// <summary>Orphans that are deleted without a second thought since the start, or the last release.</summary>
     public const int FreeOrphans = 10_000;
 
-    /// <summary>Beyond these, the share of the extents looked at that may be orphans.</summary>
+    /// <summary>Beyond these, the share of the extents that may be orphans, of those that the scrub has judged.</summary>
     public const double MostOrphans = 0.1;
 
     private long _judged;
@@ -46,7 +46,6 @@ public sealed partial class MetadataExtentLiveness(IMaintenanceStore metadata, T
     /// <inheritdoc/>
     public async ValueTask<IReadOnlyList<Liveness>> CheckAsync(IReadOnlyList<ExtentDescriptor> extents, CancellationToken cancellationToken = default)
     {
-        Interlocked.Add(ref _judged, extents.Count);
         var result = new Liveness[extents.Count];
         for (int from = 0; from < result.Length; from += BatchExtents)
         {
@@ -58,6 +57,9 @@ public sealed partial class MetadataExtentLiveness(IMaintenanceStore metadata, T
 
         return result;
     }
+
+    /// <inheritdoc/>
+    public void CountJudged(int extents) => Interlocked.Add(ref _judged, extents);
 
     /// <inheritdoc/>
     public async ValueTask<IReadOnlyList<bool>> CondemnAsync(IReadOnlyList<FragmentDetails> fragments, CancellationToken cancellationToken = default)
@@ -79,7 +81,7 @@ public sealed partial class MetadataExtentLiveness(IMaintenanceStore metadata, T
         return IsBraked;
     }
 
-    [LoggerMessage(50, LogLevel.Error, "{Orphans} of {Judged} extents looked at are named by nothing. That is more than crashes leave behind: none is deleted any more until someone has looked whether the metadata is the right one")]
+    [LoggerMessage(50, LogLevel.Error, "{Orphans} extents are named by nothing, while the scrub has looked at {Judged}. That is more than crashes leave behind: none is deleted any more until someone has looked whether the metadata is the right one")]
     private partial void LogBrake(long orphans, long judged);
 
     private static ExtentReference ReferenceOf(ExtentDescriptor extent)

@@ -94,7 +94,7 @@ internal sealed partial class SweepList(
         do
         {
             await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
-            using IDisposable busy = governor.Busy();
+            using IDisposable busy = governor.BusyByShare();
             FragmentPage page = await drive.ListAsync(groups, after, options.ListPageEntries, cancellationToken).ConfigureAwait(false);
             var delete = new ConcurrentBag<FragmentKey>();
             await Parallel.ForEachAsync(page.Entries, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = governor.Workers(Parallelism) }, async (entry, stopping) =>

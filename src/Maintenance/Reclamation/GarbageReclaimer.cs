@@ -81,6 +81,11 @@ public sealed partial class GarbageReclaimer(
         {
             // Stopping; what is left is due again at the next start.
         }
+        catch (Exception e) when (stoppingToken.IsCancellationRequested)
+        {
+            // Whatever a round that is being stopped ends with, it is no reason for the service to fail.
+            LogFailure(e);
+        }
     }
 
     private async ValueTask DeleteAsync(PartLayout part, CancellationToken cancellationToken)

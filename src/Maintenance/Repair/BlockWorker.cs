@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Throttling;
@@ -37,7 +36,8 @@ internal sealed partial class BlockWorker(
     private long _failures;
     private readonly Lock _clock = new();
     private readonly ConcurrentDictionary<(ExtentId Extent, int Block), byte> _lost = [];
-    private readonly ConcurrentDictionary<(ExtentId Extent, int Block), int> _awaiting = []; // by block, its group
+    private readonly ConcurrentDictionary<(ExtentId Extent, int Block), (int Group, long Found)> _awaiting = [];
+    private long _found; // counts what was put in _awaiting
     private long _activeSince;
     private TimeSpan _active;
     private int _inside;
@@ -55,13 +55,13 @@ internal sealed partial class BlockWorker(
     /// <summary>Blocks with too few fragments on the drives that are in, while drives that are out may have others; counted up to <see cref="MaxLostBlocks"/>.</summary>
     public long BlocksAwaiting => _awaiting.Count;
 
-    /// <summary>How long at least one block was being worked on.</summary>
+    /// <summary>How long at least one block was being worked on, with the rests and waits that hold back the next: by it is measured how fast repair goes.</summary>
     public TimeSpan Active
     {
         get
         {
             lock (_clock)
-                return _inside == 0 ? _active : _active + Stopwatch.GetElapsedTime(_activeSince);
+                return _inside == 0 ? _active : _active + time.GetElapsedTime(_activeSince);
         }
     }
 
@@ -74,25 +74,17 @@ internal sealed partial class BlockWorker(
     }
 
     /// <summary>Repairs a block. Null where the repairer failed unforeseen; that is logged.</summary>
-    public async Task<BlockRepairResult?> RepairAsync(BlockRepair work, IReadOnlyCollection<Guid> involved, CancellationToken cancellationToken)
+    /// <param name="isUrgent">Whether one more fragment lost may lose the block: it goes before those that are not, and does not rest for the clients' sake.</param>
+    public async Task<BlockRepairResult?> RepairAsync(BlockRepair work, IReadOnlyCollection<Guid> involved, bool isUrgent, CancellationToken cancellationToken)
     {
         await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
-        await gate.EnterAsync(involved, cancellationToken).ConfigureAwait(false);
+        await gate.EnterAsync(involved, isUrgent, cancellationToken).ConfigureAwait(false);
+        BeginActive();
         try
         {
-            using IDisposable busy = governor.Busy();
-            BeginActive();
+            using IDisposable busy = governor.BusyByShare();
             long began = time.GetTimestamp();
-            BlockRepairResult result;
-            try
-            {
-                result = await repairer.RepairAsync(work, cancellationToken).ConfigureAwait(false);
-            }
-            finally
-            {
-                EndActive();
-            }
-
+            BlockRepairResult result = await repairer.RepairAsync(work, cancellationToken).ConfigureAwait(false);
             if (result.Status == BlockRepairStatus.Whole)
                 Forget(work.Extent, work.Block);
             Interlocked.Add(ref _fragments, result.Rebuilt.Count);
@@ -105,7 +97,7 @@ internal sealed partial class BlockWorker(
                 CountFailure($"{work.Extent}/{work.Block}: {result.Status}");
 
             // Paid and rested in its place, so that those who come after are held back.
-            TimeSpan rest = governor.RestAfter(time.GetElapsedTime(began), options.MaxParallelBlocks);
+            TimeSpan rest = isUrgent ? TimeSpan.Zero : governor.RestAfter(time.GetElapsedTime(began), options.MaxParallelBlocks);
             if (rest > TimeSpan.Zero)
                 await Task.Delay(rest, time, cancellationToken).ConfigureAwait(false);
             await rate.PayAsync(result.BytesWritten, cancellationToken).ConfigureAwait(false);
@@ -119,6 +111,7 @@ internal sealed partial class BlockWorker(
         }
         finally
         {
+            EndActive();
             gate.Leave(involved);
         }
     }
@@ -128,18 +121,36 @@ internal sealed partial class BlockWorker(
     public void CountTooFew(BlockRepair work, bool haveAbsent)
     {
         if (!haveAbsent)
+        {
             CountLost(work);
-        else if (_awaiting.Count < MaxLostBlocks)
-            _awaiting[(work.Extent, work.Block)] = work.PlacementGroup;
+            return;
+        }
+
+        _lost.TryRemove((work.Extent, work.Block), out _);
+        if (_awaiting.Count < MaxLostBlocks)
+            _awaiting[(work.Extent, work.Block)] = (work.PlacementGroup, Interlocked.Increment(ref _found));
     }
 
     /// <summary>Forgets the blocks of groups for which no drive is waited any more: the next look at them says whether they are lost.</summary>
     public void StopAwaiting(Predicate<int> isOver)
     {
-        foreach (((ExtentId Extent, int Block) block, int group) in _awaiting)
+        foreach ((var block, (int group, _)) in _awaiting)
         {
             if (isOver(group))
                 _awaiting.TryRemove(block, out _);
+        }
+    }
+
+    /// <summary>What <see cref="StopAwaiting(Predicate{int}, long)"/> takes: blocks that are found from now on are kept by it.</summary>
+    public long FoundSoFar => Interlocked.Read(ref _found);
+
+    /// <summary>Forgets the blocks of groups that were found before a pass which has been over all of the groups since, and which has not found them: their extents were deleted.</summary>
+    public void StopAwaiting(Predicate<int> wasSeen, long foundBefore)
+    {
+        foreach (KeyValuePair<(ExtentId, int), (int Group, long Found)> block in _awaiting)
+        {
+            if (block.Value.Found <= foundBefore && wasSeen(block.Value.Group))
+                _awaiting.TryRemove(block);
         }
     }
 
@@ -164,8 +175,11 @@ internal sealed partial class BlockWorker(
     public async Task<IReadOnlyList<Inspection>> InspectAsync(IReadOnlyList<IReadOnlyList<(Guid Drive, FragmentKey Key)>> extents, CancellationToken cancellationToken)
     {
         var found = new Inspection[extents.Count];
+
+        // Of a drive that hangs one wait is enough.
+        var hanging = new ConcurrentDictionary<Guid, bool>();
         await Parallel.ForAsync(0, extents.Count, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = 16 },
-            async (i, stopping) => found[i] = await StatAsync(extents[i], stopping).ConfigureAwait(false)).ConfigureAwait(false);
+            async (i, stopping) => found[i] = await StatAsync(extents[i], hanging, stopping).ConfigureAwait(false)).ConfigureAwait(false);
         int[] known = [.. Enumerable.Range(0, found.Length).Where(i => found[i].Details is not null)];
         IReadOnlyList<Liveness.Liveness> judged = await liveness.CheckAsync([.. known.Select(i => found[i].Details!.Descriptor)], cancellationToken).ConfigureAwait(false);
         for (int i = 0; i < known.Length; i++)
@@ -206,12 +220,13 @@ internal sealed partial class BlockWorker(
         return (involved, places);
     }
 
-    private async Task<Inspection> StatAsync(IReadOnlyList<(Guid Drive, FragmentKey Key)> places, CancellationToken cancellationToken)
+    private async Task<Inspection> StatAsync(IReadOnlyList<(Guid Drive, FragmentKey Key)> places, ConcurrentDictionary<Guid, bool> hanging, CancellationToken cancellationToken)
     {
-        bool everyDriveAnswered = true;
+        // Without a place to look nothing was asked, and nothing is known.
+        bool everyDriveAnswered = places.Count > 0;
         foreach ((Guid id, FragmentKey key) in places)
         {
-            if (drives.Find(id) is not { } drive)
+            if (hanging.ContainsKey(id) || drives.Find(id) is not { } drive)
             {
                 everyDriveAnswered = false;
                 continue;
@@ -219,12 +234,24 @@ internal sealed partial class BlockWorker(
 
             try
             {
-                if (await drive.StatAsync(key, cancellationToken).ConfigureAwait(false) is { } details)
+                if (await drive.StatAsync(key, cancellationToken).AsTask().WaitAsync(options.StatTimeout, time, cancellationToken).ConfigureAwait(false) is { } details)
                     return new Inspection(null, details);
+            }
+            catch (TimeoutException)
+            {
+                hanging[id] = true;
+                everyDriveAnswered = false;
             }
             catch (StorageException)
             {
                 // Damaged or out of reach; another of them may say as much. Never the same as "not there".
+                everyDriveAnswered = false;
+            }
+            catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+            {
+                // A drive that fails unforeseen is no reason to leave the other extents as they are.
+                CountFailure($"{key} on drive {id}: {e.Message}");
+                LogStatFailure(key, id, e);
                 everyDriveAnswered = false;
             }
         }
@@ -237,7 +264,7 @@ internal sealed partial class BlockWorker(
         lock (_clock)
         {
             if (_inside++ == 0)
-                _activeSince = Stopwatch.GetTimestamp();
+                _activeSince = time.GetTimestamp();
         }
     }
 
@@ -246,7 +273,7 @@ internal sealed partial class BlockWorker(
         lock (_clock)
         {
             if (--_inside == 0)
-                _active += Stopwatch.GetElapsedTime(_activeSince);
+                _active += time.GetElapsedTime(_activeSince);
         }
     }
 
@@ -259,6 +286,9 @@ internal sealed partial class BlockWorker(
 
     [LoggerMessage(1, LogLevel.Warning, "Shards {Shards} of block {Block} of extent {Extent} could not be repaired; it is tried again")]
     private partial void LogFailure(ExtentId extent, int block, ShardSet shards, Exception exception);
+
+    [LoggerMessage(9, LogLevel.Warning, "Drive {Drive} could not say whether it has fragment {Fragment}")]
+    private partial void LogStatFailure(FragmentKey fragment, Guid drive, Exception exception);
 
     [LoggerMessage(2, LogLevel.Error, "Block {Block} of extent {Extent} in placement group {Group} ({Scheme}) is lost: every drive answered and too few fragments are intact")]
     private partial void LogLost(ExtentId extent, int block, int group, Scheme scheme);

@@ -36,7 +36,7 @@ internal enum PassOutcome
 
 /// <summary>Runs once. Not thread-safe but for <see cref="Status"/>.</summary>
 internal sealed class GroupPass(
-    PassPlan plan, BlockWorker worker, RepairQueue queue, IMaintenanceStore metadata, IFragmentStoreDirectory drives, TimeProvider time, RepairOptions options)
+    PassPlan plan, BlockWorker worker, RepairQueue queue, IMaintenanceStore metadata, IFragmentStoreDirectory drives, Func<IClusterMap> map, TimeProvider time, RepairOptions options)
 {
     // Blocks looked at in one go, and the most that are in the making or wait for it.
     private const int BatchBlocks = 128;
@@ -87,6 +87,8 @@ internal sealed class GroupPass(
 
         if (_cursor.StartedUnixMs == 0)
             _cursor = new PassCursor(time.GetUtcNow().ToUnixTimeMilliseconds(), null, []);
+        bool isAnew = _cursor.After is null;
+        long foundBefore = worker.FoundSoFar;
         _undone.UnionWith(_cursor.Undone);
         _scanned = _cursor.After;
         _persistedAt = _resumedAt = time.GetTimestamp();
@@ -101,6 +103,8 @@ internal sealed class GroupPass(
                 ExtentId recent = ExtentId.FirstAt(DateTimeOffset.FromUnixTimeMilliseconds(_cursor.StartedUnixMs) - options.WriteMargin);
                 if (!await ScanAsync(PassCursor.Before(recent, 0), null, shouldYield, cancellationToken).ConfigureAwait(false))
                     return PassOutcome.Yielded;
+                if (isAnew)
+                    worker.StopAwaiting(group => plan.Groups.ContainsKey(group) && !_outOfSight.Contains(group), foundBefore);
             }
         }
         finally
@@ -255,7 +259,7 @@ internal sealed class GroupPass(
                     break;
                 case Liveness.Liveness.Unnamed:
                     // A write under way brings its fragments itself; whether it has is looked at later, even if this process does not live to see it.
-                    await LookLaterAsync(candidate, new ShardSet(candidate.Missing.Bits & ~candidate.AtSource.Bits), cancellationToken).ConfigureAwait(false);
+                    await LookLaterAsync(candidate, candidate.MissingEverywhere, cancellationToken).ConfigureAwait(false);
                     wanted = candidate.AtSource;
                     break;
                 case null when !known.IsGone:
@@ -263,6 +267,7 @@ internal sealed class GroupPass(
                     wanted = candidate.AtSource;
                     break;
                 default:
+                    worker.Forget(block.Extent, block.Block);
                     return;
             }
         }
@@ -271,7 +276,8 @@ internal sealed class GroupPass(
             return;
         var work = new BlockRepair(block.Extent, block.PlacementGroup, candidate.Scheme, block.Block, default, wanted);
         (IReadOnlyCollection<Guid> involved, _) = BlockWorker.PlacesOf(block.Extent, block.Block, candidate.Scheme, candidate.Slots);
-        BlockRepairResult? result = await worker.RepairAsync(work, involved, cancellationToken).ConfigureAwait(false);
+        bool isUrgent = !candidate.MissingEverywhere.IsEmpty && candidate.MissingEverywhere.Count >= candidate.Scheme.ParityShards;
+        BlockRepairResult? result = await worker.RepairAsync(work, involved, isUrgent, cancellationToken).ConfigureAwait(false);
         switch (result?.Status)
         {
             case BlockRepairStatus.Whole:
@@ -293,7 +299,10 @@ internal sealed class GroupPass(
         // It may have been deleted since it was listed: then no drive that is in has anything of it any more, where at least one had.
         (_, IReadOnlyList<(Guid, FragmentKey)> places) = BlockWorker.PlacesOf(candidate.Block.Extent, candidate.Block.Block, candidate.Scheme, candidate.Slots);
         Inspection now = (await worker.InspectAsync([places], cancellationToken).ConfigureAwait(false))[0];
-        if (now.Liveness == Liveness.Liveness.Live && PassPlan.HaveAbsent(candidate.Slots))
+
+        // By the map at hand, not the plan's: a drive may have gone out since the pass began.
+        bool haveAbsent = PassPlan.HaveAbsent(map(), candidate.Block.PlacementGroup);
+        if (now.Liveness == Liveness.Liveness.Live && haveAbsent)
         {
             // A drive that is out may have what is wanted, and is known as a former drive only until the slots are complete.
             worker.CountTooFew(work, haveAbsent: true);
@@ -312,6 +321,10 @@ internal sealed class GroupPass(
         else if (now.Liveness is null && !now.IsGone)
         {
             AddUndone(candidate.Block.PlacementGroup);
+        }
+        else
+        {
+            worker.Forget(candidate.Block.Extent, candidate.Block.Block);
         }
     }
 
@@ -375,5 +388,9 @@ internal sealed class GroupPass(
         return (long)expected;
     }
 
-    private sealed record Candidate(BlockFragments Block, Scheme Scheme, IReadOnlyList<GroupSlot> Slots, ShardSet Missing, ShardSet AtSource);
+    private sealed record Candidate(BlockFragments Block, Scheme Scheme, IReadOnlyList<GroupSlot> Slots, ShardSet Missing, ShardSet AtSource)
+    {
+        /// <summary>Those that are not on a former drive of their slot either.</summary>
+        public ShardSet MissingEverywhere => new(Missing.Bits & ~AtSource.Bits);
+    }
 }

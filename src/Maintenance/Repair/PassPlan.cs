@@ -35,6 +35,9 @@ internal sealed record PassPlan(
     /// <summary>Whether drives that are out held slots of the group before and have not been replaced yet.</summary>
     public static bool HaveAbsent(IReadOnlyList<GroupSlot> slots) => slots.Any(slot => !slot.Absent.IsEmpty);
 
+    /// <summary>The same of a group that the map may not have.</summary>
+    public static bool HaveAbsent(IClusterMap map, int group) => MapLookup.TrySlotsOf(map, group, out IReadOnlyList<GroupSlot> slots) && HaveAbsent(slots);
+
     /// <summary>
     /// The passes that fill the map's incomplete slots, most urgent first: the groups in which the most slots have their fragments nowhere at hand, and among these the narrowest,
     /// which have the fewest to spare. Slots without a drive that answers are left out; nothing can be done for them.

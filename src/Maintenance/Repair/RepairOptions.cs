@@ -15,6 +15,9 @@ public sealed class RepairOptions
     /// <summary>Queue entries taken at a time. 256 unless set.</summary>
     public int QueueBatch { get; init; } = 256;
 
+    /// <summary>How long a drive may take to say whether it has a fragment, before it counts as one that does not answer. 20 s unless set, as long as for a read.</summary>
+    public TimeSpan StatTimeout { get; init; } = TimeSpan.FromSeconds(20);
+
     /// <summary>How often the queue is looked at for what became due without a signal, and the map for slots to fill. 5 s unless set.</summary>
     public TimeSpan PollInterval { get; init; } = TimeSpan.FromSeconds(5);
 
@@ -58,7 +61,7 @@ public sealed class RepairOptions
         Require(ListPageEntries is >= 1 and <= 100_000, nameof(ListPageEntries), ListPageEntries, "use 1 to 100,000; 1,000 is the default");
         foreach ((string name, TimeSpan value) in new[]
         {
-            (nameof(PollInterval), PollInterval), (nameof(RetryDelay), RetryDelay), (nameof(MaxRetryDelay), MaxRetryDelay), (nameof(CursorInterval), CursorInterval),
+            (nameof(StatTimeout), StatTimeout), (nameof(PollInterval), PollInterval), (nameof(RetryDelay), RetryDelay), (nameof(MaxRetryDelay), MaxRetryDelay), (nameof(CursorInterval), CursorInterval),
             (nameof(RecentAuditInterval), RecentAuditInterval), (nameof(AuditPeriod), AuditPeriod),
         })
             Require(value > TimeSpan.Zero, name, value, "use a time above zero");

@@ -25,10 +25,12 @@ namespace ObjectStore.Maintenance.Repair;
 /// <summary>Repair, rebalance and drain. One runs for a pool; a second one does no harm and no good. Thread-safe.</summary>
 public sealed partial class RepairService : BackgroundService
 {
+    private const string QueueLoop = "repair queue";
     private const string RunningCursor = "repair/running";
     private const string RecentCursor = "repair/recent";
     private const string AuditedCursor = "repair/audited";
     private const string OutCursorPrefix = "repair/out/";
+    private const string DrivesCursor = "repair/drives";
     private const string RecentPassCursor = "repair/pass-recent";
     private const string AuditPassCursor = "repair/pass-audit";
 
@@ -39,6 +41,9 @@ public sealed partial class RepairService : BackgroundService
     private static readonly TimeSpan SettledAfter = TimeSpan.FromSeconds(10);
 
     private const int NoneDue = int.MinValue;
+
+    // No map is known so late: a group that is not in it by then is in none, and the record is damaged.
+    private static readonly TimeSpan LongestWaitForGroup = TimeSpan.FromHours(24);
 
     // Entries that a new map makes due at once, those with the fewest to spare first. The others wait for their time, an hour at most.
     private const int MaxHastened = 10_000;
@@ -55,11 +60,15 @@ public sealed partial class RepairService : BackgroundService
     private readonly PauseSwitch _pause = new();
     private readonly BlockWorker _worker;
     private readonly SweepList _sweeps;
+    private readonly UnnamedEntries _unnamed;
     private readonly Wakeup _queueWakeup;
     private readonly Wakeup _passWakeup;
     private readonly Dictionary<string, (DateTimeOffset At, int Attempts, long Epoch)> _retries = []; // Epoch: of the map that the pass went by
     private volatile GroupPass? _running;
     private long _queued;
+    private long _waiting;       // entries when they were last counted, without the degraded writes recorded after this time
+    private long _settledUnixMs;
+    private bool _isUnnamedKnown;
     private int _fewestSpare = NoneDue;
     private long? _countedAt;
     private DateTimeOffset _recentDue;
@@ -77,6 +86,7 @@ public sealed partial class RepairService : BackgroundService
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
         _worker = new BlockWorker(repairer, liveness, drives, gate, rate, _pause, governor, time, options, logger);
         _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, time, logger), _pause, governor, time, options, logger);
+        _unnamed = new UnnamedEntries(liveness, time, options.WriteMargin, 2 * options.PollInterval);
         _queueWakeup = new Wakeup(time);
         _passWakeup = new Wakeup(time);
         queue.Recorded += _queueWakeup.Signal;
@@ -128,7 +138,7 @@ public sealed partial class RepairService : BackgroundService
     {
         if (!await BeginAsync(stoppingToken).ConfigureAwait(false))
             return;
-        await Task.WhenAll(LoopAsync("repair queue", WorkOffQueueAsync, _queueWakeup, stoppingToken), LoopAsync("repair passes", RunNextPassAsync, _passWakeup, stoppingToken)).ConfigureAwait(false);
+        await Task.WhenAll(LoopAsync(QueueLoop, WorkOffQueueAsync, _queueWakeup, stoppingToken), LoopAsync("repair passes", RunNextPassAsync, _passWakeup, stoppingToken)).ConfigureAwait(false);
 
         // What the stop before this one may have cost has not been seen to yet.
         if (_afterUncleanStop)
@@ -168,6 +178,11 @@ public sealed partial class RepairService : BackgroundService
             {
                 return false;
             }
+            catch (Exception e) when (cancellationToken.IsCancellationRequested)
+            {
+                LogStopped("repair passes", e);
+                return false;
+            }
         }
 
         return false;
@@ -200,6 +215,11 @@ public sealed partial class RepairService : BackgroundService
         {
             // Stopping: cursors are written, entries stay queued.
         }
+        catch (Exception e) when (stoppingToken.IsCancellationRequested)
+        {
+            // Whatever a step that is being stopped ends with, it is no reason for the service to fail.
+            LogStopped(name, e);
+        }
     }
 
     // ---- The queue -------------------------------------------------------------------------------------------------------------
@@ -214,9 +234,10 @@ public sealed partial class RepairService : BackgroundService
         if (_countedAt is not { } counted || _time.GetElapsedTime(counted) >= _options.PollInterval)
         {
             _countedAt = _time.GetTimestamp();
-            long settled = (_time.GetUtcNow() - SettledAfter).ToUnixTimeMilliseconds();
-            long waiting = await _metadata.CountRepairsAsync(settled, cancellationToken).ConfigureAwait(false);
-            Interlocked.Exchange(ref _queued, waiting - await CountUnnamedAsync(waiting, settled, cancellationToken).ConfigureAwait(false));
+            _isUnnamedKnown = await RefreshUnnamedAsync(cancellationToken).ConfigureAwait(false);
+            _settledUnixMs = (_time.GetUtcNow() - SettledAfter).ToUnixTimeMilliseconds();
+            _waiting = await _metadata.CountRepairsAsync(_settledUnixMs, cancellationToken).ConfigureAwait(false);
+            SetQueued();
         }
 
         await HastenAsync(cancellationToken).ConfigureAwait(false);
@@ -229,7 +250,10 @@ public sealed partial class RepairService : BackgroundService
         // Those whose drives are all away cost nothing but their turn: of a drive that is down for an hour there may be millions.
         IClusterMap map = _map();
         RepairEntry[] targetless = [.. due.Where(entry => !HasTarget(map, entry))];
-        await _metadata.PostponeRepairsAsync([.. targetless.Select(PutOff)], cancellationToken).ConfigureAwait(false);
+        Postponement[] putOff = [.. targetless.Select(PutOff)];
+        await _metadata.PostponeRepairsAsync([.. putOff], cancellationToken).ConfigureAwait(false);
+        for (int i = 0; i < targetless.Length; i++)
+            _unnamed.Keep(targetless[i], putOff[i].NotBeforeUnixMs);
         due = [.. due.Except(targetless)];
         if (due.IsEmpty)
             return true;
@@ -245,17 +269,28 @@ public sealed partial class RepairService : BackgroundService
             await ((Task)done).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
         ImmutableArray<long> finished = [.. work.Where(entry => entry.Done.IsCompletedSuccessfully && entry.Done.Result).Select(entry => entry.Entry.RepairId)];
-        ImmutableArray<Postponement> postponed = [.. work.Where(entry => !entry.Done.IsCompletedSuccessfully || !entry.Done.Result)
-            .Where(_ => !cancellationToken.IsCancellationRequested)
-            .Select(entry => PutOff(entry.Entry))];
+        List<Postponement> postponed = [];
+        for (int i = 0; i < work.Length; i++)
+        {
+            (RepairEntry entry, Task<bool> done) = work[i];
+            bool isDone = done.IsCompletedSuccessfully && done.Result;
+            _unnamed.Forget(entry);
+            if (isDone || cancellationToken.IsCancellationRequested)
+                continue;
+            postponed.Add(PutOff(entry));
+            if (inspections[i] is { Liveness: Liveness.Liveness.Unnamed, Details: { } details })
+                _unnamed.Remember(entry, details.Descriptor, postponed[^1].NotBeforeUnixMs);
+        }
+
+        SetQueued();
 
         // Also when it is stopped: what is done is not done again.
         await _metadata.FinishRepairsAsync(finished, CancellationToken.None).ConfigureAwait(false);
-        await _metadata.PostponeRepairsAsync(postponed, CancellationToken.None).ConfigureAwait(false);
+        await _metadata.PostponeRepairsAsync([.. postponed], CancellationToken.None).ConfigureAwait(false);
         foreach ((_, Task<bool> done) in work)
         {
             if (done.Exception is { } fault && !cancellationToken.IsCancellationRequested)
-                LogLoopFailure("repair queue", fault.InnerException ?? fault);
+                LogLoopFailure(QueueLoop, fault.InnerException ?? fault);
         }
 
         cancellationToken.ThrowIfCancellationRequested();
@@ -273,27 +308,33 @@ public sealed partial class RepairService : BackgroundService
             return;
         long now = _time.GetUtcNow().ToUnixTimeMilliseconds();
         ImmutableArray<RepairEntry> all = await _metadata.ListRepairsAsync(long.MaxValue, MaxHastened, cancellationToken).ConfigureAwait(false);
+        IEnumerable<RepairRecord> hastened = all.Where(entry => entry.Attempts > 0 && entry.Record.NotBeforeUnixMs > now && HasTarget(map, entry))
+            .Select(entry => entry.Record with { NotBeforeUnixMs = now });
 
-        // Recorded once more with an earlier time, which is not an attempt. One that another process has just finished comes back, and is found whole.
-        await _metadata.RecordRepairsAsync(
-            [.. all.Where(entry => entry.Attempts > 0 && entry.Record.NotBeforeUnixMs > now && HasTarget(map, entry)).Select(entry => entry.Record with { NotBeforeUnixMs = now })],
-            cancellationToken).ConfigureAwait(false);
+        // Recorded once more with an earlier time, which is not an attempt. One that another process has just finished comes back, and is found whole. A few at a time, since clients'
+        // commits wait for the same transaction.
+        foreach (RepairRecord[] chunk in hastened.Chunk(_options.QueueBatch))
+            await _metadata.RecordRepairsAsync([.. chunk], cancellationToken).ConfigureAwait(false);
         _hastenedEpoch = map.Epoch;
     }
 
-    /// <summary>
-    /// Of what waits, the entries of extents that nothing names: mostly what a process that died was writing. They stay until they are named or orphans, which takes days, and are nobody's missing
-    /// redundancy. Of a long queue, which is no question of a few entries, none are counted.
-    /// </summary>
-    private async Task<long> CountUnnamedAsync(long waiting, long settledUnixMs, CancellationToken cancellationToken)
+    /// <summary>False where that failed: what is to be repaired does not wait for a number that people look at.</summary>
+    private async Task<bool> RefreshUnnamedAsync(CancellationToken cancellationToken)
     {
-        if (waiting == 0 || waiting > _options.QueueBatch)
-            return 0;
-        ImmutableArray<RepairEntry> entries = [.. (await _metadata.ListRepairsAsync(long.MaxValue, _options.QueueBatch, cancellationToken).ConfigureAwait(false))
-            .Where(entry => entry.Record.RecordedUnixMs <= settledUnixMs || entry.Record.Reason != 0)];
-        IReadOnlyList<Inspection> inspections = await InspectAsync(entries, cancellationToken).ConfigureAwait(false);
-        return Math.Min(waiting, inspections.Count(found => found.Liveness is Liveness.Liveness.Unnamed));
+        try
+        {
+            await _unnamed.RefreshAsync(cancellationToken).ConfigureAwait(false);
+            return true;
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            MaintenanceDiagnostics.LoopFailures.Add(1, new KeyValuePair<string, object?>("loop", QueueLoop));
+            LogLoopFailure(QueueLoop, e);
+            return false;
+        }
     }
+
+    private void SetQueued() => Interlocked.Exchange(ref _queued, Math.Max(0, _waiting - (_isUnnamedKnown ? _unnamed.Count(_settledUnixMs) : 0)));
 
     private bool HasTarget(IClusterMap map, RepairEntry entry)
     {
@@ -329,7 +370,7 @@ public sealed partial class RepairService : BackgroundService
         if (!TrySlots(map, entry, out Scheme scheme, out IReadOnlyList<GroupSlot> slots))
         {
             // An extent may be newer than the map at hand, by which its width is not in use yet.
-            if (MapLookup.MayComeToHave(map, record.PlacementGroup))
+            if (MapLookup.MayComeToHave(map, record.PlacementGroup) && _time.GetUtcNow().ToUnixTimeMilliseconds() - record.RecordedUnixMs < LongestWaitForGroup.TotalMilliseconds)
             {
                 LogNoGroupYet(ExtentOf(entry), record.PlacementGroup, map.Epoch);
                 return false;
@@ -347,7 +388,6 @@ public sealed partial class RepairService : BackgroundService
             return true;
         }
 
-
         // A write under way brings its fragments itself, or takes them away where it is given up; what is made meanwhile would be left behind. A degraded write is recorded before its version
         // is committed; by the next look it is named.
         if (known.Liveness == Liveness.Liveness.Unnamed)
@@ -360,20 +400,26 @@ public sealed partial class RepairService : BackgroundService
             ShardSet suspect = reason is RepairReason.CorruptOnRead or RepairReason.Scrub ? wanted : default;
             (IReadOnlyCollection<Guid> involved, _) = BlockWorker.PlacesOf(ExtentOf(entry), block, scheme, slots);
             var work = new BlockRepair(ExtentOf(entry), record.PlacementGroup, scheme, block, suspect, wanted);
-            BlockRepairResult? result = await _worker.RepairAsync(work, involved, cancellationToken).ConfigureAwait(false);
+            BlockRepairResult? result = await _worker.RepairAsync(work, involved, isUrgent: record.Spare <= 0, cancellationToken).ConfigureAwait(false);
             if (result?.Status == BlockRepairStatus.TooFewFragments && !suspect.IsEmpty)
             {
                 // What was damaged once may be read now, and may be all that is left.
-                result = await _worker.RepairAsync(work with { Suspect = default }, involved, cancellationToken).ConfigureAwait(false);
+                result = await _worker.RepairAsync(work with { Suspect = default }, involved, isUrgent: record.Spare <= 0, cancellationToken).ConfigureAwait(false);
             }
 
             if (result?.Status == BlockRepairStatus.Whole)
                 continue;
             if (result?.Status == BlockRepairStatus.TooFewFragments && known.IsGone)
+            {
+                _worker.Forget(work.Extent, block);
                 continue;
+            }
+
             whole = false;
+
+            // By the map at hand now: a drive that went out meanwhile may have what the others lack.
             if (result?.Status == BlockRepairStatus.TooFewFragments && known.Liveness == Liveness.Liveness.Live)
-                _worker.CountTooFew(work, PassPlan.HaveAbsent(slots));
+                _worker.CountTooFew(work, PassPlan.HaveAbsent(_map(), record.PlacementGroup));
         }
 
         return whole;
@@ -423,7 +469,8 @@ public sealed partial class RepairService : BackgroundService
 
     /// <summary>
     /// Has drives swept that were out and are readable again. Their slots may have been completed without them, and the map names them no more for what they hold: some of it may be all there is.
-    /// The sweep brings home what is missing there and deletes the rest. Which drives are out is kept as cursors, so that a restart forgets none.
+    /// The sweep brings home what is missing there and deletes the rest. Which drives are out is kept as cursors, so that a restart forgets none, and so is which the map had when it was looked
+    /// at last: one that was lost and removed since, while a pass ran, is known as out too.
     /// </summary>
     private async Task SweepDrivesThatCameBackAsync(CancellationToken cancellationToken)
     {
@@ -431,9 +478,20 @@ public sealed partial class RepairService : BackgroundService
         if (ReferenceEquals(map, _lookedForDrives))
             return;
         HashSet<string> known = [.. (await _metadata.ListCursorsAsync(OutCursorPrefix, cancellationToken).ConfigureAwait(false)).Select(cursor => cursor.Name)];
+        byte[]? before = await ReadCursorAsync(DrivesCursor, cancellationToken).ConfigureAwait(false);
+        HashSet<Guid> present = [.. map.Drives.Select(drive => drive.Id)];
+        foreach (string name in DecodeDrives(before).Where(drive => !present.Contains(drive)).Select(OutCursorOf))
+        {
+            if (!known.Contains(name))
+                await _metadata.SetCursorAsync(name, [1], cancellationToken).ConfigureAwait(false);
+        }
+
+        byte[] now = EncodeDrives(present);
+        if (!now.AsSpan().SequenceEqual(before))
+            await _metadata.SetCursorAsync(DrivesCursor, now, cancellationToken).ConfigureAwait(false);
         foreach (MappedDrive drive in map.Drives)
         {
-            string name = OutCursorPrefix + drive.Id.ToString("N");
+            string name = OutCursorOf(drive.Id);
             if (!drive.IsReadable && !known.Contains(name))
             {
                 await _metadata.SetCursorAsync(name, [1], cancellationToken).ConfigureAwait(false);
@@ -448,7 +506,7 @@ public sealed partial class RepairService : BackgroundService
         }
 
         // What is known of drives that were removed stays: one that was given up for good and turns up after all, and is taken back, may have what is nowhere else.
-        _worker.StopAwaiting(group => !MapLookup.TrySlotsOf(map, group, out IReadOnlyList<GroupSlot> slots) || !PassPlan.HaveAbsent(slots));
+        _worker.StopAwaiting(group => !PassPlan.HaveAbsent(map, group));
         _lookedForDrives = map;
     }
 
@@ -468,7 +526,7 @@ public sealed partial class RepairService : BackgroundService
         foreach (string gone in _retries.Keys.Except(current).ToArray())
             _retries.Remove(gone);
         LogPassBegins(plan.Groups.Count, plan.SlotsWithoutSource, plan.Epoch);
-        var pass = new GroupPass(plan, _worker, _queue, _metadata, _drives, _time, _options);
+        var pass = new GroupPass(plan, _worker, _queue, _metadata, _drives, _map, _time, _options);
         PassOutcome outcome = await RunAsync(pass, OvertakenBy(plan), cancellationToken).ConfigureAwait(false);
         if (outcome == PassOutcome.Yielded)
             return;
@@ -546,7 +604,7 @@ public sealed partial class RepairService : BackgroundService
         // Where this run began with a cursor, it went from another time; it is short enough to begin anew.
         await _metadata.SetCursorAsync(RecentPassCursor, null, cancellationToken).ConfigureAwait(false);
         var pass = new GroupPass(
-            PassPlan.Compare(PassKind.Recent, RecentPassCursor, _map(), ExtentId.FirstAt(from), ExtentId.FirstAt(until)), _worker, _queue, _metadata, _drives, _time, _options);
+            PassPlan.Compare(PassKind.Recent, RecentPassCursor, _map(), ExtentId.FirstAt(from), ExtentId.FirstAt(until)), _worker, _queue, _metadata, _drives, _map, _time, _options);
         await RunAsync(pass, () => false, cancellationToken).ConfigureAwait(false);
         await pass.ForgetAsync(cancellationToken).ConfigureAwait(false);
 
@@ -570,7 +628,7 @@ public sealed partial class RepairService : BackgroundService
 
         if (now < DateTimeOffset.FromUnixTimeMilliseconds(last) + _options.AuditPeriod)
             return false;
-        var pass = new GroupPass(PassPlan.Compare(PassKind.Audit, AuditPassCursor, map, null, null), _worker, _queue, _metadata, _drives, _time, _options);
+        var pass = new GroupPass(PassPlan.Compare(PassKind.Audit, AuditPassCursor, map, null, null), _worker, _queue, _metadata, _drives, _map, _time, _options);
 
         // Gives way to slots that are to be filled, and to the newest extents; it goes on later.
         PassOutcome outcome = await RunAsync(pass, () => PassPlan.Fill(_map(), _drives).Any(IsDue) || _time.GetUtcNow() >= _recentDue, cancellationToken).ConfigureAwait(false);
@@ -613,6 +671,14 @@ public sealed partial class RepairService : BackgroundService
     private async ValueTask<byte[]?> ReadCursorAsync(string name, CancellationToken cancellationToken)
         => (await _metadata.ListCursorsAsync(name, cancellationToken).ConfigureAwait(false)).FirstOrDefault(cursor => cursor.Name == name)?.Value;
 
+    private static string OutCursorOf(Guid drive) => OutCursorPrefix + drive.ToString("N");
+
+    // version 1 | drives 16 each, in order
+    private static byte[] EncodeDrives(IEnumerable<Guid> drives) => [1, .. drives.Order().SelectMany(drive => drive.ToByteArray())];
+
+    private static IEnumerable<Guid> DecodeDrives(byte[]? value)
+        => value is [1, ..] && value.Length % 16 == 1 ? Enumerable.Range(0, value.Length / 16).Select(i => new Guid(value.AsSpan(1 + 16 * i, 16))) : [];
+
     // version 1 | Unix milliseconds 8, little-endian
     private async ValueTask<long?> ReadTimeAsync(string name, CancellationToken cancellationToken)
         => await ReadCursorAsync(name, cancellationToken).ConfigureAwait(false) is [1, .. { Length: 8 } time] ? System.Buffers.Binary.BinaryPrimitives.ReadInt64LittleEndian(time) : null;
@@ -627,6 +693,9 @@ public sealed partial class RepairService : BackgroundService
 
     [LoggerMessage(1, LogLevel.Warning, "The loop '{Loop}' met an error; it goes on")]
     private partial void LogLoopFailure(string loop, Exception exception);
+
+    [LoggerMessage(8, LogLevel.Debug, "The loop '{Loop}' was stopped in a step that ended with an error")]
+    private partial void LogStopped(string loop, Exception exception);
 
     [LoggerMessage(2, LogLevel.Information, "Filling slots of {Groups} placement groups, in each of which {Without} have their fragments nowhere at hand (map epoch {Epoch})")]
     private partial void LogPassBegins(int groups, int without, long epoch);

@@ -1,7 +1,7 @@
 namespace ObjectStore.Maintenance.Repair;
 
 /// <summary>What repair does at a moment, for people.</summary>
-/// <param name="Queued">Entries of the repair queue, due or not, when it was last looked at; without those of writes of the last ten seconds and, where no more than a batch waits, those of extents that nothing names.</param>
+/// <param name="Queued">Entries of the repair queue, due or not, when it was last looked at; without those of writes of the last ten seconds and those whose extents nothing named when they were last due.</param>
 /// <param name="IncompleteSlots">Slots of the map that are being filled or wait for it.</param>
 /// <param name="GroupsLeft">Placement groups with such slots.</param>
 /// <param name="Pass">The pass that runs; null between passes.</param>

@@ -177,7 +177,7 @@ internal sealed partial class DriveScrubber(
             if (!dead.Contains(entry.Key.Extent))
             {
                 await VerifyAsync(entry, previous, cancellationToken).ConfigureAwait(false);
-                if (await strays.JudgeAsync(drive, entry, options.StrayGrace, cancellationToken).ConfigureAwait(false) == StrayVerdict.Delete)
+                if (await JudgeAsync(entry, cancellationToken).ConfigureAwait(false) == StrayVerdict.Delete)
                 {
                     await drive.DeleteAsync(new[] { entry.Key }, cancellationToken).ConfigureAwait(false);
                     MaintenanceDiagnostics.StraysDeleted.Add(1);
@@ -192,6 +192,13 @@ internal sealed partial class DriveScrubber(
             Advance(_cursor with { InVolumes = true });
         if (time.GetElapsedTime(_persistedAt) >= options.CursorInterval)
             await PersistAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Of a stray it reads the fragment that should be in its place.</summary>
+    private async ValueTask<StrayVerdict> JudgeAsync(FragmentEntry entry, CancellationToken cancellationToken)
+    {
+        using IDisposable busy = governor.Busy();
+        return await strays.JudgeAsync(drive, entry, options.StrayGrace, cancellationToken).ConfigureAwait(false);
     }
 
     private async Task VerifyAsync(FragmentEntry entry, FragmentKey? previous, CancellationToken cancellationToken)
@@ -210,6 +217,7 @@ internal sealed partial class DriveScrubber(
         byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(1, entry.PayloadBytes));
         try
         {
+            using IDisposable busy = governor.Busy();
             await drive.ReadAsync(new FragmentAddress(key, entry.PlacementGroup, scheme, entry.PayloadBytes), 0, buffer.AsMemory(0, entry.PayloadBytes), cancellationToken).ConfigureAwait(false);
         }
         catch (FragmentMissingException)
@@ -279,6 +287,10 @@ internal sealed partial class DriveScrubber(
         if (old.Count == 0)
             return [];
         IReadOnlyList<Liveness.Liveness> judged = await liveness.CheckAsync([.. old.Select(details => details.Descriptor)], cancellationToken).ConfigureAwait(false);
+
+        // An extent is judged on each of its drives, and for each page; it is counted where its first fragment is.
+        HashSet<ExtentId> asked = [.. old.Select(details => details.Key.Extent)];
+        liveness.CountJudged(entries.Count(entry => entry.Key is { Block: 0, Shard: 0 } && asked.Contains(entry.Key.Extent)));
         FragmentDetails[] orphans = [.. old.Where((_, i) => judged[i] == Liveness.Liveness.Orphan)];
         if (orphans.Length == 0)
             return [];
@@ -295,7 +307,7 @@ internal sealed partial class DriveScrubber(
             if (volume.VolumeId <= _cursor.AfterVolume)
                 continue;
             await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
-            if (await verifier.VerifyVolumeAsync(volume.VolumeId, _rate.PayAsync, cancellationToken).ConfigureAwait(false) is { } verdict)
+            if (await VerifyVolumeAsync(verifier, volume.VolumeId, cancellationToken).ConfigureAwait(false) is { } verdict)
             {
                 MaintenanceDiagnostics.ScrubbedBytes.Add(verdict.BytesRead);
                 if (!verdict.IsIntact)
@@ -310,6 +322,12 @@ internal sealed partial class DriveScrubber(
             if (time.GetElapsedTime(_persistedAt) >= options.CursorInterval)
                 await PersistAsync(cancellationToken).ConfigureAwait(false);
         }
+    }
+
+    private async ValueTask<VolumeVerdict?> VerifyVolumeAsync(IVolumeVerifier verifier, long volumeId, CancellationToken cancellationToken)
+    {
+        using IDisposable busy = governor.Busy();
+        return await verifier.VerifyVolumeAsync(volumeId, _rate.PayAsync, cancellationToken).ConfigureAwait(false);
     }
 
     private void Find(string kind)

@@ -27,8 +27,9 @@ public sealed class LoadGovernorOptions
 
 /// <summary>
 /// How much the background plane may do, from how clients fare: a share between nothing and all that is halved when the p99 of their requests exceeds its baseline by too much, and
-/// grows back by a sixteenth a second, at once where there are no clients. What begins after a pause begins with a thirty-second, if there are clients. The baseline is learned while nothing runs in the background, follows the p99 down at any
-/// time, and up, slowly, where even the least share does not help: then it is the clients who have changed. What a share means is up to its reader. Thread-safe.
+/// grows back by a sixteenth a second, at once where there are no clients. Work that goes by the share and begins after a pause begins with a thirty-second of it, if there are clients; that
+/// is caution and says nothing of how they fare. The baseline is learned while nothing runs in the background, follows the p99 down at any time, and up, slowly, where even the least share
+/// does not help: then it is the clients who have changed. What a share means is up to its reader. Thread-safe.
 /// </summary>
 public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options, IForegroundLatency? latency = null) : BackgroundService
 {
@@ -40,15 +41,18 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
 
     private readonly Lock _lock = new();
     private readonly int _quietLooksWanted = (int)Math.Ceiling(TimeSpan.FromSeconds(ForegroundLoad.WindowSeconds) / options.Interval) + 1;
-    private double _share = 1;
+    private double _tolerated = 1; // what clients have been seen to bear
+    private double _begun = 1;     // how far work that began with little has come
     private double _baselineTicks;
-    private int _busy;
-    private int _quietLooks;
+    private int _busy;             // what runs, by the share or not
+    private int _busyByShare;
+    private int _quietLooks;       // looks one after the other at which nothing ran
+    private int _idleLooks;        // looks one after the other at which nothing ran by the share
     private bool _justHalved;
     private bool _hasClients;
 
     /// <summary>1 is all, above 0.</summary>
-    public double Share => Volatile.Read(ref _share);
+    public double Share => Math.Min(Volatile.Read(ref _tolerated), Volatile.Read(ref _begun));
 
     /// <summary>What the p99 is measured against; null until there was any.</summary>
     public TimeSpan? Baseline
@@ -60,8 +64,8 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
         }
     }
 
-    /// <summary>Whether clients suffer at present: work that can wait, waits.</summary>
-    public bool IsHeldBack => Share < 1;
+    /// <summary>Whether clients suffer at present, or did just now: work that can wait, waits. Work that begins with little is not held back by that.</summary>
+    public bool IsHeldBack => Volatile.Read(ref _tolerated) < 1;
 
     /// <summary>How many of so many workers may run: at least one.</summary>
     public int Workers(int most) => Math.Max(1, (int)(most * Share));
@@ -76,12 +80,22 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
         return rest < LongestRest ? rest : LongestRest;
     }
 
-    /// <summary>While the result is not disposed, something runs in the background, and the latency says nothing about how it would be without.</summary>
+    /// <summary>
+    /// While the result is not disposed, something runs in the background that goes by <see cref="IsHeldBack"/> alone. The latency says nothing about how it would be without.
+    /// </summary>
     public IDisposable Busy()
     {
-        if (Interlocked.Increment(ref _busy) == 1)
+        Interlocked.Increment(ref _busy);
+        return new Release(this, byShare: false);
+    }
+
+    /// <summary>As <see cref="Busy"/>, for work that does as much as <see cref="Share"/> says: after a pause it begins with little.</summary>
+    public IDisposable BusyByShare()
+    {
+        Interlocked.Increment(ref _busy);
+        if (Interlocked.Increment(ref _busyByShare) == 1)
             Begin();
-        return new Release(this);
+        return new Release(this, byShare: true);
     }
 
     /// <summary>Looks at the latency once; the loop does so at each interval.</summary>
@@ -92,12 +106,14 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
         {
             // The percentile looks back over some seconds, in which something may have run.
             _quietLooks = Volatile.Read(ref _busy) == 0 ? Math.Min(_quietLooks + 1, _quietLooksWanted) : 0;
+            _idleLooks = Volatile.Read(ref _busyByShare) == 0 ? Math.Min(_idleLooks + 1, _quietLooksWanted) : 0;
             _hasClients = p99 is not null;
             bool justHalved = _justHalved;
             _justHalved = false;
             if (p99 is not { } now)
             {
-                _share = Math.Min(1, _share * 2);
+                _tolerated = Math.Min(1, _tolerated * 2);
+                _begun = Math.Min(1, _begun * 2);
                 return;
             }
 
@@ -105,16 +121,18 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
                 _baselineTicks = now.Ticks;
             if (now > options.HarmlessLatency && now.Ticks > _baselineTicks * options.TolerableSlowdown && Volatile.Read(ref _busy) > 0)
             {
-                if (_share <= LeastShare)
+                if (Share <= LeastShare)
                     _baselineTicks += (now.Ticks - _baselineTicks) / 64;
 
                 // What was halved shows at the look after the next.
                 else if (!justHalved)
-                    (_share, _justHalved) = (Math.Max(LeastShare, _share / 2), true);
+                    (_tolerated, _justHalved) = (Math.Max(LeastShare, Share / 2), true);
                 return;
             }
 
-            _share = Math.Min(1, _share + (RecoveryPerSecond * options.Interval.TotalSeconds));
+            double recovered = RecoveryPerSecond * options.Interval.TotalSeconds;
+            _tolerated = Math.Min(1, _tolerated + recovered);
+            _begun = Math.Min(1, _begun + recovered);
             if (_quietLooks == _quietLooksWanted || now.Ticks < _baselineTicks)
                 _baselineTicks += (now.Ticks - _baselineTicks) / 8;
         }
@@ -139,19 +157,22 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
     {
         lock (_lock)
         {
-            if (_hasClients && _quietLooks == _quietLooksWanted)
-                _share = Math.Min(_share, StartShare);
+            if (_hasClients && _idleLooks == _quietLooksWanted)
+                _begun = StartShare;
         }
     }
 
-    private sealed class Release(LoadGovernor governor) : IDisposable
+    private sealed class Release(LoadGovernor governor, bool byShare) : IDisposable
     {
         private LoadGovernor? _governor = governor;
 
         public void Dispose()
         {
-            if (Interlocked.Exchange(ref _governor, null) is { } held)
-                Interlocked.Decrement(ref held._busy);
+            if (Interlocked.Exchange(ref _governor, null) is not { } held)
+                return;
+            if (byShare)
+                Interlocked.Decrement(ref held._busyByShare);
+            Interlocked.Decrement(ref held._busy);
         }
     }
 }

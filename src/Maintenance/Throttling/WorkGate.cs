@@ -2,7 +2,7 @@ namespace ObjectStore.Maintenance.Throttling;
 
 /// <summary>
 /// Lets work on drives in: so much in all, and so much for each drive, so that one slow drive does not fill every place. Those who wait are let in in their order as far as their
-/// drives allow. Thread-safe.
+/// drives allow, urgent work before all other. Thread-safe.
 /// </summary>
 internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
 {
@@ -21,7 +21,7 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
     }
 
     /// <summary>Completes when the work may begin; <see cref="Leave"/> ends it.</summary>
-    public async ValueTask EnterAsync(IReadOnlyCollection<Guid> drives, CancellationToken cancellationToken)
+    public async ValueTask EnterAsync(IReadOnlyCollection<Guid> drives, bool isUrgent, CancellationToken cancellationToken)
     {
         Waiter waiter;
         lock (_lock)
@@ -32,8 +32,11 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
                 return;
             }
 
-            waiter = new Waiter(drives);
-            _waiters.AddLast(waiter.Node);
+            waiter = new Waiter(drives, isUrgent);
+            if (isUrgent && FirstNotUrgent() is { } next)
+                _waiters.AddBefore(next, waiter.Node);
+            else
+                _waiters.AddLast(waiter.Node);
             Admit();
         }
 
@@ -85,6 +88,14 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
         }
     }
 
+    private LinkedListNode<Waiter>? FirstNotUrgent()
+    {
+        LinkedListNode<Waiter>? node = _waiters.First;
+        while (node is { Value.IsUrgent: true })
+            node = node.Next;
+        return node;
+    }
+
     private bool HasRoom(IReadOnlyCollection<Guid> drives)
     {
         if (_inside >= Math.Max(1, totalLimit()))
@@ -107,13 +118,15 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
 
     private sealed class Waiter
     {
-        public Waiter(IReadOnlyCollection<Guid> drives)
+        public Waiter(IReadOnlyCollection<Guid> drives, bool isUrgent)
         {
-            Drives = drives;
+            (Drives, IsUrgent) = (drives, isUrgent);
             Node = new LinkedListNode<Waiter>(this);
         }
 
         public IReadOnlyCollection<Guid> Drives { get; }
+
+        public bool IsUrgent { get; }
 
         public LinkedListNode<Waiter> Node { get; }
 

@@ -194,17 +194,25 @@ public sealed partial class ClusterCommandTests
     public async Task Token_ComesFromTheFileNamed()
     {
         await using FakeNode node = new(_ => (200, TwoDrives()));
-        string file = Path.Combine(Directory.CreateTempSubdirectory("admin").FullName, "admin.token");
-        await File.WriteAllTextAsync(file, Token + "\n", TestContext.Current.CancellationToken);
-        Assert.Equal(0, (await Run.Tool("drives", "--endpoint", node.Url, "--token-file", file)).ExitCode);
-        Assert.Equal(Token, node.Requests[0].Token);
-        await File.WriteAllTextAsync(file, "short", TestContext.Current.CancellationToken);
-        Assert.Equal(2, (await Run.Tool("drives", "--endpoint", node.Url, "--token-file", file)).ExitCode);
-        File.Delete(file);
-        Run run = await Run.Tool("drives", "--endpoint", node.Url, "--token-file", file);
-        Assert.Equal(2, run.ExitCode);
-        Assert.Contains("--token-file", run.Error, StringComparison.Ordinal);
-        Assert.Single(node.Requests);
+        string folder = Directory.CreateTempSubdirectory("objectstore-admin-").FullName;
+        try
+        {
+            string file = Path.Combine(folder, "admin.token");
+            await File.WriteAllTextAsync(file, Token + "\n", TestContext.Current.CancellationToken);
+            Assert.Equal(0, (await Run.Tool("drives", "--endpoint", node.Url, "--token-file", file)).ExitCode);
+            Assert.Equal(Token, node.Requests[0].Token);
+            await File.WriteAllTextAsync(file, "short", TestContext.Current.CancellationToken);
+            Assert.Equal(2, (await Run.Tool("drives", "--endpoint", node.Url, "--token-file", file)).ExitCode);
+            File.Delete(file);
+            Run run = await Run.Tool("drives", "--endpoint", node.Url, "--token-file", file);
+            Assert.Equal(2, run.ExitCode);
+            Assert.Contains("--token-file", run.Error, StringComparison.Ordinal);
+            Assert.Single(node.Requests);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 
     [Fact]

@@ -71,6 +71,52 @@ public sealed class CompactionServiceTests
         await service.StopAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
     }
 
+    [Fact]
+    public async Task Steps_WhileClientsAreWell_FollowOneAnotherAtOnce()
+    {
+        var latency = new Latency();
+        using var governor = new LoadGovernor(_time, new LoadGovernorOptions(), latency);
+        for (int i = 0; i < 100; i++)
+            governor.Observe();
+        Drive drive = new(1) { Steps = 5 };
+        using var service = new CompactionService(() => [drive], governor, _time, new CompactionOptions(), NullLogger<CompactionService>.Instance);
+        await service.StartAsync(CancellationToken.None);
+        await AdvanceUntilAsync(() => drive.Runs > 0);
+
+        // The clock stands still.
+        await drive.Done.WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.Equal(1, governor.Share);
+        await service.StopAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
+    }
+
+    [Fact]
+    public async Task Copying_IsSeenByTheGovernor_AndGivingWayIsNot()
+    {
+        var latency = new Latency();
+        using var governor = new LoadGovernor(_time, new LoadGovernorOptions(), latency);
+        for (int i = 0; i < 100; i++)
+            governor.Observe();
+        TaskCompletionSource copied = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Drive drive = new(1) { Steps = 1, Wait = copied.Task };
+        using var service = new CompactionService(() => [drive], governor, _time, new CompactionOptions(), NullLogger<CompactionService>.Instance);
+        await service.StartAsync(CancellationToken.None);
+        await AdvanceUntilAsync(() => drive.Runs > 0);
+        latency.P99 = TimeSpan.FromSeconds(1);
+        governor.Observe();
+        Assert.True(governor.IsHeldBack);
+        Assert.InRange(governor.Baseline!.Value.TotalMilliseconds, 2.9, 3.1);
+        Assert.Equal(0.5, governor.Share);
+
+        // It waits, and nothing is at work that the clients could suffer from.
+        copied.SetResult();
+        await drive.Waits.WaitAsync(TimeSpan.FromSeconds(30));
+        for (int i = 0; i < 4; i++)
+            governor.Observe();
+        Assert.InRange(governor.Share, 0.51, 0.99);
+        await AdvanceUntilAsync(() => drive.Done.IsCompleted, TimeSpan.FromMilliseconds(250));
+        await service.StopAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
+    }
+
     private async Task AdvanceUntilAsync(Func<bool> condition, TimeSpan? step = null)
     {
         using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
@@ -91,6 +137,8 @@ public sealed class CompactionServiceTests
 
     private sealed class Drive(int number) : ICompactableDrive
     {
+        private readonly TaskCompletionSource _waits = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private int _runs;
         private int _inside;
 
@@ -104,6 +152,15 @@ public sealed class CompactionServiceTests
 
         public int MostInside { get; private set; }
 
+        /// <summary>How often the pace is awaited.</summary>
+        public int Steps { get; init; }
+
+        /// <summary>Completes when the pace has been asked for the first time.</summary>
+        public Task Waits => _waits.Task;
+
+        /// <summary>Completes when a run has.</summary>
+        public Task Done => _done.Task;
+
         public async ValueTask<CompactionResult> CompactAsync(double minimumGarbageRatio, Func<long, CancellationToken, ValueTask> pace, CancellationToken cancellationToken = default)
         {
             MostInside = Math.Max(MostInside, Interlocked.Increment(ref _inside));
@@ -111,6 +168,14 @@ public sealed class CompactionServiceTests
             try
             {
                 await Wait.WaitAsync(cancellationToken);
+                for (int i = 0; i < Steps; i++)
+                {
+                    ValueTask step = pace(100, cancellationToken);
+                    _waits.TrySetResult();
+                    await step;
+                }
+
+                _done.TrySetResult();
                 return Fail ? throw new IOException("test") : new CompactionResult(1, 100, 900);
             }
             finally

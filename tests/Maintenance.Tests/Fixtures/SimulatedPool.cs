@@ -178,8 +178,14 @@ internal sealed class SimulatedPool : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         _cut.TrySetResult();
-        await Process.DieAsync();
-        Directory.Delete(_folder, recursive: true);
+        try
+        {
+            await Process.DieAsync();
+        }
+        finally
+        {
+            Directory.Delete(_folder, recursive: true);
+        }
     }
 
     private LocalDrives OpenDrives()

@@ -15,6 +15,7 @@ using ObjectStore.Storage.ErasureCoding;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
 using ObjectStore.Storage.Simulation;
 using ObjectStore.Testing;
 
@@ -52,11 +53,11 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     private volatile ClusterMap _map = null!;
     private ExtentStore _extents = null!;
 
-    private TestCluster(int seed)
+    private TestCluster(int seed, IForegroundLatency? latency)
     {
         _random = new Random(seed);
         _ids = new ExtentIdFactory(Time, () => (ulong)_random.NextInt64());
-        Governor = new LoadGovernor(Time, new LoadGovernorOptions());
+        Governor = new LoadGovernor(Time, new LoadGovernorOptions(), latency);
         Liveness = new MetadataExtentLiveness(Metadata, Time, MetadataExtentLiveness.DefaultOrphanGrace, NullLogger<MetadataExtentLiveness>.Instance);
         Queue = new RepairQueue(Metadata, Time, new RepairQueueOptions(), NullLogger<RepairQueue>.Instance);
     }
@@ -84,10 +85,10 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     /// <summary>Called before slots are marked complete.</summary>
     public Action<IReadOnlyList<SlotCompletion>>? OnComplete { get; set; }
 
-    public static async Task<TestCluster> CreateAsync(int drives, int groups = 16, int seed = 1)
+    public static async Task<TestCluster> CreateAsync(int drives, int groups = 16, int seed = 1, IForegroundLatency? latency = null)
     {
         TestContext.Current.SendDiagnosticMessage("seed {0}", seed);
-        var cluster = new TestCluster(seed);
+        var cluster = new TestCluster(seed, latency);
         cluster._bucket = (await cluster.Metadata.CreateBucketAsync("bucket", "owner", "region", 1)).Bucket.Id;
         cluster._lease = (await cluster.Metadata.AcquireRangeAsync(cluster._bucket, 1))!;
         for (int i = 0; i < drives; i++)

@@ -44,7 +44,10 @@ public sealed class MetadataExtentLivenessTests
         FragmentDetails other = await DetailsAsync(cluster, await cluster.WriteAsync(Copies3, commit: false));
         cluster.Time.Advance(TimeSpan.FromHours(73));
         FragmentDetails[] many = [.. Enumerable.Repeat(orphan, MetadataExtentLiveness.FreeOrphans)];
-        await cluster.Liveness.CheckAsync([orphan.Descriptor]);
+
+        // To ask for the same ones again and again makes no more of them.
+        for (int i = 0; i < 100; i++)
+            await cluster.Liveness.CheckAsync([orphan.Descriptor]);
         Assert.All(await cluster.Liveness.CondemnAsync(many), Assert.True);
         Assert.False(cluster.Liveness.IsBraked);
         Assert.Equal([false], await cluster.Liveness.CondemnAsync([other]));
@@ -53,6 +56,19 @@ public sealed class MetadataExtentLivenessTests
         cluster.Liveness.ReleaseBrake();
         Assert.Equal([true], await cluster.Liveness.CondemnAsync([other]));
         Assert.Equal(2, cluster.Metadata.GarbageCount);
+    }
+
+    [Fact]
+    public async Task Condemn_IsMeasuredAgainstWhatWasJudged()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 6);
+        FragmentDetails orphan = await DetailsAsync(cluster, await cluster.WriteAsync(Copies3, commit: false));
+        cluster.Time.Advance(TimeSpan.FromHours(73));
+        cluster.Liveness.CountJudged(100);
+        await cluster.Liveness.CondemnAsync([.. Enumerable.Repeat(orphan, MetadataExtentLiveness.FreeOrphans)]);
+        for (int i = 0; i < 10; i++)
+            Assert.Equal([true], await cluster.Liveness.CondemnAsync([orphan]));
+        Assert.Equal([false], await cluster.Liveness.CondemnAsync([orphan]));
     }
 
     private static async Task<FragmentDetails> DetailsAsync(TestCluster cluster, TestExtent extent)

@@ -398,6 +398,73 @@ public sealed class RepairPassTests
     }
 
     [Fact]
+    public async Task DrivesThatAreLostAndGivenUpUnseen_AreSweptWhenTheyAreTakenBack()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        TestExtent extent = await cluster.WriteAsync(Coded, 10_000, 256 << 10);
+        RepairService repair = await cluster.StartRepairAsync();
+        await DrainPassesAsync(repair);
+        Guid[] taken = [.. Enumerable.Range(0, 3).Select(shard => cluster.DriveOf(extent, shard))];
+        foreach (Guid drive in taken)
+        {
+            cluster.TakeOut(drive);
+            cluster.GiveUp(drive);
+        }
+
+        // Even if the process that had seen them ended with it.
+        repair = await cluster.StartRepairAsync();
+        await DrainPassesAsync(repair);
+        Assert.Equal(1, repair.Status.BlocksLost);
+        cluster.TakeBack(taken[0]);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0 && repair.Status.SweepsPending == 0);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.Equal(0, repair.Status.BlocksLost);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task DriveThatGoesOutDuringAPass_IsWaitedForAndMakesNothingLost()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        TestExtent extent = await cluster.WriteAsync(Coded, without: new ShardSet(0b11));
+        RepairService repair = await cluster.StartRepairAsync();
+        await DrainPassesAsync(repair);
+        cluster.Time.Advance(TimeSpan.FromHours(25));
+        Guid third = cluster.DriveOf(extent, 2);
+        bool isOut = false;
+        cluster.Repairer.Before = (_, _) =>
+        {
+            if (!isOut)
+                cluster.TakeOut(third);
+            isOut = true;
+            return default;
+        };
+        for (int i = 0; i < 5 && !isOut; i++)
+            await repair.RunNextPassAsync(CancellationToken.None);
+        Assert.True(isOut);
+        Assert.Equal((0, 1), (repair.Status.BlocksLost, repair.Status.BlocksAwaiting));
+    }
+
+    [Fact]
+    public async Task AwaitedBlock_ThatIsDeleted_IsAwaitedNoMore_WhereOthersOfItsGroupAre()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12, groups: 1);
+        TestExtent deleted = await cluster.WriteAsync(Coded), other = await cluster.WriteAsync(Coded);
+        RepairService repair = await cluster.StartRepairAsync();
+        await DrainPassesAsync(repair);
+        foreach (Guid drive in Enumerable.Range(0, 3).Select(shard => cluster.DriveOf(deleted, shard)).ToArray())
+            cluster.TakeOut(drive);
+        await DrainPassesAsync(repair);
+        Assert.Equal((0, 2), (repair.Status.BlocksLost, repair.Status.BlocksAwaiting));
+        await cluster.DeleteAsync(deleted);
+        await cluster.ReclaimAsync(deleted);
+        cluster.Time.Advance(TimeSpan.FromMinutes(10));
+        await DrainPassesAsync(repair);
+        Assert.Equal((0, 1), (repair.Status.BlocksLost, repair.Status.BlocksAwaiting));
+        Assert.Equal(other.Group, deleted.Group);
+    }
+
+    [Fact]
     public async Task PassThatFailed_IsDueAtOnceByANewMap_AndOnceForEach()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8, groups: 2);
@@ -511,6 +578,9 @@ public sealed class RepairPassTests
         Assert.True(bytes > 30_000);
         Assert.InRange((cluster.Time.GetUtcNow() - began).TotalSeconds, bytes / 10_000.0 - 1, bytes / 10_000.0 + 1);
         Assert.InRange(cluster.Repairer.MostInside, 1, 4);
+
+        // By the time that repair was at work, too.
+        Assert.InRange(repair.Status.Active.TotalSeconds, bytes / 10_000.0 - 1, bytes / 10_000.0 + 1);
     }
 
     [Fact]

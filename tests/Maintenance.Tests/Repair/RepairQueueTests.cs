@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Tests.Fixtures;
+using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
 using ObjectStore.Storage;
 using ObjectStore.Storage.Extents;
@@ -258,6 +259,262 @@ public sealed class RepairQueueTests
     }
 
     [Fact]
+    public async Task Status_OfManyEntriesThatNothingNames_IsKnownWithoutLookingAtThemAgain_UntilTheyAreNamed()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        List<TestExtent> crashed = [];
+        for (int i = 0; i < 7; i++)
+        {
+            crashed.Add(await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false));
+            await cluster.Queue.RecordAsync(Notice(crashed[i], 0b100, RepairReason.DegradedWrite));
+        }
+
+        cluster.Time.Advance(TimeSpan.FromSeconds(15));
+        RepairService repair = await cluster.StartRepairAsync(new RepairOptions { QueueBatch = 2 });
+        while (await repair.WorkOffQueueAsync(CancellationToken.None))
+        {
+        }
+
+        Assert.Equal(0, repair.Status.Queued);
+        int asked = 0;
+        foreach (MappedDrive drive in cluster.Mapped)
+        {
+            cluster.Store(drive.Id).Fault = (_, _, _) =>
+            {
+                asked++;
+                return default;
+            };
+        }
+
+        for (int i = 0; i < 3; i++)
+        {
+            cluster.Time.Advance(TimeSpan.FromSeconds(5));
+            Assert.False(await repair.WorkOffQueueAsync(CancellationToken.None));
+            Assert.Equal(0, repair.Status.Queued);
+        }
+
+        Assert.Equal(0, asked);
+
+        // From when its version is committed it is missing redundancy, long before it is due.
+        await cluster.CommitAsync(crashed[0]);
+        cluster.Time.Advance(TimeSpan.FromSeconds(5));
+        Assert.False(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Equal(1, repair.Status.Queued);
+    }
+
+    [Fact]
+    public async Task Status_WhereNothingCanBeSaidOfWhatIsNamed_CountsAll_AndTheQueueIsWorked()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent crashed = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
+        await cluster.Queue.RecordAsync(Notice(crashed, 0b100, RepairReason.DegradedWrite));
+        cluster.Time.Advance(TimeSpan.FromSeconds(15));
+        RepairService repair = await cluster.StartRepairAsync();
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(0, repair.Status.Queued);
+        cluster.Time.Advance(TimeSpan.FromSeconds(5));
+        bool failed = false;
+        cluster.Metadata.OnCall = call =>
+        {
+            if (call.Method != "FindExtents" || failed)
+                return null;
+            failed = true;
+            return new StoreFault { Fail = new MetadataStoreException("test") };
+        };
+        TestExtent named = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100));
+        await cluster.Queue.RecordAsync(Notice(named, 0b100, RepairReason.Scrub));
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.True(failed);
+        Assert.Equal(2, repair.Status.Queued);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Drive_ThatHangsOrFailsUnforeseen_KeepsNoOtherEntryFromBeingRepaired(bool hangs)
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent first = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+        MemoryFragmentStore bad = cluster.Store(cluster.DriveOf(first, 1));
+        List<TestExtent> others = [];
+        while (others.Count < 3)
+        {
+            TestExtent other = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1));
+            if (Enumerable.Range(0, 3).All(shard => cluster.DriveOf(other, shard) != bad.DriveId))
+                others.Add(other);
+        }
+
+        foreach (TestExtent extent in others.Prepend(first))
+            await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
+        TaskCompletionSource never = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        bad.Fault = (operation, _, _) => operation != FragmentOperation.Stat ? default : hangs ? new ValueTask(never.Task) : throw new InvalidOperationException("test");
+        RepairService repair = await cluster.StartRepairAsync();
+        Task work = repair.WorkOffQueueAsync(CancellationToken.None);
+        using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
+        while (!work.IsCompleted)
+        {
+            limit.Token.ThrowIfCancellationRequested();
+            await Task.Yield();
+            cluster.Time.AdvanceToNextTimer();
+        }
+
+        await work;
+        foreach (TestExtent other in others)
+            Assert.True(await cluster.IsIntactAsync(other, other.Keys.First(), cluster.DriveOf(other, 0)));
+        never.SetResult();
+    }
+
+    [Fact]
+    public async Task Entry_WhoseGroupComesIntoTheMapWhileItIsLookedAt_IsNotTakenForDeleted()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b1)), other = await cluster.WriteAsync(Coded, without: new ShardSet(0b1));
+        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub));
+        await cluster.Queue.RecordAsync(Notice(other, 0b1, RepairReason.Scrub));
+        ClusterMap map = cluster.Map;
+        cluster.SetMap(new ClusterMap(map.Epoch + 1, map.Drives, new Dictionary<int, System.Collections.Immutable.ImmutableArray<System.Collections.Immutable.ImmutableArray<GroupSlot>>>
+        {
+            [6] = [.. Enumerable.Range(0, map.GroupCount).Select(index => System.Collections.Immutable.ImmutableArray.CreateRange(map.SlotsOf(new PlacementGroupId(6, index))))],
+        }, map.GroupCount));
+        bool changed = false;
+        cluster.Metadata.OnCall = call =>
+        {
+            if (call.Method == "FindExtents" && !changed)
+            {
+                changed = true;
+                cluster.SetMap(map);
+                cluster.RaiseEpoch();
+                cluster.RaiseEpoch();
+            }
+
+            return null;
+        };
+        RepairService repair = await cluster.StartRepairAsync();
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.True(changed);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Entry_OfAGroupThatNoMapHasForADay_IsDropped()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3);
+        await cluster.Queue.RecordAsync(Notice(extent, 0b1, RepairReason.Scrub) with { PlacementGroup = new PlacementGroupId(7, 3).Value });
+        RepairService repair = await cluster.StartRepairAsync();
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
+        cluster.Time.Advance(TimeSpan.FromHours(25));
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Equal(0, await cluster.Metadata.CountRepairsAsync());
+    }
+
+    [Fact]
+    public async Task EntriesThatAreMadeDueByANewMap_AreRecordedABatchAtATime()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        for (int i = 0; i < 7; i++)
+            await cluster.Queue.RecordAsync(Notice(await cluster.WriteAsync(Copies3, without: new ShardSet(0b1), commit: false), 0b1, RepairReason.Scrub));
+        RepairService repair = await cluster.StartRepairAsync(new RepairOptions { QueueBatch = 3 });
+        while (await repair.WorkOffQueueAsync(CancellationToken.None))
+        {
+        }
+
+        List<int> recorded = [];
+        cluster.Metadata.OnCall = call =>
+        {
+            if (call.Method == "RecordRepairs")
+                recorded.Add(((System.Collections.Immutable.ImmutableArray<RepairRecord>)call.Argument!).Length);
+            return null;
+        };
+        cluster.RaiseEpoch();
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Equal([3, 3, 1], recorded);
+    }
+
+    [Fact]
+    public async Task LostBlocks_OfADeletedExtent_AreForgotten()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Coded, 8000, 4096, without: new ShardSet(0b111));
+        await cluster.Queue.RecordAsync(Notice(extent, 0b111, RepairReason.Scrub) with { BlockCount = 2 });
+        RepairService repair = await cluster.StartRepairAsync();
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(2, repair.Status.BlocksLost);
+        await cluster.DeleteAsync(extent);
+        await cluster.ReclaimAsync(extent);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.Equal((0, 0), (repair.Status.BlocksLost, repair.Status.BlocksAwaiting));
+    }
+
+    [Fact]
+    public async Task LostBlock_OfWhichADriveGoesOut_IsAwaitedAndNotLost()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        TestExtent extent = await cluster.WriteAsync(Coded, without: new ShardSet(0b111));
+        await cluster.Queue.RecordAsync(Notice(extent, 0b111, RepairReason.Scrub));
+        RepairService repair = await cluster.StartRepairAsync();
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal((1, 0), (repair.Status.BlocksLost, repair.Status.BlocksAwaiting));
+        cluster.TakeOut(cluster.DriveOf(extent, 3));
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal((0, 1), (repair.Status.BlocksLost, repair.Status.BlocksAwaiting));
+    }
+
+    [Fact]
+    public async Task Block_WithNothingToSpare_DoesNotRestForTheClients()
+    {
+        var latency = new Latency();
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9, latency: latency);
+        cluster.Governor.Observe();
+        using IDisposable busy = cluster.Governor.BusyByShare();
+        latency.P99 = TimeSpan.FromSeconds(1);
+        while (cluster.Governor.Share > LoadGovernor.LeastShare)
+            cluster.Governor.Observe();
+        TestExtent endangered = await cluster.WriteAsync(Coded, without: new ShardSet(0b11)), other = await cluster.WriteAsync(Coded, without: new ShardSet(0b1));
+        cluster.Repairer.Before = (_, _) =>
+        {
+            cluster.Time.Advance(TimeSpan.FromMilliseconds(10));
+            return default;
+        };
+        RepairService repair = await cluster.StartRepairAsync();
+        await cluster.Queue.RecordAsync(Notice(endangered, 0b11, RepairReason.Scrub));
+        await repair.WorkOffQueueAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.Equal(TimeSpan.FromMilliseconds(10), repair.Status.Active);
+
+        // One that can still lose a fragment rests, and its rest is time that repair took.
+        await cluster.Queue.RecordAsync(Notice(other, 0b1, RepairReason.Scrub));
+        Task work = repair.WorkOffQueueAsync(CancellationToken.None);
+        using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
+        while (!work.IsCompleted)
+        {
+            limit.Token.ThrowIfCancellationRequested();
+            await Task.Yield();
+            cluster.Time.AdvanceToNextTimer();
+        }
+
+        await work;
+        Assert.True(repair.Status.Active >= TimeSpan.FromMilliseconds(10 + 10 + 30), $"{repair.Status.Active}");
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Step_ThatFailsWhileTheServiceStops_IsNoFailureOfTheService()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        RepairService repair = cluster.CreateRepair();
+        TaskCompletionSource<Task> stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        cluster.Metadata.OnCall = call => call.Method == "ListRepairs" && stopped.TrySetResult(repair.StopAsync(CancellationToken.None))
+            ? new StoreFault { Fail = new DriveUnavailableException(Guid.Empty, "test") }
+            : null;
+        await repair.StartAsync(CancellationToken.None);
+        await (await stopped.Task.WaitAsync(TimeSpan.FromSeconds(30))).WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.True(repair.ExecuteTask!.IsCompletedSuccessfully, $"{repair.ExecuteTask.Exception}");
+        Assert.Empty(await cluster.Metadata.ListCursorsAsync("repair/running"));
+    }
+
+    [Fact]
     public async Task UnknownMap_LeavesTheQueueAndTheCursorsAlone()
     {
         (TestCluster cluster, _, RepairService repair) = await QueueOneAsync(missing: 0b1, told: 0b1);
@@ -305,4 +562,11 @@ public sealed class RepairQueueTests
     }
 
     private static RepairNotice Notice(TestExtent extent, ulong shards, RepairReason reason) => new(extent.Id, extent.Group, extent.Scheme, 0, 1, new ShardSet(shards), reason);
+
+    private sealed class Latency : IForegroundLatency
+    {
+        public TimeSpan? P99 { get; set; } = TimeSpan.FromMilliseconds(3);
+
+        public TimeSpan? GetP99() => P99;
+    }
 }

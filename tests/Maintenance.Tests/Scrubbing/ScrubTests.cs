@@ -259,6 +259,60 @@ public sealed class ScrubTests
         Assert.Equal(6, (await cluster.Metadata.ListCursorsAsync("scrub/")).Length);
     }
 
+    [Fact]
+    public async Task Scrub_CountsEachExtentOnce_AmongThoseThatWereJudged()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        for (int i = 0; i < 30; i++)
+            await cluster.WriteAsync(Copies3, 10_000, 4096);
+        TestExtent orphan = await cluster.WriteAsync(Copies3, commit: false);
+        cluster.Time.Advance(TimeSpan.FromHours(73));
+        FragmentDetails details = (await cluster.Store(cluster.DriveOf(orphan, 0)).StatAsync(new FragmentKey(orphan.Id, 0, 0)))!;
+        await ScrubAllAsync(cluster, new ScrubOptions { FloorBytesPerSecond = Fast.FloorBytesPerSecond, PageEntries = 7 });
+
+        // The scrub itself has condemned one. A tenth of thirty are three more.
+        await cluster.Liveness.CondemnAsync([.. Enumerable.Repeat(details, Maintenance.Liveness.MetadataExtentLiveness.FreeOrphans - 1)]);
+        Assert.Equal([true, true, true], await cluster.Liveness.CondemnAsync([details, details, details]));
+        Assert.Equal([false], await cluster.Liveness.CondemnAsync([details]));
+    }
+
+    [Fact]
+    public async Task Reading_IsSeenByTheGovernor_AndWhereClientsAreWellItNeverWaits()
+    {
+        var latency = new Latency();
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 3, latency: latency);
+        for (int i = 0; i < 10; i++)
+            await cluster.WriteAsync(Copies3);
+        for (int i = 0; i < 100; i++)
+            cluster.Governor.Observe();
+
+        // Repair begins with little, which is no concern of the scrub's.
+        using (cluster.Governor.BusyByShare())
+            Assert.True(cluster.Governor.Share < 1);
+        MemoryFragmentStore drive = cluster.Store(cluster.Mapped[0].Id);
+        DriveScrubber scrubber = cluster.CreateScrub(Fast).CreateScrubber(drive);
+        await scrubber.LoadAsync(CancellationToken.None);
+        await scrubber.RunPassAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.Equal(10, scrubber.Status.Fragments);
+        bool seen = false;
+        drive.Fault = (operation, _, _) =>
+        {
+            if (operation == FragmentOperation.Read && !seen)
+            {
+                latency.P99 = TimeSpan.FromSeconds(1);
+                cluster.Governor.Observe();
+                seen = cluster.Governor.IsHeldBack;
+                latency.P99 = null;
+                while (cluster.Governor.IsHeldBack)
+                    cluster.Governor.Observe();
+            }
+
+            return default;
+        };
+        await ScrubAllAsync(cluster);
+        Assert.True(seen);
+    }
+
     private static async Task WaitAsync(TestCluster cluster, Func<bool> condition)
     {
         using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
@@ -271,9 +325,9 @@ public sealed class ScrubTests
     }
 
     /// <summary>One pass over each drive; how much was found.</summary>
-    private static async Task<long> ScrubAllAsync(TestCluster cluster)
+    private static async Task<long> ScrubAllAsync(TestCluster cluster, ScrubOptions? options = null)
     {
-        ScrubService service = cluster.CreateScrub(Fast);
+        ScrubService service = cluster.CreateScrub(options ?? Fast);
         long findings = 0;
         foreach (IFragmentStore drive in cluster.All)
         {
@@ -293,6 +347,13 @@ public sealed class ScrubTests
     {
         HashSet<Guid> members = [.. Enumerable.Range(0, extent.Scheme.Width).Select(shard => cluster.DriveOf(extent, shard))];
         return cluster.Mapped.First(drive => !members.Contains(drive.Id)).Id;
+    }
+
+    private sealed class Latency : IForegroundLatency
+    {
+        public TimeSpan? P99 { get; set; } = TimeSpan.FromMilliseconds(3);
+
+        public TimeSpan? GetP99() => P99;
     }
 
     private sealed class DriveWithVolumes(MemoryFragmentStore inner, Dictionary<long, string?> volumes) : IFragmentStore, IVolumeVerifier

@@ -74,7 +74,7 @@ public sealed class ThrottlingTests
         Assert.Equal(5, governor.Baseline!.Value.TotalMilliseconds, 0.1);
         Assert.Equal(16, governor.Workers(16));
 
-        using IDisposable busy = governor.Busy();
+        using IDisposable busy = governor.BusyByShare();
         latency.P99 = TimeSpan.FromMilliseconds(8);
         governor.Observe();
         Assert.Equal(8, governor.Workers(16));
@@ -113,20 +113,64 @@ public sealed class ThrottlingTests
         var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         Observe(governor, seconds: 10);
-        using (governor.Busy())
+        using (governor.BusyByShare())
+        {
             Assert.Equal(1, governor.Workers(32));
-        using (governor.Busy())
+
+            // That is caution. Nobody suffers.
+            Assert.False(governor.IsHeldBack);
+        }
+
+        using (governor.BusyByShare())
             Observe(governor, seconds: 16);
-        Assert.False(governor.IsHeldBack);
+        Assert.Equal(1, governor.Share);
 
         // It was busy just now: this is the same work.
-        using (governor.Busy())
+        using (governor.BusyByShare())
             Assert.Equal(32, governor.Workers(32));
 
         latency.P99 = null;
         Observe(governor, seconds: 10);
-        using (governor.Busy())
+        using (governor.BusyByShare())
             Assert.Equal(32, governor.Workers(32));
+    }
+
+    [Fact]
+    public void Governor_WorkThatDoesNotGoByTheShare_LeavesItAlone_AndIsSeenWhenClientsSuffer()
+    {
+        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
+        Observe(governor, seconds: 10);
+        using IDisposable other = governor.Busy();
+        Assert.Equal(1, governor.Share);
+        Observe(governor, seconds: 1);
+
+        // What goes by it begins with little all the same.
+        using (governor.BusyByShare())
+            Assert.Equal(1, governor.Workers(32));
+        Observe(governor, seconds: 16);
+        Assert.Equal(1, governor.Share);
+        latency.P99 = TimeSpan.FromMilliseconds(8);
+        governor.Observe();
+        Assert.True(governor.IsHeldBack);
+        Assert.Equal(0.5, governor.Share);
+        other.Dispose();
+        other.Dispose();
+        Observe(governor, seconds: 8);
+        Assert.False(governor.IsHeldBack);
+    }
+
+    [Fact]
+    public void Governor_WhatSuffersWhileItBeginsWithLittle_IsHalvedFromThere()
+    {
+        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
+        Observe(governor, seconds: 10);
+        using IDisposable busy = governor.BusyByShare();
+        latency.P99 = TimeSpan.FromMilliseconds(8);
+        governor.Observe();
+        Assert.Equal(1.0 / 64, governor.Share);
+        Assert.True(governor.IsHeldBack);
     }
 
     [Fact]
@@ -135,7 +179,7 @@ public sealed class ThrottlingTests
         var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         governor.Observe();
-        using IDisposable busy = governor.Busy();
+        using IDisposable busy = governor.BusyByShare();
         latency.P99 = TimeSpan.FromMilliseconds(40);
         Observe(governor, seconds: 5);
         Assert.Equal(LoadGovernor.LeastShare, governor.Share);
@@ -151,7 +195,7 @@ public sealed class ThrottlingTests
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         governor.Observe();
         Assert.Equal(TimeSpan.Zero, governor.RestAfter(TimeSpan.FromMilliseconds(4), 32));
-        using IDisposable busy = governor.Busy();
+        using IDisposable busy = governor.BusyByShare();
         latency.P99 = TimeSpan.FromMilliseconds(40);
         Observe(governor, seconds: 5);
 
@@ -197,14 +241,14 @@ public sealed class ThrottlingTests
         Guid a = new(1, 0, 0, new byte[8]), b = new(2, 0, 0, new byte[8]);
         int limit = 3;
         var gate = new WorkGate(() => limit, driveLimit: 2);
-        await gate.EnterAsync([a], CancellationToken.None);
-        await gate.EnterAsync([a], CancellationToken.None);
-        Task third = gate.EnterAsync([a, b], CancellationToken.None).AsTask();
+        await gate.EnterAsync([a], isUrgent: false, CancellationToken.None);
+        await gate.EnterAsync([a], isUrgent: false, CancellationToken.None);
+        Task third = gate.EnterAsync([a, b], isUrgent: false, CancellationToken.None).AsTask();
         Assert.False(third.IsCompleted);
 
         // The other drive's work does not wait behind it.
-        await gate.EnterAsync([b], CancellationToken.None);
-        Task fourth = gate.EnterAsync([b], CancellationToken.None).AsTask();
+        await gate.EnterAsync([b], isUrgent: false, CancellationToken.None);
+        Task fourth = gate.EnterAsync([b], isUrgent: false, CancellationToken.None).AsTask();
         Assert.False(fourth.IsCompleted);
         gate.Leave([a]);
         await third.WaitAsync(TimeSpan.FromSeconds(30));
@@ -218,11 +262,32 @@ public sealed class ThrottlingTests
         Assert.Equal(1, gate.Inside);
 
         using CancellationTokenSource stop = new();
-        Task waiting = gate.EnterAsync([b], stop.Token).AsTask();
+        Task waiting = gate.EnterAsync([b], isUrgent: false, stop.Token).AsTask();
         await stop.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
         gate.Leave([b]);
         Assert.Equal(0, gate.Inside);
+    }
+
+    [Fact]
+    public async Task Gate_LetsUrgentWorkInBeforeAllThatWaits()
+    {
+        Guid a = new(1, 0, 0, new byte[8]), b = new(2, 0, 0, new byte[8]);
+        var gate = new WorkGate(() => 1, driveLimit: 2);
+        await gate.EnterAsync([a], isUrgent: false, CancellationToken.None);
+        List<string> entered = [];
+        Task[] all = [EnterAsync("first", a, false), EnterAsync("second", b, false), EnterAsync("urgent", a, true), EnterAsync("urgent too", b, true), EnterAsync("third", a, false)];
+        gate.Leave([a]);
+        await Task.WhenAll(all).WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.Equal(["urgent", "urgent too", "first", "second", "third"], entered);
+        Assert.Equal(0, gate.Inside);
+
+        async Task EnterAsync(string name, Guid drive, bool isUrgent)
+        {
+            await gate.EnterAsync([drive], isUrgent, CancellationToken.None);
+            entered.Add(name);
+            gate.Leave([drive]);
+        }
     }
 
     private static void Observe(LoadGovernor governor, int seconds)
