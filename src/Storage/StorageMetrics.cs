@@ -15,7 +15,7 @@ internal static class StorageMetrics
     public static readonly Counter<long> FragmentsCorrupt = Meter.CreateCounter<long>("objectstore.storage.fragments.corrupt", "{fragment}");
     public static readonly Counter<long> VolumesPoisoned = Meter.CreateCounter<long>("objectstore.storage.volumes.poisoned", "{volume}");
     public static readonly Histogram<double> SyncDuration = Meter.CreateHistogram<double>("objectstore.storage.sync.duration", "s");
-    public static readonly Histogram<int> BatchFragments = Meter.CreateHistogram<int>("objectstore.storage.batch.fragments", "{fragment}", "Requests that shared one write.");
+    public static readonly Histogram<int> BatchFragments = Meter.CreateHistogram<int>("objectstore.storage.batch.fragments", "{fragment}", "Fragments that shared one write.");
     public static readonly Histogram<long> QueuedBytes = Meter.CreateHistogram<long>("objectstore.storage.queue", "By", "Bytes waiting for a writer when a request joins.");
     public static readonly Counter<long> CompactedBytes = Meter.CreateCounter<long>("objectstore.storage.compaction.moved", "By", "Records that compaction has copied.");
     public static readonly Counter<long> CompactionFreedBytes = Meter.CreateCounter<long>("objectstore.storage.compaction.freed", "By", "Volume files deleted by compaction.");

@@ -419,6 +419,28 @@ public sealed class SqliteMetadataStoreTests
         })));
     }
 
+    [Theory]
+    [InlineData(1, true)]
+    [InlineData(13, true)]
+    [InlineData(22, true)]
+    [InlineData(30, true)]
+    [InlineData(38, true)]
+    [InlineData(95, true)]
+    [InlineData(2, false)]
+    [InlineData(5, false)]
+    [InlineData(28, false)]
+    [InlineData(116, false)]
+    public void FolderAbove_ThatCannotBeSynced_IsAnErrorWhereItsDriveFails(int error, bool isNotOurs) => Assert.Equal(isNotOurs, StoreFolder.IsNotOurs(error));
+
+    [Fact]
+    public void FolderAbove_WithoutSync_IsNoError()
+    {
+        // The kernel's own folders have none: fsync says EINVAL.
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "folders are synced on Linux");
+        StoreFolder.Create("/proc/self/task");
+        Assert.Throws<MetadataStoreException>(() => StoreFolder.Sync("/proc/self"));
+    }
+
     [Fact]
     public async Task Meter_CountsCommits()
     {

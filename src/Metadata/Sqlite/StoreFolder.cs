@@ -9,17 +9,33 @@ internal static class StoreFolder
 {
     internal const string LockFileName = "metadata.lock";
 
+    // Of Linux: errno.
+    private const int NotPermitted = 1;
+    private const int NoAccess = 13;
+    private const int Invalid = 22;
+    private const int ReadOnly = 30;
+    private const int NoSystemCall = 38;
+    private const int NotSupported = 95;
+
     /// <summary>Makes the folder if need be, and syncs those above it, also where it is there: whoever made it may not have come to that.</summary>
+    /// <exception cref="MetadataStoreException">A folder above cannot be synced because its drive fails, or for another reason than <see cref="IsNotOurs"/> knows.</exception>
     internal static void Create(string directory)
     {
         Directory.CreateDirectory(directory);
         for (string? above = Path.GetDirectoryName(directory); !string.IsNullOrEmpty(above); above = Path.GetDirectoryName(above))
         {
-            // Which of the folders above are new is not known; a sync of an old one costs nothing. What may not be opened was there before.
-            if (!TrySync(above))
+            // Which of the folders above are new is not known; a sync of an old one costs nothing. What may not be opened, or cannot be synced at all, was there before.
+            if (TrySync(above, out int error))
+            {
+                continue;
+            }
+
+            if (IsNotOurs(error))
             {
                 break;
             }
+
+            throw Unsynced(above, error);
         }
     }
 
@@ -46,14 +62,23 @@ internal static class StoreFolder
     /// <summary>Makes the names in a folder durable. On Windows they are, by the file system's journal.</summary>
     internal static void Sync(string directory)
     {
-        if (!OperatingSystem.IsWindows() && !TrySync(directory))
+        if (!TrySync(directory, out int error))
         {
-            throw new MetadataStoreException($"The metadata folder {directory} could not be synced (errno {Marshal.GetLastPInvokeError()}).");
+            throw Unsynced(directory, error);
         }
     }
 
-    private static bool TrySync(string directory)
+    /// <summary>
+    /// Whether a folder that could not be synced is one in which this process has made nothing: it may not open it, or the file system is read-only or has no sync of folders. A failing drive is
+    /// none of these.
+    /// </summary>
+    internal static bool IsNotOurs(int error) => error is NotPermitted or NoAccess or Invalid or ReadOnly or NoSystemCall or NotSupported;
+
+    private static MetadataStoreException Unsynced(string directory, int error) => new($"The folder {directory} could not be synced (errno {error}).");
+
+    private static bool TrySync(string directory, out int error)
     {
+        error = 0;
         if (OperatingSystem.IsWindows())
         {
             return true;
@@ -62,14 +87,14 @@ internal static class StoreFolder
         int handle = Open(Encoding.UTF8.GetBytes(directory + '\0'), 0);
         if (handle < 0)
         {
+            error = Marshal.GetLastPInvokeError();
             return false;
         }
 
-        int result = FSync(handle);
-        int error = Marshal.GetLastPInvokeError();
+        bool synced = FSync(handle) == 0;
+        error = synced ? 0 : Marshal.GetLastPInvokeError();
         _ = Close(handle);
-        Marshal.SetLastPInvokeError(error);
-        return result == 0;
+        return synced;
     }
 
     [DllImport("libc", EntryPoint = "open", SetLastError = true)]

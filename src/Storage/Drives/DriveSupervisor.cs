@@ -20,6 +20,8 @@ namespace ObjectStore.Storage.Drives;
 /// </summary>
 public sealed class DriveSupervisor : IAsyncDisposable
 {
+    private static readonly TimeSpan ShortestTick = TimeSpan.FromMilliseconds(1); // no timer takes less
+
     private readonly DriveSupervisorOptions _settings;
     private readonly TimeProvider _time;
     private readonly WatchedDrive[] _drives;
@@ -45,7 +47,7 @@ public sealed class DriveSupervisor : IAsyncDisposable
         }
 
         TimeSpan tick = settings.HangLimit / 4 < settings.ProbeInterval ? settings.HangLimit / 4 : settings.ProbeInterval;
-        _timer = new PeriodicTimer(tick, _time);
+        _timer = new PeriodicTimer(tick > ShortestTick ? tick : ShortestTick, _time);
         _loop = RunAsync();
     }
 
@@ -110,7 +112,7 @@ public sealed class DriveSupervisor : IAsyncDisposable
             return;
         TimeSpan tick = _settings.StopHangLimit / 8;
         if (tick < _timer.Period)
-            _timer.Period = tick;
+            _timer.Period = tick > ShortestTick ? tick : ShortestTick;
         foreach (WatchedDrive drive in _drives)
             drive.BeginStop();
     }

@@ -136,16 +136,19 @@ internal sealed class FileDrive : IDrive
     private string FileOf(long volumeId) => System.IO.Path.Combine(_volumes, volumeId.ToString("D8", CultureInfo.InvariantCulture) + ".vol");
 
     /// <summary>
-    /// Makes the names that lead to the volumes durable. At every opening, since whoever made them, this process or an earlier one that was killed, may not have come to it.
+    /// Makes the volumes' names, and those that lead to them, durable. At every opening, since whoever made or removed them, this process or an earlier one that was killed, may not have come to it: what
+    /// recovery sees of the folders is what it goes by, and writes into the index, so no power cut may take it back.
     /// </summary>
-    /// <exception cref="IOException">The drive's folder cannot be synced.</exception>
+    /// <exception cref="IOException">The drive's folder or that of its volumes cannot be synced, or the drive of one above fails.</exception>
     private void SyncNames()
     {
         if (!OperatingSystem.IsLinux())
             return;
+        if (Directory.Exists(_volumes))
+            Posix.SyncFolder(_volumes);
         Posix.SyncFolder(Path);
 
-        // What this process may not open it has not made a folder in, nor above it.
+        // What this process may not open, or what cannot be synced at all, it has not made a folder in, nor above it.
         for (string? above = System.IO.Path.GetDirectoryName(Path); above is not null && Posix.TrySyncFolder(above); above = System.IO.Path.GetDirectoryName(above))
         {
         }

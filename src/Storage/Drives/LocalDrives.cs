@@ -15,6 +15,9 @@ public sealed class LocalDrives : IAsyncDisposable
     /// <summary>How long a folder may take to show its identity. Recovery has no such limit.</summary>
     private static readonly TimeSpan IdentityTimeout = TimeSpan.FromSeconds(30);
 
+    /// <summary>How long an opening that fails or is cancelled waits for the drives that have come up to close.</summary>
+    private static readonly TimeSpan LetGoPatience = TimeSpan.FromSeconds(2);
+
     private bool _disposed;
 
     private LocalDrives(Guid clusterId, IReadOnlyList<LocalFragmentStore> drives, IReadOnlyList<SetAsideDrive> setAside)
@@ -47,7 +50,7 @@ public sealed class LocalDrives : IAsyncDisposable
     /// <param name="services">What the engines share.</param>
     /// <param name="open">Opens the folder of a path.</param>
     /// <param name="patience">How long formatting and recovery may take; a drive that has not come up by then is set aside, and closed when it does.</param>
-    /// <param name="cancellationToken">Ends the opening.</param>
+    /// <param name="cancellationToken">Ends the opening, whatever a drive that hangs is at; what has come up is closed.</param>
     internal static async Task<LocalDrives> OpenAsync(EngineServices services, Func<string, IDrive> open, TimeSpan patience, CancellationToken cancellationToken)
     {
         TimeProvider time = services.Time;
@@ -56,14 +59,13 @@ public sealed class LocalDrives : IAsyncDisposable
         {
             cancellationToken.ThrowIfCancellationRequested();
             Guid clusterId = Admit(candidates, services);
-            await Task.WhenAll(Enumerable.Range(0, candidates.Length).Select(async i => candidates[i] = await OpenAsync(candidates[i], clusterId, services, patience).ConfigureAwait(false))).ConfigureAwait(false);
+            await Task.WhenAll(Enumerable.Range(0, candidates.Length).Select(async i => candidates[i] = await OpenAsync(candidates[i], clusterId, services, patience, cancellationToken).ConfigureAwait(false))).ConfigureAwait(false);
             cancellationToken.ThrowIfCancellationRequested();
             return Finish(clusterId, candidates, services.Events);
         }
         catch
         {
-            foreach (DriveCandidate candidate in candidates)
-                candidate.Dispose();
+            await LetGoAsync(candidates, time).ConfigureAwait(false);
             throw;
         }
     }
@@ -121,7 +123,7 @@ public sealed class LocalDrives : IAsyncDisposable
         }
     }
 
-    private static async Task<DriveCandidate> OpenAsync(DriveCandidate candidate, Guid clusterId, EngineServices services, TimeSpan patience)
+    private static async Task<DriveCandidate> OpenAsync(DriveCandidate candidate, Guid clusterId, EngineServices services, TimeSpan patience, CancellationToken cancellationToken)
     {
         if (candidate.Refusal is not null)
             return candidate;
@@ -132,14 +134,33 @@ public sealed class LocalDrives : IAsyncDisposable
         });
         try
         {
-            await opening.WaitAsync(patience, services.Time).ConfigureAwait(false);
+            await opening.WaitAsync(patience, services.Time, cancellationToken).ConfigureAwait(false);
             return candidate;
         }
-        catch (TimeoutException)
+        catch (Exception e) when (e is TimeoutException || (e is OperationCanceledException && cancellationToken.IsCancellationRequested))
         {
+            // As for the identity: the thread stays with the drive, and closes it when it comes up after all.
             _ = opening.ContinueWith(_ => candidate.Dispose(), CancellationToken.None, TaskContinuationOptions.LongRunning, TaskScheduler.Default);
             return DriveCandidate.Refused(
                 candidate.Path, new DriveIdentityException(candidate.Path, $"its {(candidate.IsToBeFormatted ? "formatting" : "recovery")} has not ended within {patience.TotalSeconds:0.###} s."));
+        }
+    }
+
+    /// <summary>Closes what has come up, each drive on a thread of its own: one that hangs keeps that, and closes when it answers.</summary>
+    private static async Task LetGoAsync(DriveCandidate[] candidates, TimeProvider time)
+    {
+        Task<bool[]> closing = Task.WhenAll(candidates.Select(candidate => Blocking(() =>
+        {
+            candidate.Dispose();
+            return true;
+        })));
+        try
+        {
+            await closing.WaitAsync(LetGoPatience, time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            // Its lock ends with the process at the latest.
         }
     }
 

@@ -17,13 +17,17 @@ internal static unsafe partial class Posix
     public const int AdviseNormal = 0;
     public const int AdviseRandom = 1;
     public const int AdviseDontNeed = 4;
+    public const int ErrorNotPermitted = 1;
     public const int ErrorInterrupted = 4;
     public const int ErrorIo = 5;
     public const int ErrorNoDeviceAddress = 6;
     public const int ErrorAgain = 11;
+    public const int ErrorAccess = 13;
     public const int ErrorNoDevice = 19;
     public const int ErrorInvalid = 22;
     public const int ErrorNoSpace = 28;
+    public const int ErrorReadOnly = 30;
+    public const int ErrorNoSystemCall = 38;
     public const int ErrorNotSupported = 95;
     public const int ErrorNotConnected = 107;
     public const int ErrorShutdown = 108;
@@ -107,14 +111,22 @@ internal static unsafe partial class Posix
             throw LastError("fsync", path);
     }
 
-    /// <summary>As <see cref="SyncFolder"/>; false where the folder may not be opened.</summary>
+    /// <summary>As <see cref="SyncFolder"/>; false where the folder may not be opened, or its file system has no sync of folders.</summary>
+    /// <exception cref="IOException">Whatever else, an error of the drive above all: the names may not be durable.</exception>
     public static bool TrySyncFolder(string path)
     {
-        using SafeFileHandle? folder = TryOpen(path, OpenReadOnly, out _);
+        using SafeFileHandle? folder = TryOpen(path, OpenReadOnly, out int error);
         if (folder is null)
-            return false;
-        if (Sync(folder) != 0)
-            throw LastError("fsync", path);
-        return true;
+            return IsClosedToUs(error) ? false : throw Error("open", path, error);
+        if (Sync(folder) == 0)
+            return true;
+        error = Marshal.GetLastPInvokeError();
+        return HasNoFolderSync(error) ? false : throw Error("fsync", path, error);
     }
+
+    /// <summary>What open says of a folder that is not this process's.</summary>
+    internal static bool IsClosedToUs(int error) => error is ErrorAccess or ErrorNotPermitted;
+
+    /// <summary>What fsync says of a folder whose file system has no such thing (squashfs, procfs and some of FUSE), or is read-only: then nothing has been made in it either.</summary>
+    internal static bool HasNoFolderSync(int error) => error is ErrorInvalid or ErrorReadOnly or ErrorNoSystemCall or ErrorNotSupported;
 }

@@ -22,7 +22,7 @@ internal readonly record struct ShardRange(int Shard, int Offset, int Length)
 /// Gets ranges of some shards of a block: reads them where they are, and where that fails or takes too long, reads the same range of others, whichever k come first, and
 /// computes what is wanted from them. Every byte used was verified against its chunk's checksum by the drive's store.
 ///
-/// Each read owns its buffer until it has ended, also when nobody waits for it any more: a buffer into which something may still be written never returns to its pool.
+/// Each read owns its buffer until it has ended, also when nobody waits for it any more: a buffer into which something may still be written never returns to its pool, and is never read into again.
 /// </summary>
 internal sealed class BlockLoad
 {
@@ -132,6 +132,8 @@ internal sealed class BlockLoad
         {
             if (_candidates[range.Shard] is [var first, ..] && first.IsPrompt())
                 Start(range, forced: false);
+            else if (_forRepair)
+                _reserved++; // as large as the common range; what is computed comes into it
             else
                 _budget.Release(_store.Buffers.For(range.Length).BufferBytes); // charged, not used; what takes its place charges by itself
         }
@@ -320,7 +322,7 @@ internal sealed class BlockLoad
                 error = e;
             }
 
-            lane.EndRead(operation, error);
+            lane.EndRead(operation, error, isTypical: !_forRepair);
             if (good)
                 break;
             lock (_lock)
@@ -330,6 +332,8 @@ internal sealed class BlockLoad
                 _firstError ??= error;
                 if (_ended)
                     break;
+                if (read.Buffer.IsPinned)
+                    ReplaceBufferLocked(read);
             }
         }
 
@@ -346,6 +350,18 @@ internal sealed class BlockLoad
             read.Buffer.Release();
         signal?.TrySetResult();
         _store.Background.Exit();
+    }
+
+    /// <summary>
+    /// The drive was given up within the operation, and its thread or the kernel may write into the buffer at any time from now on: what another drive gives would be changed after it was
+    /// verified. The new buffer has the place of the old one in the budget, which is lost to the pool.
+    /// </summary>
+    private void ReplaceBufferLocked(ShardRead read)
+    {
+        ShardBufferPool pool = _store.Buffers.For(read.Range.Length);
+        _budget.Force(pool.BufferBytes);
+        read.Buffer.Release();
+        read.Buffer = pool.Rent(_budget);
     }
 
     /// <summary>The wanted bytes: those that were read, and the others from k shards. Runs when the block is done.</summary>
@@ -478,7 +494,7 @@ internal sealed class BlockLoad
     private sealed class ShardRead(ShardRange range, ShardBuffer buffer, long started, TimeSpan hedgeDelay)
     {
         public ShardRange Range => range;
-        public ShardBuffer Buffer => buffer;
+        public ShardBuffer Buffer { get; set; } = buffer; // another one only while the read runs, under the lock
         public long Started => started;
         public TimeSpan HedgeDelay => hedgeDelay;
         public ShardReadStatus Status { get; set; } = ShardReadStatus.Running;

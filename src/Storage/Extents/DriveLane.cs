@@ -55,10 +55,11 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
     /// <summary>Returns how long the operation took.</summary>
     public TimeSpan EndWrite(Operation operation, Exception? error) => End(_writes, operation, error);
 
-    public void EndRead(Operation operation, Exception? error)
+    /// <param name="isTypical">Whether clients' reads take as long: those of repair, which go past the page cache, do not, and would make clients wait longer before they hedge.</param>
+    public void EndRead(Operation operation, Exception? error, bool isTypical = true)
     {
         TimeSpan took = End(_reads, operation, error);
-        if (error is null)
+        if (error is null && isTypical)
             ReadLatency.Add(took);
     }
 

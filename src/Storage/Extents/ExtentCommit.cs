@@ -288,24 +288,15 @@ internal sealed class ExtentCommit
                 NoteLocked(error);
             }
 
-            if (at.Written.Count >= _scheme.WriteQuorum)
+            if (at.Written.Except(_lost).Count >= _scheme.WriteQuorum)
             {
                 unused = TakeSparesLocked(ref at);
                 foreach (Spare spare in unused ?? [])
                     freed[spare.Fragment.Shard] = NextLocked(spare.Fragment.Shard);
             }
-            else if (at.Written.Count + at.Pending.Count < _scheme.WriteQuorum)
+            else
             {
-                if (!_hopeless && at.Written.Count + at.Pending.Count + at.Spares?.Length >= _scheme.WriteQuorum)
-                    asked = TakeSparesLocked(ref at);
-                foreach (Spare spare in asked ?? [])
-                {
-                    at.Pending[spare.Fragment.Shard] = true;
-                    _slots[spare.Fragment.Shard].Pending++;
-                    _slots[spare.Fragment.Shard].Blocks++;
-                }
-
-                _hopeless |= at.Written.Count + at.Pending.Count < _scheme.WriteQuorum;
+                asked = RequireQuorumLocked(ref at);
             }
 
             if (!at.HasLeft && (at.Written.Count >= _scheme.WriteQuorum || at.Pending.Count == 0))
@@ -358,6 +349,33 @@ internal sealed class ExtentCommit
         return spares;
     }
 
+    /// <summary>
+    /// Where a block can no longer get its quorum from what is written and on its way, without the slots whose sync failed: the fragments that were kept, which are to be sent now, if the quorum
+    /// can be had with them; else the extent has failed.
+    /// </summary>
+    private Spare[]? RequireQuorumLocked(ref Block block)
+    {
+        int possible = block.Written.Or(block.Pending).Except(_lost).Count;
+        if (possible >= _scheme.WriteQuorum || _hopeless)
+            return null;
+        if (possible + (block.Spares?.Length ?? 0) < _scheme.WriteQuorum)
+        {
+            _hopeless = true;
+            return null;
+        }
+
+        // A slot for which something is kept has not been synced, so it is not among the lost ones.
+        Spare[] asked = TakeSparesLocked(ref block)!;
+        foreach (Spare spare in asked)
+        {
+            block.Pending[spare.Fragment.Shard] = true;
+            _slots[spare.Fragment.Shard].Pending++;
+            _slots[spare.Fragment.Shard].Blocks++;
+        }
+
+        return asked;
+    }
+
     /// <summary>What a slot does when nothing is on its way there.</summary>
     private Next NextLocked(int shard)
     {
@@ -408,6 +426,7 @@ internal sealed class ExtentCommit
         lane.EndWrite(operation, error);
         Waiting? wake;
         Next next;
+        List<Spare>? asked = null;
         lock (_lock)
         {
             _slots[shard].Phase = Phase.Settled;
@@ -421,13 +440,18 @@ internal sealed class ExtentCommit
                 _lost[shard] = true;
                 NoteLocked(error);
                 foreach (ref Block block in CollectionsMarshal.AsSpan(_blocks))
-                    _hopeless |= block.Written.Or(block.Pending).Except(_lost).Count < _scheme.WriteQuorum;
+                {
+                    if (RequireQuorumLocked(ref block) is { } spares)
+                        (asked ??= []).AddRange(spares);
+                }
             }
 
             next = NextLocked(shard);
             wake = TakeWaiterLocked();
         }
 
+        foreach (Spare spare in asked ?? [])
+            _ = WriteAsync(spare.Fragment, spare.Buffer, spare.Sync);
         Continue(shard, next);
         wake?.Source.TrySetResult(true); // runs what waits right here, so it comes last
         _store.Background.Exit();

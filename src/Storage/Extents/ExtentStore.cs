@@ -246,16 +246,19 @@ public sealed class ExtentStore : IExtentStore
     /// The schemes of a new extent: as configured, narrowed to the drives that take writes, which is said once for each class and width. The map may not have groups for them yet:
     /// <see cref="RequireGroupsAsync"/>.
     /// </summary>
+    /// <exception cref="PlacementUnavailableException">The map has no drive that takes writes, or none has been had yet: to narrow to that would be to store less than the pool can.</exception>
     internal (Scheme Small, Scheme Large, int SmallBelowBytes) SchemesOf(ExtentDescriptor descriptor)
     {
         ClassSchemes configured = Options.Schemes.For(descriptor.StorageClass);
         IClusterMap map = _route.Map;
         int width = map.WritableDrives;
+        if (width == 0)
+            throw new PlacementUnavailableException(map.Epoch == 0 ? "the pool's map is not known yet" : "no drive takes writes");
         return (Narrow(configured.Small), Narrow(configured.Large), configured.SmallBelowBytes);
 
         Scheme Narrow(Scheme asked)
         {
-            Scheme used = asked.Narrow(Math.Max(1, width));
+            Scheme used = asked.Narrow(width);
             if (used == asked)
                 return asked;
 

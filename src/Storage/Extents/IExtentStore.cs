@@ -30,7 +30,7 @@ public sealed record ExtentLayout(ExtentId Id, int PlacementGroup, int SchemeId,
 /// what lacks has been recorded durably for repair.
 /// Errors, all <see cref="StorageException"/>: of writes <see cref="WriteQuorumException"/>, and <see cref="DriveFullException"/> where that is all that keeps it from the quorum; of
 /// reads <see cref="ExtentLostException"/> and <see cref="ExtentUnavailableException"/>; of deletes <see cref="DriveUnavailableException"/>; <see cref="BuffersBusyException"/> and, where
-/// the cluster map is too old and no newer one can be had, <see cref="PlacementUnavailableException"/> of all.
+/// the cluster map is too old, or not known at all, and no newer one can be had, <see cref="PlacementUnavailableException"/> of all.
 /// </summary>
 public interface IExtentStore : IAsyncDisposable
 {
@@ -40,6 +40,7 @@ public interface IExtentStore : IAsyncDisposable
 
     /// <summary>Begins an extent whose bytes arrive as a stream.</summary>
     /// <param name="expectedLengthBytes">A hint that sizes the buffer; the extent may end up longer or shorter.</param>
+    /// <exception cref="PlacementUnavailableException">No map is known yet, or it has no drive that takes writes.</exception>
     IExtentWriter CreateExtent(ExtentDescriptor descriptor, long? expectedLengthBytes = null);
 
     /// <summary>

@@ -5,12 +5,14 @@ namespace ObjectStore.Sqlite;
 
 /// <summary>
 /// Gives SQLite a sleep that is finer than a second. The bundled library is built without usleep, so every wait inside it, even one of
-/// 39 µs in the retry of a WAL read, takes a whole second; under load that showed as latencies of exactly 1.00 s. The default VFS is a
-/// mutable record of function pointers, one of which is replaced here, once per process. This file is compiled into every project that opens a database.
+/// 39 µs in the retry of a WAL read, takes a whole second; under load that showed as latencies of exactly 1.00 s. A VFS is a
+/// mutable record of function pointers, one of which is replaced here in each that is there, once per process: "unix", the default, and "unix-excl", which indexes
+/// are opened with, are two of them. This file is compiled into every project that opens a database.
 /// </summary>
 internal static unsafe partial class SqliteSleep
 {
-    // sqlite3_vfs, 64 bit: three ints and padding, then pointers; xSleep is the tenth function. Source: sqlite3.h, struct sqlite3_vfs.
+    // sqlite3_vfs, 64 bit: three ints and padding, then pointers: pNext, zName, pAppData and the functions; xSleep is the tenth. Source: sqlite3.h, struct sqlite3_vfs.
+    private const int NextOffset = 16;
     private const int SleepOffset = 16 + 3 * 8 + 9 * 8;
 
     private static int _installed;
@@ -20,10 +22,11 @@ internal static unsafe partial class SqliteSleep
     {
         if (OperatingSystem.IsWindows() || !Environment.Is64BitProcess || Interlocked.Exchange(ref _installed, 1) != 0) return;
         _ = Initialize();
-        nint vfs = FindVfs(0);
-        if (vfs == 0) return;
         delegate* unmanaged[Cdecl]<nint, int, int> sleep = &Sleep;
-        Volatile.Write(ref Unsafe.AsRef<nint>((void*)(vfs + SleepOffset)), (nint)sleep);
+
+        // The default one is the first of the list; nobody registers another after SQLite itself has.
+        for (nint vfs = FindVfs(0); vfs != 0; vfs = *(nint*)(vfs + NextOffset))
+            Volatile.Write(ref Unsafe.AsRef<nint>((void*)(vfs + SleepOffset)), (nint)sleep);
     }
 
     /// <summary>

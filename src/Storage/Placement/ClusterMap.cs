@@ -115,8 +115,8 @@ public sealed class ClusterMap : IClusterMap
             _tables[width] = table;
     }
 
-    /// <summary>The map of a pool that has not been heard of: epoch 0, and no drive for anything.</summary>
-    public static ClusterMap Unknown { get; } = new(0, [], new Dictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>> { [1] = [[new GroupSlot(null, [], IsComplete: true)]] });
+    /// <summary>The map of a pool that has not been heard of: epoch 0, no drives, and no groups, so that nothing is taken for being in one of them, or for lost.</summary>
+    public static ClusterMap Unknown { get; } = new(0, [], new Dictionary<int, ImmutableArray<ImmutableArray<GroupSlot>>>(), groupCount: 1);
 
     public long Epoch { get; }
 

@@ -94,13 +94,16 @@ public sealed class ForegroundLoad(TimeProvider time) : IForegroundLatency
     {
         public readonly int[] Counts = new int[Buckets];
         public long Number = -1;
+        private const long Wiping = long.MaxValue;
 
         /// <summary>Counts that others add while the old ones are wiped may be lost: the percentile can do without them.</summary>
         public void BeginAs(long number)
         {
             long before = Volatile.Read(ref Number);
-            if (before < number && Interlocked.CompareExchange(ref Number, number, before) == before)
-                Array.Clear(Counts);
+            if (before >= number || Interlocked.CompareExchange(ref Number, Wiping, before) != before)
+                return;
+            Array.Clear(Counts);
+            Volatile.Write(ref Number, number); // only now: under its number nobody reads the counts of a slot of long ago
         }
     }
 }

@@ -10,7 +10,7 @@ namespace ObjectStore.Storage.Repair;
 /// suspect. The rest is copied from the drive that had the slot before, where that is intact; else k others are read, once, and all that is missing is computed from
 /// them. Every byte read was verified by its drive's store, and every fragment written is synced before it counts.
 ///
-/// Holds its buffers within <see cref="StorageOptions.RepairBufferBytes"/>; only reads in place of ones that are slow go beyond it. Thread-safe.
+/// Holds its buffers within <see cref="StorageOptions.RepairBufferBytes"/>; only reads in place of ones that are slow or have failed go beyond it. Thread-safe.
 /// </summary>
 internal sealed class FragmentRepairer(ExtentStore store) : IFragmentRepairer
 {

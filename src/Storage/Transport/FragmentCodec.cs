@@ -152,8 +152,12 @@ internal static class FragmentCodec
         {
             FragmentKey key = ReadKey(ref reader);
             ExtentDescriptor descriptor = ReadDescriptor(ref reader);
-            details = new FragmentDetails(
-                key, descriptor, ReadScheme(reader.UInt16()), reader.Int32(), reader.Int32(), reader.Int32(), ReadTime(ref reader));
+            Scheme scheme = ReadScheme(reader.UInt16());
+            int blockSize = reader.Int32(), blockLength = reader.Int32(), payload = reader.Int32();
+            if (blockSize is < 0 or > FragmentProtocol.MaxBlockBytes || blockLength is < 0 or > FragmentProtocol.MaxBlockBytes || payload is < 0 or > FragmentProtocol.MaxPayloadBytes)
+                throw new FrameException("The fragment's length cannot be.");
+
+            details = new FragmentDetails(key, descriptor, scheme, blockSize, blockLength, payload, ReadTime(ref reader));
         }
 
         reader.RequireEnd();

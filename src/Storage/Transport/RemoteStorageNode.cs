@@ -82,6 +82,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
     private volatile string? _unreachable = "it has not answered yet";
     private ImmutableArray<RemoteFragmentStore> _drives = [];
     private int _lastOrdinal;
+    private ulong _withoutReadOnce; // the run of the node that does not know the operation; 0 is none
     private int _disposed;
 
     private RemoteStorageNode(Uri address, ClusterSecret secret, RemoteStorageNodeOptions options, TimeProvider time, IStorageEvents events)
@@ -234,9 +235,10 @@ public sealed class RemoteStorageNode : IAsyncDisposable
                 throw Unavailable(drive, _unreachable ?? "it has not answered yet");
             if (tickets is { } ordinal && ordinal != session.Ordinal)
                 throw Unavailable(drive, "it was started anew since the write; whether that is durable is not known");
+            FragmentRequest sent = request == FragmentRequest.ReadOnce && Volatile.Read(ref _withoutReadOnce) == session.Hello.Instance ? FragmentRequest.Read : request;
             try
             {
-                RemoteAnswer answer = await SendOnceAsync(request, drive, session.Hello.Instance, body, payload, destination, Options.IdleTimeout, cancellationToken).ConfigureAwait(false);
+                RemoteAnswer answer = await SendOnceAsync(sent, drive, session.Hello.Instance, body, payload, destination, Options.IdleTimeout, cancellationToken).ConfigureAwait(false);
                 if (answer.Header.Status == FragmentStatus.Ok)
                 {
                     answer.Ordinal = session.Ordinal;
@@ -270,6 +272,12 @@ public sealed class RemoteStorageNode : IAsyncDisposable
             {
                 // Signed, so it is the node's own word; another attempt would bring the same.
                 throw Unavailable(drive, $"it gives answers that cannot be: {e.Message}", e);
+            }
+            catch (NodeTransportException e) when (e.IsUnknownPath && sent == FragmentRequest.ReadOnce)
+            {
+                // The node is of a build that lacks the operation: a read gives the same bytes. Nobody has signed this answer, but whoever forged it would only have made a read of one that
+                // leaves the node's memory alone.
+                Volatile.Write(ref _withoutReadOnce, session.Hello.Instance);
             }
             catch (NodeTransportException e)
             {
@@ -349,7 +357,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
         using Stream stream = await response.Content.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false);
         int read = await stream.ReadAtLeastAsync(text, text.Length, throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
         string said = new([.. System.Text.Encoding.UTF8.GetString(text, 0, read).Trim().Where(c => !char.IsControl(c))]);
-        return new NodeTransportException($"it answered {(int)response.StatusCode}: {said}", isTimeout: false, null) { IsRefusal = (int)response.StatusCode is >= 400 and < 500 };
+        return new NodeTransportException($"it answered {(int)response.StatusCode}: {said}", isTimeout: false, null) { IsRefusal = (int)response.StatusCode is >= 400 and < 500, IsUnknownPath = response.StatusCode == HttpStatusCode.NotFound };
     }
 
     private async ValueTask<RemoteAnswer> ReceiveAsync(Stream stream, FrameHeader request, Memory<byte> destination, IdleTimer timer)
@@ -619,4 +627,7 @@ internal sealed class NodeTransportException(string message, bool isTimeout, Exc
     public bool IsTimeout { get; } = isTimeout;
 
     public bool IsRefusal { get; init; }
+
+    /// <summary>There is nothing at the request's path, and it was not looked at.</summary>
+    public bool IsUnknownPath { get; init; }
 }

@@ -422,7 +422,6 @@ internal sealed unsafe class VolumeWriter : IDisposable
             return next;
         }
 
-        StorageMetrics.BatchFragments.Record(_batch.Count);
         FinishBatch(null);
         return next;
     }
@@ -481,10 +480,12 @@ internal sealed unsafe class VolumeWriter : IDisposable
             ZeroAhead(volume, start, end);
 
         // Before the write: if that fails they may be on the medium all the same.
+        int fragments = 0;
         foreach (WriteRequest request in _batch)
         {
             if (request.Kind == RequestKind.SyncOnly)
                 continue;
+            fragments += request.Descriptor is null ? 0 : 1;
             if (request.Tombstones is { } tombstones)
                 volume.Pending.Add(new PendingRecord(default, default, tombstones, (int)(request.Ticket.EndOffset - request.Ticket.Offset)));
             else
@@ -504,7 +505,10 @@ internal sealed unsafe class VolumeWriter : IDisposable
         volume.AppendOffset = end;
         volume.Appended = true;
         StorageMetrics.BytesWritten.Add(end - start);
-        StorageMetrics.FragmentsWritten.Add(_batch.Count);
+        if (fragments == 0)
+            return;
+        StorageMetrics.FragmentsWritten.Add(fragments);
+        StorageMetrics.BatchFragments.Record(fragments);
     }
 
     /// <summary>The file's checksum with the batch appended to it.</summary>

@@ -135,6 +135,75 @@ public sealed class RemoteStorageNodeTests
     }
 
     [Fact]
+    public async Task Node_ThatDoesNotKnowReadOnce_IsAskedToReadInstead_AndNotAskedForItAgain()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        FragmentWrite fragment = Make.Copy(100_000);
+        await served.Memory.WriteAsync(fragment, sync: true, Token);
+        using FragmentServer server = new(ServedDrives.Options(), served, ServedDrives.Secret, TimeProvider.System);
+        int port;
+        using (TcpListener free = new(IPAddress.Loopback, 0))
+        {
+            free.Start();
+            port = ((IPEndPoint)free.LocalEndpoint).Port;
+        }
+
+        using HttpListener older = new();
+        older.Prefixes.Add($"http://127.0.0.1:{port}/");
+        older.Start();
+        List<string> asked = [];
+        Task serving = ServeAsync();
+        await using (RemoteStorageNode node = await RemoteStorageNode.ConnectAsync(new Uri($"http://127.0.0.1:{port}"), ServedDrives.Secret, ServedDrives.Quick(), null, null, Token))
+        {
+            for (int i = 0; i < 3; i++)
+            {
+                byte[] read = new byte[100_000];
+                await Assert.Single(node.Drives).ReadOnceAsync(Make.Address(fragment), 0, read, Token).AsTask().WaitAsync(Deadline, Token);
+                Assert.Equal(fragment.Payload.ToArray(), read);
+            }
+
+            Assert.True(node.IsReachable);
+        }
+
+        older.Stop();
+        await serving;
+        Assert.Equal(["read-once", "read", "read", "read"], asked.Where(operation => operation != "hello"));
+
+        async Task ServeAsync()
+        {
+            while (true)
+            {
+                HttpListenerContext http;
+                try
+                {
+                    http = await older.GetContextAsync();
+                }
+                catch (Exception e) when (e is HttpListenerException or ObjectDisposedException)
+                {
+                    return;
+                }
+
+                string path = http.Request.Url!.AbsolutePath;
+                asked.Add(path[(path.LastIndexOf('/') + 1)..]);
+                if (path.EndsWith("/read-once", StringComparison.Ordinal))
+                {
+                    http.Response.StatusCode = 404;
+                }
+                else
+                {
+                    using FragmentAnswer answer = await server.HandleAsync("POST", path, http.Request.ContentLength64, System.IO.Pipelines.PipeReader.Create(http.Request.InputStream), Token);
+                    http.Response.ContentType = "application/vnd.objectstore.frame";
+                    http.Response.ContentLength64 = answer.Frame.Length + answer.Payload.Length;
+                    await http.Response.OutputStream.WriteAsync(answer.Frame, Token);
+                    await http.Response.OutputStream.WriteAsync(answer.Payload, Token);
+                }
+
+                http.Response.Close();
+            }
+        }
+    }
+
+    [Fact]
     public async Task Node_ThatIsDownAtTheStart_IsTakenInWhenItComes()
     {
         await using ServedDrives served = await ServedDrives.StartAsync();

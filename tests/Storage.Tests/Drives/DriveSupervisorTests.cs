@@ -441,6 +441,18 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task Limits_ShorterThanATimerTakes_AreNoError()
+    {
+        var tick = TimeSpan.FromMilliseconds(1);
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), StopHangLimit = tick };
+        await _drives.OpenAsync();
+        _drives.Supervisor.BeginStop();
+        await _drives.CloseAsync();
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), SlowLimit = tick, HangLimit = tick };
+        await _drives.OpenAsync();
+    }
+
+    [Fact]
     public async Task Close_WithTwoDrivesThatHang_TakesItsLimitOnce_AndClosesTheThirdInOrder()
     {
         var time = new ManualTime();

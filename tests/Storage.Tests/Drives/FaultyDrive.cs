@@ -11,6 +11,7 @@ internal sealed class DriveFaults
     public bool HangReads { get; set; }
     public bool HangProbe { get; set; }
     public bool HangIdentity { get; set; }
+    public bool HangClose { get; set; }
     public bool FailSyncs { get; set; }
     public Exception? ProbeError { get; set; }
     public long? FreeBytes { get; set; }
@@ -27,7 +28,7 @@ internal sealed class DriveFaults
     /// <summary>What hangs goes on.</summary>
     public void Answer()
     {
-        HangWrites = HangReads = HangProbe = HangIdentity = false;
+        HangWrites = HangReads = HangProbe = HangIdentity = HangClose = false;
         _answers.Set();
     }
 
@@ -81,6 +82,7 @@ internal sealed class FaultyDrive(IDrive inner, DriveFaults faults) : IDrive
 
     public void Dispose()
     {
+        faults.Pass(faults.HangClose);
         inner.Dispose();
         faults.LetGo.TrySetResult();
     }

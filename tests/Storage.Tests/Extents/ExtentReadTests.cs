@@ -300,6 +300,28 @@ public sealed class ExtentReadTests
     }
 
     [Fact]
+    public async Task MemoryOfAReadThatWasGivenUp_IsNotReadIntoAgain()
+    {
+        await using var cluster = new MemoryCluster(9, groups: 1);
+        byte[] bytes = cluster.Bytes(6 * (64 << 10));
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        var hung = new GivenUpDrive(Guid.NewGuid());
+        cluster.Directory.Set(hung);
+        MappedDrive[] drives = [.. cluster.Map.Drives, new MappedDrive(hung.DriveId, 1, MemoryCluster.Domain)];
+        cluster.Change((_, number, slot) => number == 2 ? new GroupSlot(hung.DriveId, [slot.Drive!.Value], IsComplete: false) : slot, drives);
+        await using (IExtentReader reader = cluster.Store.OpenRead(layout, 2 * (64 << 10), 64 << 10))
+        {
+            ReadOnlyMemory<byte> read = await reader.ReadNextAsync(Stop);
+            long taken = cluster.Store.ReadBudget.TakenBytes;
+            hung.WriteLate();
+            Assert.True(read.Span.SequenceEqual(bytes.AsSpan(2 * (64 << 10), 64 << 10)));
+            Assert.Equal(64 << 10, taken);
+        }
+
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
     public async Task SmallReads_TakeAnyCopy_AndFallBackToTheReader()
     {
         await using var cluster = new MemoryCluster(3);

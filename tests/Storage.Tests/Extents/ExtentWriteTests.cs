@@ -256,6 +256,49 @@ public sealed class ExtentWriteTests
         Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
     }
 
+    /// <summary>Shard 0 is passed over, 1 is on its way, 3 is written; the sync of 2 fails, and where there is a shard 4, its write after that.</summary>
+    [Theory]
+    [InlineData(2)]
+    [InlineData(3)]
+    public async Task DriveThatWasPassedOver_IsAskedAfterAll_WhereASyncFailsAndTheQuorumNeedsIt(int parity)
+    {
+        await using var cluster = new MemoryCluster(2 + parity, groups: 1, large: new Scheme(2, parity));
+        ExtentDescriptor descriptor = cluster.Describe();
+        MemoryFragmentStore[] drives = [.. Enumerable.Range(0, 2 + parity).Select(shard => cluster.DriveOf(descriptor.PlacementGroup, shard))];
+        TaskCompletionSource slow = MemoryCluster.Hang(drives[0], FragmentOperation.Write);
+        Task<ExtentLayout> first = cluster.Store.WriteAsync(cluster.Describe(), cluster.Bytes(200_000), Stop).AsTask();
+        cluster.Time.Advance(cluster.Options.SlowDriveAfter);
+        await first;
+        drives[0].Fault = null;
+
+        TaskCompletionSource pending = MemoryCluster.Hang(drives[1], FragmentOperation.Write);
+        var synced = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        drives[2].Fault = (operation, _, _) => operation == FragmentOperation.Sync ? new ValueTask(synced.Task) : default;
+        TaskCompletionSource? failing = parity == 3 ? MemoryCluster.Hang(drives[4], FragmentOperation.Write) : null;
+        byte[] bytes = cluster.Bytes(200_000);
+        Task<ExtentLayout> write = cluster.Store.WriteAsync(descriptor, bytes, Stop).AsTask();
+        Assert.False(write.IsCompleted);
+        synced.SetException(new DriveUnavailableException(drives[2].DriveId, "injected"));
+        while (!cluster.Events.Unavailable.Contains(drives[2].DriveId))
+            await Task.Yield();
+        failing?.SetException(new DriveUnavailableException(drives[4].DriveId, "injected"));
+        while (!drives[0].Keys.Any(key => key.Extent == descriptor.Id) && !write.IsCompleted)
+        {
+            Stop.ThrowIfCancellationRequested();
+            cluster.Time.Advance(TimeSpan.FromMilliseconds(1)); // the answer that does not come ends in the write's time-out
+            await Task.Yield();
+        }
+
+        pending.SetResult();
+        ExtentLayout layout = await write;
+        Assert.Equal(new ShardSet(parity == 3 ? 0b10100UL : 0b100), Assert.Single(cluster.Repairs.Recorded, notice => notice.Extent == layout.Id).Shards);
+        slow.SetResult();
+        foreach (MemoryFragmentStore drive in drives)
+            drive.Fault = null;
+        await cluster.AssertIdleAsync(Stop);
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+    }
+
     [Fact]
     public async Task DriveThatWasPassedOver_AndHangs_KeepsNothingOfWritesThatFailOrAreAbandoned()
     {

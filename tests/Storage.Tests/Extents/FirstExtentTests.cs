@@ -64,6 +64,37 @@ public sealed class FirstExtentTests
         Assert.Equal((0, 0L), (store.Buffers.Lent, store.WriteBudget.TakenBytes));
     }
 
+    [Fact]
+    public async Task Store_ThatDoesNotKnowTheMapYet_NeitherNarrowsSchemes_NorTakesExtentsForLostOrDeleted()
+    {
+        await using var pool = new Pool(1);
+        ExtentStore written = pool.Store(1), store = pool.Store(0, ClusterMap.Unknown);
+        byte[] bytes = pool.Bytes(100);
+        ExtentLayout layout = await written.WriteAsync(Pool.Describe(written), bytes, Stop);
+        pool.OnRefresh = () => throw new PlacementUnavailableException("injected");
+        await Assert.ThrowsAsync<PlacementUnavailableException>(async () => await store.WriteAsync(Pool.Describe(store), bytes, Stop));
+        Assert.Throws<PlacementUnavailableException>(() => store.CreateExtent(Pool.Describe(store)));
+        Assert.False(store.TryReadSmall(layout, new byte[100]));
+        await Assert.ThrowsAsync<PlacementUnavailableException>(() => Pool.ReadAsync(store, layout, Stop));
+        await Assert.ThrowsAsync<PlacementUnavailableException>(async () => await store.DeleteAsync(layout, Stop));
+        Assert.Equal(1, pool.Fragments);
+        Assert.Empty(((RecordedExtentEvents)store.Events).Narrowed);
+        pool.OnRefresh = null;
+        Assert.Equal(bytes, await Pool.ReadAsync(store, layout, Stop));
+    }
+
+    [Fact]
+    public async Task Write_WhereNoDriveTakesWrites_SaysSo()
+    {
+        await using var pool = new Pool(3);
+        ExtentStore store = pool.Store(3);
+        pool.Use(0);
+        await store.MapOwner!.RefreshAsync(Stop);
+        Assert.Equal(0, store.ClusterMap.WritableDrives);
+        await Assert.ThrowsAsync<PlacementUnavailableException>(async () => await store.WriteAsync(Pool.Describe(store), pool.Bytes(100), Stop));
+        Assert.Throws<PlacementUnavailableException>(() => store.CreateExtent(Pool.Describe(store)));
+    }
+
     /// <summary>A width that is in the map stays: what has stored nothing must not have made one.</summary>
     [Fact]
     public async Task Extent_ThatIsGivenUpBeforeItsFirstBlockIsOnItsWay_AsksForNoGroups()
@@ -196,11 +227,11 @@ public sealed class FirstExtentTests
         public int Fragments => _drives.Sum(drive => drive.Count);
 
         /// <summary>A store that knows the map of so many drives that take writes.</summary>
-        public ExtentStore Store(int drives)
+        public ExtentStore Store(int drives, ClusterMap? map = null)
         {
             var store = new ExtentStore(
                 MemoryCluster.Settings(), new ExtentStoreServices(new FragmentStoreDirectory(_drives), _time, () => (ulong)_random.NextInt64(long.MinValue, long.MaxValue), new RecordedExtentEvents(), new RecordedRepairs()),
-                MapPlanner.Plan(null, Mapped(drives), 8, []));
+                map ?? MapPlanner.Plan(null, Mapped(drives), 8, []));
             store.MapOwner = new Owner(this, store);
             _stores.Add(store);
             return store;

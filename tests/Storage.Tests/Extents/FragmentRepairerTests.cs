@@ -151,6 +151,38 @@ public sealed class FragmentRepairerTests
         await cluster.AssertIdleAsync(Stop);
     }
 
+    [Fact]
+    public async Task ReadsOfRepair_DoNotMakeClientsWaitLonger()
+    {
+        await using var cluster = new MemoryCluster(9, groups: 1);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), cluster.Bytes(300_000), null, Stop);
+        cluster.DriveOf(layout.PlacementGroup, 0).Clear();
+        MemoryFragmentStore slow = cluster.DriveOf(layout.PlacementGroup, 3);
+        TaskCompletionSource hang = MemoryCluster.Hang(slow, FragmentOperation.Read);
+        Task<BlockRepairResult> repair = cluster.Store.Repairer.RepairAsync(new BlockRepair(layout.Id, layout.PlacementGroup, new Scheme(6, 3), 0, default, new ShardSet(1)), Stop).AsTask();
+        cluster.Time.Advance(cluster.Options.HedgeFloor * 10);
+        hang.SetResult();
+        Assert.Equal(BlockRepairStatus.Whole, (await repair).Status);
+        await cluster.AssertIdleAsync(Stop);
+        Assert.Equal(cluster.Options.HedgeFloor, cluster.Store.Route.SlotsOf(layout.PlacementGroup)[3].Drive!.HedgeDelay);
+    }
+
+    [Fact]
+    public async Task Repair_HoldsWhatItHasTakenFromItsBudget_ForWhatItComputes()
+    {
+        StorageOptions settings = MemoryCluster.Settings();
+        await using var cluster = new MemoryCluster(9, groups: 1, options: new StorageOptions { Schemes = settings.Schemes, ShardSizeBytes = 512 << 10, RepairBufferBytes = 9 << 20 });
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), cluster.Bytes(6 * (512 << 10)), null, Stop);
+        foreach (int shard in (int[])[0, 4, 8])
+            cluster.DriveOf(layout.PlacementGroup, shard).Clear();
+        TaskCompletionSource hang = MemoryCluster.Hang(cluster.DriveOf(layout.PlacementGroup, 3), FragmentOperation.Read);
+        Task<BlockRepairResult> repair = cluster.Store.Repairer.RepairAsync(new BlockRepair(layout.Id, layout.PlacementGroup, new Scheme(6, 3), 0, default, ShardSet.All(9)), Stop).AsTask();
+        Assert.Equal((6 + 3) * (512L << 10), cluster.Store.RepairBudget.TakenBytes);
+        hang.SetResult();
+        Assert.Equal(BlockRepairStatus.Whole, (await repair).Status);
+        await cluster.AssertIdleAsync(Stop);
+    }
+
     private static async Task<Dictionary<FragmentKey, byte[]>> Payloads(MemoryCluster cluster, ExtentLayout layout)
     {
         var payloads = new Dictionary<FragmentKey, byte[]>();

@@ -134,6 +134,42 @@ public sealed class LocalDrivesTests : IDisposable
         new FileDrive(Folder(2), directIo: false).Dispose();
     }
 
+    /// <summary>One drive hangs in its recovery, for which there is no limit, and one in its closing.</summary>
+    [Fact(Timeout = 60_000)]
+    public async Task Open_ThatIsCancelled_WaitsForNoDriveThatHangs_AndLetsGoOfAll()
+    {
+        await using (LocalDrives drives = await Open())
+        {
+            foreach (LocalFragmentStore drive in drives.Drives)
+                await Write(drive);
+        }
+
+        var time = new ManualTime();
+        Dictionary<string, DriveFaults> faults = Enumerable.Range(0, 4).ToDictionary(Folder, _ => new DriveFaults());
+        (faults[Folder(1)].HangClose, faults[Folder(2)].HangReads) = (true, true);
+        foreach (DriveFaults one in faults.Values)
+            one.Stop();
+        using var cancellation = new CancellationTokenSource();
+        Task<LocalDrives> opening = LocalDrives.OpenAsync(
+            new EngineServices(Options(4 << 20), time, Random64, _events, Threaded: true), path => new FaultyDrive(new FileDrive(path, directIo: false), faults[path]), Timeout.InfiniteTimeSpan, cancellation.Token);
+        await faults[Folder(2)].Hanging.WaitAsync(Stop);
+        await cancellation.CancelAsync();
+        while (!opening.IsCompleted)
+        {
+            Stop.ThrowIfCancellationRequested();
+            time.Advance(TimeSpan.FromSeconds(1));
+            await Task.Yield();
+        }
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => opening);
+        foreach (DriveFaults one in faults.Values)
+            one.Answer();
+        foreach (DriveFaults one in faults.Values)
+            await one.LetGo.Task.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        await using LocalDrives again = await Open();
+        Assert.Equal(4, again.Drives.Count);
+    }
+
     [Fact]
     public async Task NoUsableFolder_IsAnError()
     {

@@ -1,5 +1,7 @@
+using System.Diagnostics.Metrics;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Simulation;
 using ObjectStore.Storage.Volumes;
 
@@ -21,6 +23,41 @@ public sealed class WriterTests
         simulation.Pump(written);
         await synced;
         Assert.Equal(bytes, await simulation.Read(await written));
+    }
+
+    [Fact]
+    public void Meter_CountsFragments_AndNeitherSyncsNorDeletes()
+    {
+        // The writers of this store run on this thread, and those of other tests on others.
+        int thread = Environment.CurrentManagedThreadId;
+        var counted = new Dictionary<string, List<long>> { ["objectstore.storage.fragments.written"] = [], ["objectstore.storage.batch.fragments"] = [] };
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, self) =>
+        {
+            if (instrument.Meter.Name == StorageMetrics.MeterName && counted.ContainsKey(instrument.Name))
+                self.EnableMeasurementEvents(instrument);
+        };
+        listener.SetMeasurementEventCallback<long>((instrument, value, _, _) => Note(instrument, value));
+        listener.SetMeasurementEventCallback<int>((instrument, value, _, _) => Note(instrument, value));
+        using var simulation = new SimulatedStore(23);
+        listener.Start();
+        DriveEngine engine = simulation.Store.Engines[0];
+        ExtentDescriptor[] descriptors = [.. Enumerable.Range(0, 2).Select(_ => FaultTests.Descriptor(simulation.Store))];
+        Task<ExtentLayout>[] writes = [.. descriptors.Select(descriptor => simulation.Store.WriteAsync(descriptor, new byte[1000], Stop).AsTask())];
+        Task synced = engine.SubmitAsync(engine.PickWriter(), engine.NewSync(), Stop).AsTask();
+        Task all = Task.WhenAll([.. writes, synced]);
+        simulation.Pump(all);
+        Assert.True(all.IsCompletedSuccessfully);
+        simulation.Pump(engine.DeleteAsync([new FragmentKey(descriptors[0].Id, 0, 0)], Stop).AsTask());
+        simulation.Pump(engine.SubmitAsync(engine.PickWriter(), engine.NewSync(), Stop).AsTask());
+        Assert.All(counted.Values, values => Assert.Equal(2, values.Sum()));
+        Assert.DoesNotContain(0, counted["objectstore.storage.batch.fragments"]);
+
+        void Note(Instrument instrument, long value)
+        {
+            if (Environment.CurrentManagedThreadId == thread)
+                counted[instrument.Name].Add(value);
+        }
     }
 
     [Fact]

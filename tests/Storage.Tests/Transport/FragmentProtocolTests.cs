@@ -14,6 +14,27 @@ public sealed class FragmentProtocolTests
         false, FragmentRequest.Write, FragmentStatus.Ok, 0, 70_000, 1_764_000_000_123, new UInt128(0x1122334455667788, 0x99AABBCCDDEEFF00), 0xFEDCBA9876543210,
         new Guid("00112233-4455-6677-8899-aabbccddeeff"));
 
+    [Theory]
+    [InlineData(64 << 20, 64 << 20, 1 << 20, true)]
+    [InlineData(0, 0, 0, true)]
+    [InlineData(1 << 20, 1 << 20, (1 << 20) + 1, false)]
+    [InlineData(1 << 20, int.MaxValue, 1 << 20, false)]
+    [InlineData(1 << 20, -1, 1 << 20, false)]
+    [InlineData((64 << 20) + 1, 1 << 20, 1 << 20, false)]
+    [InlineData(-1, 1 << 20, 1 << 20, false)]
+    [InlineData(1 << 20, 1 << 20, -1, false)]
+    public void Details_OfLengthsThatCannotBe_AreRefused(int blockSize, int blockLength, int payload, bool canBe)
+    {
+        FragmentWrite fragment = Fragment();
+        using FrameWriter writer = new();
+        FragmentCodec.WriteDetails(writer, new FragmentDetails(fragment.Key, fragment.Descriptor, fragment.Scheme, blockSize, blockLength, payload, DateTimeOffset.UnixEpoch));
+        ReadOnlyMemory<byte> frame = writer.Seal(Header, Secret);
+        if (canBe)
+            Assert.Equal((blockLength, payload), (FragmentCodec.ReadDetails(FrameHeader.BodyOf(frame.Span))!.BlockLengthBytes, FragmentCodec.ReadDetails(FrameHeader.BodyOf(frame.Span))!.PayloadBytes));
+        else
+            Assert.Throws<FrameException>(() => FragmentCodec.ReadDetails(FrameHeader.BodyOf(frame.Span)));
+    }
+
     [Fact]
     public void Frame_MatchesTheGoldenBytes()
     {
