@@ -55,12 +55,15 @@ if selected throughput; then
     rm -rf "$work"/throughput*
 fi
 
-overhead() { # $1: label, $2: object size in bytes, $3: how many, $4: most bytes on disk for each byte (or each object where the size is 1024)
-    python3 - "$work" "$1" "$2" "$3" "$4" "$(health)" <<'PY' || missed=1
+overhead() { # $1: label, $2: object size in bytes, $3: how many, $4: most bytes on disk for each byte (or each object where the size is 1024). Stops the server.
+    local state
+    state=$(health)
+    stop_server # which moves what an index has in its write-ahead log into its file
+    python3 - "$work" "$1" "$2" "$3" "$4" "$state" <<'PY' || missed=1
 import glob, json, os, sys
 work, label, size, count, limit, health = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]), json.loads(sys.argv[6])
 live, log = (sum(d[k] for d in health["drives"]) for k in ("liveBytes", "logBytes"))
-index = sum(os.path.getsize(f) for f in glob.glob(work + "/overhead-drives/*/index.db")) # its write-ahead log is bounded, 16 MiB a drive
+index = sum(os.path.getsize(f) for f in glob.glob(work + "/overhead-drives/*/index.db*"))
 per = (log + index) / count
 ratio = per / size
 shown = "%.3f x" % ratio if size > 1024 else "%.0f bytes each" % per
@@ -76,15 +79,14 @@ if selected overhead; then
     run "PUT 1 MiB" put --bucket b-large --size 1MiB --connections 8 --count 1000 --keys 1000 --distinct 4
     sleep 12 # the index follows within 5 s, the statistics with the next probe
     overhead "1 MiB objects, 6+3" 1048576 1000 1.53
-    stop_server
     rm -rf "$work"/overhead*
     start_server overhead --drives "$(drive_list overhead-drives)" --volume-size 64MiB
     run "PUT 1 KiB" put --bucket b-small --size 1KiB --connections 32 --count "$fill_small" --keys "$fill_small" --distinct 0
     sleep 12
-    overhead "1 KiB objects, 3 copies, as written" 1024 "$fill_small" 3482 || true
-    sleep 90 # a round of compaction packs what small batches have padded
+    overhead "1 KiB objects, 3 copies, as written" 1024 "$fill_small" 3482
+    start_server overhead --drives "$(drive_list overhead-drives)" --volume-size 64MiB
+    sleep 150 # rounds of compaction pack what small batches have padded
     overhead "1 KiB objects, 3 copies, compacted" 1024 "$fill_small" 3482
-    stop_server
     rm -rf "$work"/overhead*
 fi
 

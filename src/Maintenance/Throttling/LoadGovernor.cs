@@ -12,8 +12,8 @@ public sealed class LoadGovernorOptions
     /// <summary>How often the latency is looked at. 250 ms unless set.</summary>
     public TimeSpan Interval { get; init; } = TimeSpan.FromMilliseconds(250);
 
-    /// <summary>Latencies below this are not counted as suffering, whatever the baseline was: at so little a doubling is noise. 0.5 ms unless set.</summary>
-    public TimeSpan HarmlessLatency { get; init; } = TimeSpan.FromMilliseconds(0.5);
+    /// <summary>Latencies below this are not counted as suffering, whatever the baseline was: at so little a doubling is noise. 0.25 ms unless set.</summary>
+    public TimeSpan HarmlessLatency { get; init; } = TimeSpan.FromMilliseconds(0.25);
 
     /// <exception cref="ArgumentException">A setting makes no sense.</exception>
     public void Validate()
@@ -27,15 +27,16 @@ public sealed class LoadGovernorOptions
 
 /// <summary>
 /// How much the background plane may do, from how clients fare: a share between nothing and all that is halved when the p99 of their requests exceeds its baseline by too much, and
-/// grows back by a sixteenth a second, at once where there are no clients. Work that goes by the share and begins after a pause begins with a thirty-second of it, if there are clients; that
+/// grows back by a sixteenth of itself at each look and at most a sixteenth of all a second, at once where there are no clients. Work that goes by the share and begins after a pause begins with a hundred-and-twenty-eighth of it, if there are clients; that
 /// is caution and says nothing of how they fare. The baseline is learned while nothing runs in the background, follows the p99 down at any time, and up, slowly, where even the least share
 /// does not help: then it is the clients who have changed. What a share means is up to its reader. Thread-safe.
 /// </summary>
 public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options, IForegroundLatency? latency = null) : BackgroundService
 {
-    internal const double LeastShare = 1.0 / 128;
+    internal const double LeastShare = 1.0 / 512;
     private const double RecoveryPerSecond = 1.0 / 16;
-    private const double StartShare = 1.0 / 32;
+    private const double RecoveryPerLook = 1.0 / 16;
+    private const double StartShare = 1.0 / 128;
     private const double MostRestPerWork = 15;
     private static readonly TimeSpan LongestRest = TimeSpan.FromSeconds(1);
 
@@ -122,7 +123,7 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
             if (now > options.HarmlessLatency && now.Ticks > _baselineTicks * options.TolerableSlowdown && Volatile.Read(ref _busy) > 0)
             {
                 if (Share <= LeastShare)
-                    _baselineTicks += (now.Ticks - _baselineTicks) / 64;
+                    _baselineTicks += (now.Ticks - _baselineTicks) / 1024;
 
                 // What was halved shows at the look after the next.
                 else if (!justHalved)
@@ -130,13 +131,14 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
                 return;
             }
 
-            double recovered = RecoveryPerSecond * options.Interval.TotalSeconds;
-            _tolerated = Math.Min(1, _tolerated + recovered);
-            _begun = Math.Min(1, _begun + recovered);
+            _tolerated = Recovered(_tolerated);
+            _begun = Recovered(_begun);
             if (_quietLooks == _quietLooksWanted || now.Ticks < _baselineTicks)
                 _baselineTicks += (now.Ticks - _baselineTicks) / 8;
         }
     }
+
+    private double Recovered(double share) => Math.Min(1, share + Math.Min(RecoveryPerSecond * options.Interval.TotalSeconds, share * RecoveryPerLook));
 
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

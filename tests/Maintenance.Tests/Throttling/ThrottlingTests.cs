@@ -85,7 +85,7 @@ public sealed class ThrottlingTests
         Assert.Equal(8, governor.Workers(16));
         governor.Observe();
         Assert.Equal(4, governor.Workers(16));
-        Observe(governor, seconds: 3);
+        Observe(governor, seconds: 5);
         Assert.Equal(1, governor.Workers(16));
         Assert.Equal(LoadGovernor.LeastShare, governor.Share);
         Assert.Equal(5, governor.Baseline!.Value.TotalMilliseconds, 0.1);
@@ -93,9 +93,9 @@ public sealed class ThrottlingTests
         latency.P99 = TimeSpan.FromMilliseconds(7);
         governor.Observe();
         Assert.InRange(governor.Workers(16), 1, 2);
-        Observe(governor, seconds: 8);
-        Assert.InRange(governor.Workers(16), 7, 9);
-        Observe(governor, seconds: 8);
+        Observe(governor, seconds: 20);
+        Assert.InRange(governor.Workers(16), 3, 5);
+        Observe(governor, seconds: 14);
         Assert.False(governor.IsHeldBack);
 
         // Without clients there is nobody to give way to.
@@ -122,7 +122,7 @@ public sealed class ThrottlingTests
         }
 
         using (governor.BusyByShare())
-            Observe(governor, seconds: 16);
+            Observe(governor, seconds: 30);
         Assert.Equal(1, governor.Share);
 
         // It was busy just now: this is the same work.
@@ -148,7 +148,7 @@ public sealed class ThrottlingTests
         // What goes by it begins with little all the same.
         using (governor.BusyByShare())
             Assert.Equal(1, governor.Workers(32));
-        Observe(governor, seconds: 16);
+        Observe(governor, seconds: 30);
         Assert.Equal(1, governor.Share);
         latency.P99 = TimeSpan.FromMilliseconds(8);
         governor.Observe();
@@ -169,7 +169,7 @@ public sealed class ThrottlingTests
         using IDisposable busy = governor.BusyByShare();
         latency.P99 = TimeSpan.FromMilliseconds(8);
         governor.Observe();
-        Assert.Equal(1.0 / 64, governor.Share);
+        Assert.Equal(1.0 / 256, governor.Share);
         Assert.True(governor.IsHeldBack);
     }
 
@@ -183,7 +183,7 @@ public sealed class ThrottlingTests
         latency.P99 = TimeSpan.FromMilliseconds(40);
         Observe(governor, seconds: 5);
         Assert.Equal(LoadGovernor.LeastShare, governor.Share);
-        Observe(governor, seconds: 60);
+        Observe(governor, seconds: 300);
         Assert.InRange(governor.Baseline!.Value.TotalMilliseconds, 26, 40);
         Assert.False(governor.IsHeldBack);
     }
@@ -199,8 +199,8 @@ public sealed class ThrottlingTests
         latency.P99 = TimeSpan.FromMilliseconds(40);
         Observe(governor, seconds: 5);
 
-        // A quarter of a worker.
-        Assert.Equal(12, governor.RestAfter(TimeSpan.FromMilliseconds(4), 32).TotalMilliseconds, 0.01);
+        // A sixteenth of a worker.
+        Assert.Equal(60, governor.RestAfter(TimeSpan.FromMilliseconds(4), 32).TotalMilliseconds, 0.01);
         Assert.Equal(TimeSpan.FromSeconds(1), governor.RestAfter(TimeSpan.FromSeconds(4), 32));
         Assert.Equal(60, governor.RestAfter(TimeSpan.FromMilliseconds(4), 1).TotalMilliseconds, 0.01);
     }
