@@ -95,7 +95,7 @@ public sealed class ThrottlingTests
         Assert.InRange(governor.Workers(16), 1, 2);
         Observe(governor, seconds: 20);
         Assert.InRange(governor.Workers(16), 3, 5);
-        Observe(governor, seconds: 14);
+        Observe(governor, seconds: 18);
         Assert.False(governor.IsHeldBack);
 
         // Without clients there is nobody to give way to.
