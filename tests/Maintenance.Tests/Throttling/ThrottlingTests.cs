@@ -103,7 +103,7 @@ public sealed class ThrottlingTests
         Observe(governor, seconds: 5);
         Assert.True(governor.IsHeldBack);
         latency.P99 = null;
-        Observe(governor, seconds: 2);
+        Observe(governor, seconds: 3);
         Assert.False(governor.IsHeldBack);
     }
 
