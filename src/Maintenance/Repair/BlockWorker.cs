@@ -74,11 +74,14 @@ internal sealed partial class BlockWorker(
     }
 
     /// <summary>Repairs a block. Null where the repairer failed unforeseen; that is logged.</summary>
-    /// <param name="isUrgent">Whether one more fragment lost may lose the block: it goes before those that are not, and does not rest for the clients' sake.</param>
-    public async Task<BlockRepairResult?> RepairAsync(BlockRepair work, IReadOnlyCollection<Guid> involved, bool isUrgent, CancellationToken cancellationToken)
+    /// <param name="spare">
+    /// How many more fragments may be lost before the block is. Where none, it goes before all others and in numbers of its own; only where there are two or more does it rest for the
+    /// clients' sake.
+    /// </param>
+    public async Task<BlockRepairResult?> RepairAsync(BlockRepair work, IReadOnlyCollection<Guid> involved, int spare, CancellationToken cancellationToken)
     {
         await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
-        await gate.EnterAsync(involved, isUrgent, cancellationToken).ConfigureAwait(false);
+        await gate.EnterAsync(involved, isUrgent: spare <= 0, cancellationToken).ConfigureAwait(false);
         BeginActive();
         try
         {
@@ -97,7 +100,7 @@ internal sealed partial class BlockWorker(
                 CountFailure($"{work.Extent}/{work.Block}: {result.Status}");
 
             // Paid and rested in its place, so that those who come after are held back.
-            TimeSpan rest = isUrgent ? TimeSpan.Zero : governor.RestAfter(time.GetElapsedTime(began), options.MaxParallelBlocks);
+            TimeSpan rest = spare <= 1 ? TimeSpan.Zero : governor.RestAfter(time.GetElapsedTime(began), options.MaxParallelBlocks);
             if (rest > TimeSpan.Zero)
                 await Task.Delay(rest, time, cancellationToken).ConfigureAwait(false);
             await rate.PayAsync(result.BytesWritten, cancellationToken).ConfigureAwait(false);

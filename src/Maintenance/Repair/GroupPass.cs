@@ -276,8 +276,10 @@ internal sealed class GroupPass(
             return;
         var work = new BlockRepair(block.Extent, block.PlacementGroup, candidate.Scheme, block.Block, default, wanted);
         (IReadOnlyCollection<Guid> involved, _) = BlockWorker.PlacesOf(block.Extent, block.Block, candidate.Scheme, candidate.Slots);
-        bool isUrgent = !candidate.MissingEverywhere.IsEmpty && candidate.MissingEverywhere.Count >= candidate.Scheme.ParityShards;
-        BlockRepairResult? result = await worker.RepairAsync(work, involved, isUrgent, cancellationToken).ConfigureAwait(false);
+
+        // What is only moved is whole.
+        int spare = candidate.MissingEverywhere.IsEmpty ? int.MaxValue : candidate.Scheme.ParityShards - candidate.MissingEverywhere.Count;
+        BlockRepairResult? result = await worker.RepairAsync(work, involved, spare, cancellationToken).ConfigureAwait(false);
         switch (result?.Status)
         {
             case BlockRepairStatus.Whole:

@@ -45,6 +45,9 @@ public sealed partial class RepairService : BackgroundService
     // No map is known so late: a group that is not in it by then is in none, and the record is damaged.
     private static readonly TimeSpan LongestWaitForGroup = TimeSpan.FromHours(24);
 
+    // One in so many of the blocks that are repaired at once may be ones with nothing to spare however clients fare: durability comes before their latency.
+    private const int UrgentPart = 4;
+
     // Entries that a new map makes due at once, those with the fewest to spare first. The others wait for their time, an hour at most.
     private const int MaxHastened = 10_000;
 
@@ -82,7 +85,7 @@ public sealed partial class RepairService : BackgroundService
     {
         options.Validate();
         (_metadata, _drives, _map, _completion, _queue, _governor, _time, _options, _logger) = (metadata, drives, map, completion, queue, governor, time, options, logger);
-        var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive);
+        var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive, urgentLimit: Math.Max(1, options.MaxParallelBlocks / UrgentPart));
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
         _worker = new BlockWorker(repairer, liveness, drives, gate, rate, _pause, governor, time, options, logger);
         _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, time, logger), _pause, governor, time, options, logger);
@@ -400,11 +403,11 @@ public sealed partial class RepairService : BackgroundService
             ShardSet suspect = reason is RepairReason.CorruptOnRead or RepairReason.Scrub ? wanted : default;
             (IReadOnlyCollection<Guid> involved, _) = BlockWorker.PlacesOf(ExtentOf(entry), block, scheme, slots);
             var work = new BlockRepair(ExtentOf(entry), record.PlacementGroup, scheme, block, suspect, wanted);
-            BlockRepairResult? result = await _worker.RepairAsync(work, involved, isUrgent: record.Spare <= 0, cancellationToken).ConfigureAwait(false);
+            BlockRepairResult? result = await _worker.RepairAsync(work, involved, record.Spare, cancellationToken).ConfigureAwait(false);
             if (result?.Status == BlockRepairStatus.TooFewFragments && !suspect.IsEmpty)
             {
                 // What was damaged once may be read now, and may be all that is left.
-                result = await _worker.RepairAsync(work with { Suspect = default }, involved, isUrgent: record.Spare <= 0, cancellationToken).ConfigureAwait(false);
+                result = await _worker.RepairAsync(work with { Suspect = default }, involved, record.Spare, cancellationToken).ConfigureAwait(false);
             }
 
             if (result?.Status == BlockRepairStatus.Whole)

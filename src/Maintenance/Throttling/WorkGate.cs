@@ -2,9 +2,9 @@ namespace ObjectStore.Maintenance.Throttling;
 
 /// <summary>
 /// Lets work on drives in: so much in all, and so much for each drive, so that one slow drive does not fill every place. Those who wait are let in in their order as far as their
-/// drives allow, urgent work before all other. Thread-safe.
+/// drives allow, urgent work before all other, and up to a number that it has whatever the limit in all is. Thread-safe.
 /// </summary>
-internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
+internal sealed class WorkGate(Func<int> totalLimit, int driveLimit, int urgentLimit = 1)
 {
     private readonly Lock _lock = new();
     private readonly LinkedList<Waiter> _waiters = [];
@@ -26,7 +26,7 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
         Waiter waiter;
         lock (_lock)
         {
-            if (_waiters.Count == 0 && HasRoom(drives))
+            if (_waiters.Count == 0 && HasRoom(drives, isUrgent))
             {
                 Take(drives);
                 return;
@@ -74,10 +74,10 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
 
     private void Admit()
     {
-        for (LinkedListNode<Waiter>? node = _waiters.First; node is not null && _inside < Math.Max(1, totalLimit());)
+        for (LinkedListNode<Waiter>? node = _waiters.First; node is not null && _inside < Limit(node.Value.IsUrgent);)
         {
             LinkedListNode<Waiter>? next = node.Next;
-            if (HasRoom(node.Value.Drives))
+            if (HasRoom(node.Value.Drives, node.Value.IsUrgent))
             {
                 _waiters.Remove(node);
                 Take(node.Value.Drives);
@@ -96,9 +96,11 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit)
         return node;
     }
 
-    private bool HasRoom(IReadOnlyCollection<Guid> drives)
+    private int Limit(bool isUrgent) => Math.Max(isUrgent ? urgentLimit : 1, totalLimit());
+
+    private bool HasRoom(IReadOnlyCollection<Guid> drives, bool isUrgent)
     {
-        if (_inside >= Math.Max(1, totalLimit()))
+        if (_inside >= Limit(isUrgent))
             return false;
         foreach (Guid drive in drives)
         {

@@ -472,7 +472,7 @@ public sealed class RepairQueueTests
         latency.P99 = TimeSpan.FromSeconds(1);
         while (cluster.Governor.Share > LoadGovernor.LeastShare)
             cluster.Governor.Observe();
-        TestExtent endangered = await cluster.WriteAsync(Coded, without: new ShardSet(0b11)), other = await cluster.WriteAsync(Coded, without: new ShardSet(0b1));
+        TestExtent endangered = await cluster.WriteAsync(Coded, without: new ShardSet(0b11)), other = await cluster.WriteAsync(new Scheme(3, 3), without: new ShardSet(0b1));
         cluster.Repairer.Before = (_, _) =>
         {
             cluster.Time.Advance(TimeSpan.FromMilliseconds(10));
@@ -483,7 +483,7 @@ public sealed class RepairQueueTests
         await repair.WorkOffQueueAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
         Assert.Equal(TimeSpan.FromMilliseconds(10), repair.Status.Active);
 
-        // One that can still lose a fragment rests, and its rest is time that repair took.
+        // One that can still lose two fragments rests, and its rest is time that repair took.
         await cluster.Queue.RecordAsync(Notice(other, 0b1, RepairReason.Scrub));
         Task work = repair.WorkOffQueueAsync(CancellationToken.None);
         using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));

@@ -290,6 +290,27 @@ public sealed class ThrottlingTests
         }
     }
 
+    [Fact]
+    public async Task Gate_HasPlacesForUrgentWorkWhateverItsLimitIs()
+    {
+        Guid a = new(1, 0, 0, new byte[8]);
+        var gate = new WorkGate(() => 1, driveLimit: 8, urgentLimit: 3);
+        await gate.EnterAsync([a], isUrgent: false, CancellationToken.None);
+        Task other = gate.EnterAsync([a], isUrgent: false, CancellationToken.None).AsTask();
+        await gate.EnterAsync([a], isUrgent: true, CancellationToken.None);
+        await gate.EnterAsync([a], isUrgent: true, CancellationToken.None);
+        Task late = gate.EnterAsync([a], isUrgent: true, CancellationToken.None).AsTask();
+        Assert.False(late.IsCompleted);
+        gate.Leave([a]);
+        await late.WaitAsync(TimeSpan.FromSeconds(30));
+        gate.Leave([a]);
+        gate.Leave([a]);
+        Assert.False(other.IsCompleted);
+        gate.Leave([a]);
+        await other.WaitAsync(TimeSpan.FromSeconds(30));
+        Assert.Equal(1, gate.Inside);
+    }
+
     private static void Observe(LoadGovernor governor, int seconds)
     {
         for (TimeSpan passed = default; passed < TimeSpan.FromSeconds(seconds); passed += new LoadGovernorOptions().Interval)
