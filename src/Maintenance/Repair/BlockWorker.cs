@@ -29,6 +29,10 @@ internal sealed partial class BlockWorker(
 {
     private const int MaxLostBlocks = 1_000_000;
 
+    // No block rests for longer than this and what it read takes at that rate: how long the work took says less of what it cost the busier the machine is, and small blocks cost little.
+    private const long RestBytesPerSecond = 128 << 20;
+    private static readonly TimeSpan ShortRest = TimeSpan.FromMilliseconds(2);
+
     private long _examined;
     private long _fragments;
     private long _bytesWritten;
@@ -101,6 +105,9 @@ internal sealed partial class BlockWorker(
 
             // Paid and rested in its place, so that those who come after are held back.
             TimeSpan rest = spare <= 1 ? TimeSpan.Zero : governor.RestAfter(time.GetElapsedTime(began), options.MaxParallelBlocks);
+            TimeSpan longest = ShortRest + TimeSpan.FromSeconds((double)result.BytesRead / RestBytesPerSecond);
+            if (rest > longest)
+                rest = longest;
             if (rest > TimeSpan.Zero)
                 await Task.Delay(rest, time, cancellationToken).ConfigureAwait(false);
             await rate.PayAsync(result.BytesWritten, cancellationToken).ConfigureAwait(false);
