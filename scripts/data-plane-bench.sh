@@ -192,14 +192,14 @@ if selected compaction; then
     run "PUT 256 KiB (fill)" put --bucket bulk --size 256KiB --connections 16 --count "$fill_delete" --keys "$fill_delete" --distinct 64
     full=$(du -sB1 "$work/compaction-drives" | cut -f1)
     run "DELETE 90 %" delete --bucket bulk --size 256KiB --connections 16 --count $((fill_delete * 9 / 10)) --keys $((fill_delete * 9 / 10)) --no-preload
-    python3 - "$endpoint" "$work/compaction-drives" "$full" <<'PY' || missed=1
+    python3 - "$endpoint" "$work/compaction-drives" "$full" $(((fill_delete - fill_delete * 9 / 10) * 256 * 1024 * 3 / 2)) <<'PY' || missed=1
 import json, subprocess, sys, time, urllib.request
-endpoint, folder, full = sys.argv[1], sys.argv[2], int(sys.argv[3])
+endpoint, folder, full, lives = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 began = time.time()
 time.sleep(15) # until the statistics are of after the deletes
 while time.time() - began < 240:
     drives = json.load(urllib.request.urlopen(endpoint + "/health"))["drives"]
-    live = sum(d["liveBytes"] for d in drives)
+    live = min(sum(d["liveBytes"] for d in drives), lives * 1.02) # the statistics lag behind the deletes; records have some bytes of their own
     used = int(subprocess.run(["du", "-sB1", folder], capture_output=True, text=True).stdout.split()[0])
     ratio = used / max(live, 1)
     if ratio <= 1.2: break
