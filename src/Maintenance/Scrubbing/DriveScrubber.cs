@@ -212,12 +212,10 @@ internal sealed partial class DriveScrubber(
 
         byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(1, entry.PayloadBytes));
         long began = time.GetTimestamp();
-        TimeSpan took = default;
         try
         {
             using IDisposable busy = governor.Busy();
             await drive.ReadAsync(new FragmentAddress(key, entry.PlacementGroup, scheme, entry.PayloadBytes), 0, buffer.AsMemory(0, entry.PayloadBytes), cancellationToken).ConfigureAwait(false);
-            took = time.GetElapsedTime(began);
         }
         catch (FragmentMissingException)
         {
@@ -240,6 +238,7 @@ internal sealed partial class DriveScrubber(
             ArrayPool<byte>.Shared.Return(buffer);
         }
 
+        TimeSpan took = time.GetElapsedTime(began);
         MaintenanceDiagnostics.ScrubbedFragments.Add(1);
         MaintenanceDiagnostics.ScrubbedBytes.Add(entry.PayloadBytes);
         Advance(_cursor with { Bytes = _cursor.Bytes + entry.PayloadBytes });

@@ -27,9 +27,9 @@ public sealed class LoadGovernorOptions
 
 /// <summary>
 /// How much the background plane may do, from how clients fare: a share between nothing and all that is halved when the p99 of their requests exceeds its baseline by too much, and
-/// grows back by a sixteenth of itself at each look and at most a sixteenth of all a second, at once where there are no clients. Work that goes by the share and begins after a pause begins with a hundred-and-twenty-eighth of it, if there are clients; that
-/// is caution and says nothing of how they fare. The baseline is learned while nothing runs in the background, follows the p99 down at any time, and up, slowly, where even the least share
-/// does not help: then it is the clients who have changed. What a share means is up to its reader. Thread-safe.
+/// grows back by a sixteenth of itself at each look, at most by a sixteenth of all a second, and doubles at each look where there are no clients. Work that goes by the share and begins after a
+/// pause begins with a hundred-and-twenty-eighth of all, if there are clients; that is caution and says nothing of how they fare. The baseline is learned while nothing runs in the background,
+/// follows the p99 down at any time, and up, slowly, where even the least share does not help: then it is the clients who have changed. What a share means is up to its reader. Thread-safe.
 /// </summary>
 public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options, IForegroundLatency? latency = null) : BackgroundService
 {

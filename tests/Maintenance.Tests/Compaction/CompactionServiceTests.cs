@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using ObjectStore.EmbeddedRuntime.Simulation;
 using ObjectStore.Maintenance.Compaction;
+using ObjectStore.Maintenance.Tests.Fixtures;
 using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Storage.Repair;
 
@@ -50,7 +51,7 @@ public sealed class CompactionServiceTests
     [Fact]
     public async Task Step_WhileClientsSuffer_IsPutOffButNotForEver()
     {
-        var latency = new Latency();
+        var latency = new TestLatency();
         using var governor = new LoadGovernor(_time, new LoadGovernorOptions(), latency);
         governor.Observe();
         using (governor.Busy())
@@ -74,7 +75,7 @@ public sealed class CompactionServiceTests
     [Fact]
     public async Task Steps_WhileClientsAreWell_FollowOneAnotherAtOnce()
     {
-        var latency = new Latency();
+        var latency = new TestLatency();
         using var governor = new LoadGovernor(_time, new LoadGovernorOptions(), latency);
         for (int i = 0; i < 100; i++)
             governor.Observe();
@@ -92,7 +93,7 @@ public sealed class CompactionServiceTests
     [Fact]
     public async Task Copying_IsSeenByTheGovernor_AndGivingWayIsNot()
     {
-        var latency = new Latency();
+        var latency = new TestLatency();
         using var governor = new LoadGovernor(_time, new LoadGovernorOptions(), latency);
         for (int i = 0; i < 100; i++)
             governor.Observe();
@@ -126,13 +127,6 @@ public sealed class CompactionServiceTests
             await Task.Yield();
             _time.Advance(step ?? TimeSpan.FromMinutes(1));
         }
-    }
-
-    private sealed class Latency : IForegroundLatency
-    {
-        public TimeSpan? P99 { get; set; } = TimeSpan.FromMilliseconds(3);
-
-        public TimeSpan? GetP99() => P99;
     }
 
     private sealed class Drive(int number) : ICompactableDrive

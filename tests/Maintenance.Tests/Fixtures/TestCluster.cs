@@ -313,6 +313,20 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
         Assert.True(condition(), $"It did not come about; {IncompleteSlots} slots are incomplete.");
     }
 
+    /// <summary>Lets time pass, from timer to timer, until the work has ended.</summary>
+    public async Task LetTimePassUntilAsync(Task work)
+    {
+        using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
+        while (!work.IsCompleted)
+        {
+            limit.Token.ThrowIfCancellationRequested();
+            await Task.Yield();
+            Time.AdvanceToNextTimer();
+        }
+
+        await work;
+    }
+
     /// <summary>Works off the queue until nothing is left in it.</summary>
     public async Task RunQueueUntilEmptyAsync(RepairService repair)
     {

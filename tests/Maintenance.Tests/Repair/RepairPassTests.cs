@@ -390,11 +390,7 @@ public sealed class RepairPassTests
         cluster.Time.Advance(TimeSpan.FromHours(2));
         await repair.WorkOffQueueAsync(CancellationToken.None);
         Assert.Equal(1, repair.Status.BlocksLost);
-        cluster.TakeBack(taken[0]);
-        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0 && repair.Status.SweepsPending == 0);
-        await cluster.RunQueueUntilEmptyAsync(repair);
-        Assert.Equal(0, repair.Status.BlocksLost);
-        await cluster.AssertWholeAsync();
+        await TakeBackAndBecomeWholeAsync(cluster, repair, taken[0]);
     }
 
     [Fact]
@@ -415,11 +411,7 @@ public sealed class RepairPassTests
         repair = await cluster.StartRepairAsync();
         await DrainPassesAsync(repair);
         Assert.Equal(1, repair.Status.BlocksLost);
-        cluster.TakeBack(taken[0]);
-        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0 && repair.Status.SweepsPending == 0);
-        await cluster.RunQueueUntilEmptyAsync(repair);
-        Assert.Equal(0, repair.Status.BlocksLost);
-        await cluster.AssertWholeAsync();
+        await TakeBackAndBecomeWholeAsync(cluster, repair, taken[0]);
     }
 
     [Fact]
@@ -566,14 +558,7 @@ public sealed class RepairPassTests
         await DrainPassesAsync(repair);
         cluster.Lose(cluster.Mapped[0].Id);
         DateTimeOffset began = cluster.Time.GetUtcNow();
-        Task pass = repair.RunNextPassAsync(CancellationToken.None);
-        while (!pass.IsCompleted)
-        {
-            await Task.Yield();
-            cluster.Time.AdvanceToNextTimer();
-        }
-
-        await pass;
+        await cluster.LetTimePassUntilAsync(repair.RunNextPassAsync(CancellationToken.None));
         long bytes = repair.Status.BytesRebuilt;
         Assert.True(bytes > 30_000);
         Assert.InRange((cluster.Time.GetUtcNow() - began).TotalSeconds, bytes / 10_000.0 - 1, bytes / 10_000.0 + 1);
@@ -625,6 +610,16 @@ public sealed class RepairPassTests
         RepairService repair = await cluster.StartRepairAsync();
         await DrainPassesAsync(repair);
         return (cluster, repair);
+    }
+
+    /// <summary>What only a drive that was given up has is at hand again with it.</summary>
+    private static async Task TakeBackAndBecomeWholeAsync(TestCluster cluster, RepairService repair, Guid drive)
+    {
+        cluster.TakeBack(drive);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0 && repair.Status.SweepsPending == 0);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.Equal(0, repair.Status.BlocksLost);
+        await cluster.AssertWholeAsync();
     }
 
     private static async Task DrainPassesAsync(RepairService repair)

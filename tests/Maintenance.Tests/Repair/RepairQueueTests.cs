@@ -350,16 +350,7 @@ public sealed class RepairQueueTests
         TaskCompletionSource never = new(TaskCreationOptions.RunContinuationsAsynchronously);
         bad.Fault = (operation, _, _) => operation != FragmentOperation.Stat ? default : hangs ? new ValueTask(never.Task) : throw new InvalidOperationException("test");
         RepairService repair = await cluster.StartRepairAsync();
-        Task work = repair.WorkOffQueueAsync(CancellationToken.None);
-        using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
-        while (!work.IsCompleted)
-        {
-            limit.Token.ThrowIfCancellationRequested();
-            await Task.Yield();
-            cluster.Time.AdvanceToNextTimer();
-        }
-
-        await work;
+        await cluster.LetTimePassUntilAsync(repair.WorkOffQueueAsync(CancellationToken.None));
         foreach (TestExtent other in others)
             Assert.True(await cluster.IsIntactAsync(other, other.Keys.First(), cluster.DriveOf(other, 0)));
         never.SetResult();
@@ -465,7 +456,7 @@ public sealed class RepairQueueTests
     [Fact]
     public async Task Block_WithNothingToSpare_DoesNotRestForTheClients()
     {
-        var latency = new Latency();
+        var latency = new TestLatency();
         TestCluster cluster = await TestCluster.CreateAsync(drives: 9, latency: latency);
         cluster.Governor.Observe();
         using IDisposable busy = cluster.Governor.BusyByShare();
@@ -485,16 +476,7 @@ public sealed class RepairQueueTests
 
         // One that can still lose two fragments rests, and its rest is time that repair took.
         await cluster.Queue.RecordAsync(Notice(other, 0b1, RepairReason.Scrub));
-        Task work = repair.WorkOffQueueAsync(CancellationToken.None);
-        using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
-        while (!work.IsCompleted)
-        {
-            limit.Token.ThrowIfCancellationRequested();
-            await Task.Yield();
-            cluster.Time.AdvanceToNextTimer();
-        }
-
-        await work;
+        await cluster.LetTimePassUntilAsync(repair.WorkOffQueueAsync(CancellationToken.None));
         Assert.True(repair.Status.Active >= TimeSpan.FromMilliseconds(10 + 10 + 2), $"{repair.Status.Active}");
         await cluster.AssertWholeAsync();
     }
@@ -562,11 +544,4 @@ public sealed class RepairQueueTests
     }
 
     private static RepairNotice Notice(TestExtent extent, ulong shards, RepairReason reason) => new(extent.Id, extent.Group, extent.Scheme, 0, 1, new ShardSet(shards), reason);
-
-    private sealed class Latency : IForegroundLatency
-    {
-        public TimeSpan? P99 { get; set; } = TimeSpan.FromMilliseconds(3);
-
-        public TimeSpan? GetP99() => P99;
-    }
 }

@@ -1,6 +1,7 @@
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Maintenance.Tests.Fixtures;
+using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
 using ObjectStore.Storage;
 using ObjectStore.Storage.Drives;
@@ -220,14 +221,7 @@ public sealed class ScrubTests
         DriveScrubber scrubber = service.CreateScrubber(drive);
         await scrubber.LoadAsync(CancellationToken.None);
         DateTimeOffset began = cluster.Time.GetUtcNow();
-        Task pass = scrubber.RunPassAsync(CancellationToken.None);
-        while (!pass.IsCompleted)
-        {
-            await Task.Yield();
-            cluster.Time.AdvanceToNextTimer();
-        }
-
-        await pass;
+        await cluster.LetTimePassUntilAsync(scrubber.RunPassAsync(CancellationToken.None));
         Assert.InRange((cluster.Time.GetUtcNow() - began).TotalMinutes, 8.5, 9.5);
         Assert.Equal(bytes, scrubber.Status.Bytes);
     }
@@ -279,7 +273,7 @@ public sealed class ScrubTests
     [Fact]
     public async Task Reading_IsSeenByTheGovernor_AndWhereClientsAreWellItNeverWaits()
     {
-        var latency = new Latency();
+        var latency = new TestLatency();
         TestCluster cluster = await TestCluster.CreateAsync(drives: 3, latency: latency);
         for (int i = 0; i < 10; i++)
             await cluster.WriteAsync(Copies3);
@@ -311,6 +305,35 @@ public sealed class ScrubTests
         };
         await ScrubAllAsync(cluster);
         Assert.True(seen);
+    }
+
+    [Fact]
+    public async Task HeldBack_ItRestsInProportionToItsReads()
+    {
+        var latency = new TestLatency();
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 3, latency: latency);
+        for (int i = 0; i < 10; i++)
+            await cluster.WriteAsync(Copies3);
+        cluster.Governor.Observe();
+        using IDisposable busy = cluster.Governor.Busy();
+        latency.P99 = TimeSpan.FromSeconds(1);
+        while (cluster.Governor.Share > LoadGovernor.LeastShare)
+            cluster.Governor.Observe();
+        MemoryFragmentStore drive = cluster.Store(cluster.Mapped[0].Id);
+        drive.Fault = (operation, _, _) =>
+        {
+            if (operation == FragmentOperation.Read)
+                cluster.Time.Advance(TimeSpan.FromMilliseconds(10));
+            return default;
+        };
+        DriveScrubber scrubber = cluster.CreateScrub(Fast).CreateScrubber(drive);
+        await scrubber.LoadAsync(CancellationToken.None);
+        DateTimeOffset began = cluster.Time.GetUtcNow();
+        await cluster.LetTimePassUntilAsync(scrubber.RunPassAsync(CancellationToken.None));
+        Assert.Equal(10, scrubber.Status.Fragments);
+
+        // Fifteen times as long as each read.
+        Assert.Equal(10 * 160, (cluster.Time.GetUtcNow() - began).TotalMilliseconds, 50.0);
     }
 
     private static async Task WaitAsync(TestCluster cluster, Func<bool> condition)
@@ -347,13 +370,6 @@ public sealed class ScrubTests
     {
         HashSet<Guid> members = [.. Enumerable.Range(0, extent.Scheme.Width).Select(shard => cluster.DriveOf(extent, shard))];
         return cluster.Mapped.First(drive => !members.Contains(drive.Id)).Id;
-    }
-
-    private sealed class Latency : IForegroundLatency
-    {
-        public TimeSpan? P99 { get; set; } = TimeSpan.FromMilliseconds(3);
-
-        public TimeSpan? GetP99() => P99;
     }
 
     private sealed class DriveWithVolumes(MemoryFragmentStore inner, Dictionary<long, string?> volumes) : IFragmentStore, IVolumeVerifier

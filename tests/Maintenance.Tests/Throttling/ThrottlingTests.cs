@@ -1,4 +1,5 @@
 using ObjectStore.EmbeddedRuntime.Simulation;
+using ObjectStore.Maintenance.Tests.Fixtures;
 using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Storage.Repair;
 
@@ -68,7 +69,7 @@ public sealed class ThrottlingTests
     [Fact]
     public void Governor_HalvesWhileClientsSufferAndRecoversSlowly()
     {
-        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         Observe(governor, seconds: 2);
         Assert.Equal(5, governor.Baseline!.Value.TotalMilliseconds, 0.1);
@@ -110,7 +111,7 @@ public sealed class ThrottlingTests
     [Fact]
     public void Governor_WhatBeginsWhileThereAreClients_BeginsWithLittle()
     {
-        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         Observe(governor, seconds: 10);
         using (governor.BusyByShare())
@@ -138,7 +139,7 @@ public sealed class ThrottlingTests
     [Fact]
     public void Governor_WorkThatDoesNotGoByTheShare_LeavesItAlone_AndIsSeenWhenClientsSuffer()
     {
-        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         Observe(governor, seconds: 10);
         using IDisposable other = governor.Busy();
@@ -163,7 +164,7 @@ public sealed class ThrottlingTests
     [Fact]
     public void Governor_WhatSuffersWhileItBeginsWithLittle_IsHalvedFromThere()
     {
-        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         Observe(governor, seconds: 10);
         using IDisposable busy = governor.BusyByShare();
@@ -176,7 +177,7 @@ public sealed class ThrottlingTests
     [Fact]
     public void Governor_WhereTheLeastDoesNotHelp_TakesWhatClientsHaveForUsual()
     {
-        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         governor.Observe();
         using IDisposable busy = governor.BusyByShare();
@@ -191,7 +192,7 @@ public sealed class ThrottlingTests
     [Fact]
     public void Rest_OfLessThanOneWorker_IsInProportion()
     {
-        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         governor.Observe();
         Assert.Equal(TimeSpan.Zero, governor.RestAfter(TimeSpan.FromMilliseconds(4), 32));
@@ -208,7 +209,7 @@ public sealed class ThrottlingTests
     [Fact]
     public void Governor_WhileNothingRuns_LearnsWhatIsUsual()
     {
-        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), latency);
         governor.Observe();
         latency.P99 = TimeSpan.FromMilliseconds(40);
@@ -221,7 +222,7 @@ public sealed class ThrottlingTests
     public async Task Governor_LooksAtEachInterval()
     {
         var time = new VirtualTimeProvider();
-        var latency = new Latency { P99 = TimeSpan.FromMilliseconds(5) };
+        var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
         using var governor = new LoadGovernor(time, new LoadGovernorOptions(), latency);
         await governor.StartAsync(CancellationToken.None);
         using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
@@ -321,12 +322,5 @@ public sealed class ThrottlingTests
     {
         for (int i = 0; i < 100; i++)
             load.Record(TimeSpan.FromMilliseconds(milliseconds));
-    }
-
-    private sealed class Latency : IForegroundLatency
-    {
-        public TimeSpan? P99 { get; set; }
-
-        public TimeSpan? GetP99() => P99;
     }
 }

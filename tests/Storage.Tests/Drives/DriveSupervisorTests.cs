@@ -344,12 +344,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     public async Task HangingReads_EndAtTheLimit_WithoutThreadsOfOthers_AndNeverWriteToTheirMemoryAfterwards()
     {
         _drives.Settings = Impatient;
-        await _drives.OpenAsync();
-        LocalFragmentStore drive = _drives.StoreAt(0);
-        FragmentWrite write = await _drives.WriteAsync(drive, 100_000);
-        DriveFaults faults = _drives.FaultsOf(0);
-        faults.HangReads = true;
-        faults.Stop();
+        (LocalFragmentStore drive, FragmentWrite write, DriveFaults faults) = await HangingDriveAsync(100_000);
         var memory = new byte[write.Payload.Length];
         using var pooled = new AlignedBuffer(1 << 20, honoursPins: true);
         Assert.False(drive.TryRead(SupervisedDrives.AddressOf(write), 0, memory));
@@ -485,12 +480,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     [Fact]
     public async Task Close_EndsWhatWaitsForTheDrive_AndWaitsForWhatRuns()
     {
-        await _drives.OpenAsync();
-        LocalFragmentStore drive = _drives.StoreAt(0);
-        FragmentWrite write = await _drives.WriteAsync(drive);
-        DriveFaults faults = _drives.FaultsOf(0);
-        faults.HangReads = true;
-        faults.Stop();
+        (LocalFragmentStore drive, FragmentWrite write, DriveFaults faults) = await HangingDriveAsync();
         Task[] reads = [.. Enumerable.Range(0, 40).Select(_ => SupervisedDrives.ReadAsync(drive, write))];
         for (int running = 0; running < 32; running++)
             await faults.Hanging.WaitAsync(Stop);
@@ -540,12 +530,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     [Fact]
     public async Task Question_OfADriveThatHangs_EndsWhenItIsCancelled()
     {
-        await _drives.OpenAsync();
-        LocalFragmentStore drive = _drives.StoreAt(0);
-        FragmentWrite write = await _drives.WriteAsync(drive);
-        DriveFaults faults = _drives.FaultsOf(0);
-        faults.HangReads = true;
-        faults.Stop();
+        (LocalFragmentStore drive, FragmentWrite write, DriveFaults faults) = await HangingDriveAsync();
         using var cancelled = new CancellationTokenSource();
         Task question = drive.StatAsync(write.Key, cancelled.Token).AsTask();
         await faults.Hanging.WaitAsync(Stop);
@@ -786,6 +771,18 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         using System.Diagnostics.Process process = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
         await process.WaitForExitAsync(Stop);
         return process.ExitCode;
+    }
+
+    /// <summary>A drive with a fragment, whose reads hang from now on.</summary>
+    private async Task<(LocalFragmentStore Drive, FragmentWrite Write, DriveFaults Faults)> HangingDriveAsync(int payloadBytes = 1000)
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite write = await _drives.WriteAsync(drive, payloadBytes);
+        DriveFaults faults = _drives.FaultsOf(0);
+        faults.HangReads = true;
+        faults.Stop();
+        return (drive, write, faults);
     }
 
     /// <summary>Page-aligned memory of an owner who does not look at pins.</summary>
