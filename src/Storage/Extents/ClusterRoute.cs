@@ -8,8 +8,8 @@ namespace ObjectStore.Storage.Extents;
 /// <param name="HasAbsent">Whether drives that are out held the slot before and may have what none of the others has.</param>
 internal sealed record RoutedSlot(DriveLane? Drive, DriveLane[] Sources, bool IsComplete, bool HasAbsent = false)
 {
-    /// <summary>Where to look for the shard, in this order.</summary>
-    public DriveLane[] Candidates { get; } = Drive is null ? Sources : [Drive, .. Sources];
+    /// <summary>Where to look for the shard, in this order: while the slot is being filled, its new drive has the least.</summary>
+    public DriveLane[] Candidates { get; } = Drive is null ? Sources : IsComplete ? [Drive, .. Sources] : [.. Sources, Drive];
 }
 
 /// <summary>One map, resolved to lanes as its groups are used. Immutable but for that cache; thread-safe.</summary>
@@ -51,6 +51,18 @@ internal sealed class ClusterRoute
 
     /// <summary>The slot of a shard; one without drives where the map has become narrower than the scheme.</summary>
     public static RoutedSlot SlotOf(RoutedSlot[] slots, int shard) => shard < slots.Length ? slots[shard] : Nowhere;
+
+    /// <summary>The copy to read first: one that is not being filled, where there is one.</summary>
+    public static int FirstCopy(RoutedSlot[] slots, int copies)
+    {
+        for (int shard = 0; shard < copies; shard++)
+        {
+            if (SlotOf(slots, shard) is { IsComplete: true, Drive: not null })
+                return shard;
+        }
+
+        return 0;
+    }
 
     private RoutedSlot[] Resolve(PlacementGroupId group, RoutedSlot[]?[] table)
     {

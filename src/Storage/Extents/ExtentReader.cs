@@ -166,29 +166,8 @@ internal sealed class ExtentReader : IExtentReader
     /// <summary>False where it would block, or anything is amiss: the load finds out what.</summary>
     private bool TryReadAtOnce(BlockAddress block, ShardRange range, Span<byte> destination)
     {
-        RoutedSlot[] slots = _store.Route.TrySlotsOf(_layout.PlacementGroup) ?? [];
-        int copies = _scheme.IsReplicated ? _scheme.Width : 1;
-        for (int copy = 0; copy < copies; copy++)
-        {
-            int shard = range.Shard + copy;
-            if (ClusterRoute.SlotOf(slots, shard).Drive is not { } lane || lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
-                continue;
-            try
-            {
-                if (store.TryRead(block.Fragment(shard), range.Offset, destination))
-                {
-                    lane.Observe(null);
-                    return true;
-                }
-            }
-            catch (StorageException)
-            {
-                destination.Clear();
-            }
-
-            break;
-        }
-
+        if (ExtentStore.TryReadAtOnce(_store.Route.TrySlotsOf(_layout.PlacementGroup) ?? [], block, range, destination))
+            return true;
         _loadsLeft = LoadedShardsAfterMiss;
         return false;
     }
@@ -296,6 +275,8 @@ internal sealed class ExtentReader : IExtentReader
 
             RoutedSlot[] slots = route.SlotsOf(_layout.PlacementGroup);
             var findings = new BlockFindings();
+            if (_scheme.IsReplicated)
+                ranges = [ranges[0] with { Shard = ClusterRoute.FirstCopy(slots, _scheme.Width) }];
             try
             {
                 buffers = await BlockLoad.RunAsync(_store, block, ranges, BlockLoad.CandidatesOf(slots, _scheme), BlockLoad.AbsentOf(slots, _scheme), _store.ReadBudget, findings, cancellationToken).ConfigureAwait(false);

@@ -171,20 +171,32 @@ public sealed class ExtentStore : IExtentStore
         destination = destination[..(int)layout.LengthBytes];
         if (_route.TrySlotsOf(layout.PlacementGroup) is not { } slots)
             return false;
-        for (int shard = 0; shard < scheme.Width; shard++)
+        return TryReadAtOnce(slots, new BlockAddress(layout.Id, layout.PlacementGroup, scheme, 0, destination.Length), new ShardRange(0, 0, destination.Length), destination);
+    }
+
+    /// <summary>
+    /// Reads chunks of a shard that its drive has in memory; where there are copies, of the first whose drive answers promptly, those last that are being filled. False where it would block, or
+    /// anything is amiss: the load finds out what.
+    /// </summary>
+    internal static bool TryReadAtOnce(RoutedSlot[] slots, BlockAddress block, ShardRange range, Span<byte> destination)
+    {
+        int copies = block.Scheme.IsReplicated ? block.Scheme.Width : 1;
+        for (int i = 0; i < 2 * copies; i++)
         {
-            if (ClusterRoute.SlotOf(slots, shard).Drive is not { } lane || lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
+            int shard = range.Shard + (i % copies);
+            RoutedSlot slot = ClusterRoute.SlotOf(slots, shard);
+            if (slot.IsComplete != (i < copies) || slot.Candidates is not [var lane, ..] || lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
                 continue;
             try
             {
-                if (!store.TryRead(new FragmentAddress(new FragmentKey(layout.Id, 0, (ushort)shard), layout.PlacementGroup, scheme, destination.Length), 0, destination))
+                if (!store.TryRead(block.Fragment(shard), range.Offset, destination))
                     return false;
                 lane.Observe(null);
                 return true;
             }
             catch (StorageException)
             {
-                // The reader finds the same, looks elsewhere, and tells repair.
+                // The load finds the same, looks elsewhere, and tells repair.
                 destination.Clear();
                 return false;
             }

@@ -299,6 +299,31 @@ public sealed class ExtentReadTests
         Assert.Equal(0, cluster.Fragments);
     }
 
+    [Theory]
+    [InlineData(4096, false)]
+    [InlineData(4096, true)]
+    [InlineData(100_000, false)]
+    [InlineData(100_000, true)]
+    public async Task Copies_AreNotReadFromADriveThatIsBeingFilled_WhileOthersAreWhole(int length, bool blocking)
+    {
+        await using var cluster = new MemoryCluster(3, groups: 1);
+        byte[] bytes = cluster.Bytes(length);
+        ExtentLayout layout = await cluster.Store.WriteAsync(cluster.Describe(), bytes, Stop);
+        Assert.True(Scheme.TryFromId(layout.SchemeId, out Scheme scheme) && scheme.IsReplicated);
+        MemoryFragmentStore filled = cluster.NewDrive(100);
+        cluster.Drives.Add(filled);
+        cluster.Directory.Set(filled);
+        MappedDrive[] drives = [.. cluster.Map.Drives, new MappedDrive(filled.DriveId, 1, MemoryCluster.Domain)];
+        cluster.Change((_, number, slot) => number == 0 ? new GroupSlot(filled.DriveId, [], IsComplete: false) : slot, drives);
+        filled.Fault = (_, _, _) => throw new InvalidOperationException("It was asked.");
+        foreach (MemoryFragmentStore drive in cluster.Drives.Where(drive => blocking && drive != filled))
+            drive.Fault = async (_, _, _) => await Task.Yield();
+        var read = new byte[length];
+        Assert.Equal(!blocking && length <= 65_536, cluster.Store.TryReadSmall(layout, read));
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+        Assert.Empty(cluster.Events.Reconstructed);
+    }
+
     [Fact]
     public async Task MemoryOfAReadThatWasGivenUp_IsNotReadIntoAgain()
     {
@@ -308,7 +333,7 @@ public sealed class ExtentReadTests
         var hung = new GivenUpDrive(Guid.NewGuid());
         cluster.Directory.Set(hung);
         MappedDrive[] drives = [.. cluster.Map.Drives, new MappedDrive(hung.DriveId, 1, MemoryCluster.Domain)];
-        cluster.Change((_, number, slot) => number == 2 ? new GroupSlot(hung.DriveId, [slot.Drive!.Value], IsComplete: false) : slot, drives);
+        cluster.Change((_, number, slot) => number == 2 ? new GroupSlot(slot.Drive, [hung.DriveId], IsComplete: false) : slot, drives);
         await using (IExtentReader reader = cluster.Store.OpenRead(layout, 2 * (64 << 10), 64 << 10))
         {
             ReadOnlyMemory<byte> read = await reader.ReadNextAsync(Stop);
