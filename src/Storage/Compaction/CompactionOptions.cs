@@ -18,8 +18,11 @@ public sealed record CompactionOptions
     /// <summary>Whether volumes that are being written to are ended when they hold that much garbage. Those whose garbage is less than <see cref="MinActiveGarbageBytes"/> are not.</summary>
     public bool SealActive { get; init; } = true;
 
-    /// <summary>Null is a sixteenth of the volume's capacity.</summary>
+    /// <summary>Null is a sixteenth of the volume's capacity, and 64 KiB where nothing has been written to it for <see cref="IdleAfter"/>.</summary>
     public long? MinActiveGarbageBytes { get; init; }
+
+    /// <summary>As seen from one run to another. Default 30 s.</summary>
+    public TimeSpan IdleAfter { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
     public void Validate()
@@ -28,6 +31,8 @@ public sealed record CompactionOptions
             throw new StorageOptionsException(nameof(GarbageRatio), GarbageRatio.ToString(System.Globalization.CultureInfo.InvariantCulture), "use 0 or more and less than 1.");
         if (BytesPerSecond < 0)
             throw new StorageOptionsException(nameof(BytesPerSecond), BytesPerSecond.ToString(System.Globalization.CultureInfo.InvariantCulture), "use 0 or more.");
+        if (IdleAfter < TimeSpan.Zero)
+            throw new StorageOptionsException(nameof(IdleAfter), IdleAfter.ToString(), "use zero or more.");
     }
 }
 

@@ -27,7 +27,9 @@ internal sealed class VolumeCompactor(DriveEngine engine)
     private const int WindowBytes = 4 << 20;
     private const int BatchBytes = 2 << 20;
     private const int MaxBatchRecords = 1024;
+    private const long MinIdleGarbageBytes = 64 << 10;
 
+    private readonly Dictionary<long, (long End, long Since)> _ends = []; // of the volumes being written to, as the runs have seen them; guarded by _one
     private readonly SemaphoreSlim _one = new(1, 1);
     private readonly CancellationTokenSource _stopping = new();
 
@@ -38,7 +40,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         await _one.WaitAsync(linked.Token).ConfigureAwait(false);
         try
         {
-            return await new Run(engine, options, linked.Token).ExecuteAsync().ConfigureAwait(false);
+            return await new Run(this, engine, options, linked.Token).ExecuteAsync().ConfigureAwait(false);
         }
         finally
         {
@@ -54,7 +56,22 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         _one.Release();
     }
 
-    private sealed class Run(DriveEngine engine, CompactionOptions options, CancellationToken cancellationToken)
+    /// <summary>Notes how far the volumes that are being written to have come, and since when.</summary>
+    private void NoteEnds()
+    {
+        foreach (long gone in _ends.Keys.Where(id => !engine.Index.Volumes.TryGetValue(id, out Volume? volume) || volume.State != VolumeState.Active).ToList())
+            _ends.Remove(gone);
+        foreach (Volume volume in engine.Index.Volumes.Values)
+        {
+            if (volume.State == VolumeState.Active && (!_ends.TryGetValue(volume.Id, out (long End, long Since) noted) || noted.End != volume.DurableEnd))
+                _ends[volume.Id] = (volume.DurableEnd, engine.Time.GetTimestamp());
+        }
+    }
+
+    private bool IsIdle(Volume volume, TimeSpan after)
+        => _ends.TryGetValue(volume.Id, out (long End, long Since) noted) && noted.End == volume.DurableEnd && engine.Time.GetElapsedTime(noted.Since) >= after;
+
+    private sealed class Run(VolumeCompactor compactor, DriveEngine engine, CompactionOptions options, CancellationToken cancellationToken)
     {
         private readonly RateLimit _rate = new(options.BytesPerSecond, engine.Time);
         private int _emptied;
@@ -73,19 +90,36 @@ internal sealed class VolumeCompactor(DriveEngine engine)
 
             // Only volumes that were there at the beginning: what this run writes is not compacted by it.
             HashSet<long> candidates = [.. engine.Index.Volumes.Keys];
+            compactor.NoteEnds();
             using var window = new AlignedBuffer(WindowBytes, honoursPins: true);
             using var area = new AlignedBuffer(BatchBytes, honoursPins: true);
             while (_emptied < options.MaxVolumes && Pick(candidates) is { } volume)
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 candidates.Remove(volume.Id);
-                if (volume.State == VolumeState.Active)
-                    await engine.SubmitAsync(volume.Writer ?? engine.CompactionWriter, engine.NewSeal(volume), cancellationToken).ConfigureAwait(false);
+                await SealAsync(volume).ConfigureAwait(false);
+                foreach (Volume target in candidates.Select(engine.Index.Volumes.GetValueOrDefault).OfType<Volume>().Where(IsPaddedTarget).ToList())
+                    await SealAsync(target).ConfigureAwait(false);
                 if (volume.State is VolumeState.Sealed or VolumeState.Poisoned && engine.Index.Volumes.ContainsKey(volume.Id))
                     await EmptyAsync(volume, window, area).ConfigureAwait(false);
             }
 
             return new CompactionReport(_emptied, _left, _moved, _movedBytes, _freed, _corrupt);
+        }
+
+        private async ValueTask SealAsync(Volume volume)
+        {
+            if (volume.State == VolumeState.Active)
+                await engine.SubmitAsync(volume.Writer ?? engine.CompactionWriter, engine.NewSeal(volume), cancellationToken).ConfigureAwait(false);
+        }
+
+        /// <summary>Whether copies would be appended to a volume that is worth compacting itself: they would hide its garbage, until there is too little of it for its size.</summary>
+        private bool IsPaddedTarget(Volume volume)
+        {
+            if (!options.SealActive || volume.State != VolumeState.Active || (volume.Writer ?? engine.CompactionWriter) != engine.CompactionWriter)
+                return false;
+            long log = volume.DurableEnd - VolumeFormat.LogStart, garbage = log - engine.Index.Useful(volume).UsefulBytes;
+            return garbage >= MinIdleGarbageBytes && garbage > log * options.GarbageRatio;
         }
 
         private Volume? Pick(HashSet<long> candidates)
@@ -98,7 +132,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                     continue;
                 (_, long fragments, long useful) = engine.Index.Useful(volume);
                 long log = volume.DurableEnd - VolumeFormat.LogStart;
-                if (log <= 0 || (volume.State == VolumeState.Active && (!options.SealActive || log - useful < (options.MinActiveGarbageBytes ?? (volume.Header.CapacityBytes / 16)))))
+                if (log <= 0 || (volume.State == VolumeState.Active && (!options.SealActive || log - useful < MinGarbageToSeal(volume))))
                     continue;
                 if (volume.TombstonesCarried && fragments == volume.UnmovableFragments)
                     continue; // tried before: only repair can empty it
@@ -108,6 +142,12 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             }
 
             return best;
+        }
+
+        private long MinGarbageToSeal(Volume volume)
+        {
+            long usual = volume.Header.CapacityBytes / 16;
+            return options.MinActiveGarbageBytes ?? (compactor.IsIdle(volume, options.IdleAfter) ? Math.Min(MinIdleGarbageBytes, usual) : usual);
         }
 
         private async ValueTask EmptyAsync(Volume volume, AlignedBuffer window, AlignedBuffer area)
@@ -177,6 +217,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         private bool Reclaim()
         {
             engine.Index.ReclaimVolumes();
+            engine.Index.ShrinkDatabase();
             return true;
         }
 

@@ -15,6 +15,7 @@ internal sealed class DriveIndex : IDisposable
     private const int MaxRowsPerPage = 64 * 1024;
     private const int MaxVolumeEntriesPerPage = 256; // each may have to be read from a drive that is slow because it is damaged
     private const int TombstoneBytes = 26; // an entry, about
+    private const int ShrinkPages = 1024; // 4 MiB: flushes wait for no more than that
 
     private readonly IDrive _drive;
     private readonly Guid _driveId;
@@ -599,6 +600,17 @@ internal sealed class DriveIndex : IDisposable
                 volume.Dispose();
                 _events.VolumeDeleted(_driveId, volume.Id, freed);
             }
+        }
+    }
+
+    /// <summary>Gives room that the database no longer needs back to the file system: what was remembered of the old places of moved fragments, above all. Lets flushes in between.</summary>
+    public void ShrinkDatabase()
+    {
+        bool more = true;
+        while (more)
+        {
+            lock (_flush)
+                more = !_closing && _database.Shrink(ShrinkPages);
         }
     }
 

@@ -35,6 +35,8 @@ internal sealed class IndexDatabase : IDisposable
 {
     private const int SchemaVersion = 2;
     private const string RebuildSuffix = "-rebuild";
+    private const int IncrementalVacuum = 2;
+    private const int MinFreeShare = 16;
 
     /// <summary>Keeps the index of the write-ahead log in memory instead of a mapped file, where a drive that fails would end the process with a SIGBUS. One process has the database anyhow.</summary>
     private static readonly string? Vfs = OperatingSystem.IsWindows() ? null : "unix-excl";
@@ -92,6 +94,8 @@ internal sealed class IndexDatabase : IDisposable
         {
             if (result != raw.SQLITE_OK)
                 throw new IndexDamagedException($"The index '{path}' cannot be opened (SQLite {result}).");
+            if (created)
+                Execute(connection, "PRAGMA auto_vacuum=INCREMENTAL"); // before anything is in the file, or it has no effect
             Execute(connection, "PRAGMA journal_mode=WAL");
             Execute(connection, "PRAGMA synchronous=NORMAL");
             Execute(connection, "PRAGMA cache_size=-8192");
@@ -351,6 +355,28 @@ internal sealed class IndexDatabase : IDisposable
             if (durable)
                 Execute(_writer, "PRAGMA synchronous=NORMAL");
         }
+    }
+
+    /// <summary>
+    /// Cuts free pages off the file, where they are more than a sixteenth of it; the file itself is cut at the next checkpoint. By one transaction. Not to be called while another thread is in <see cref="Apply"/>.
+    /// </summary>
+    /// <param name="maxPages">How many at most.</param>
+    /// <returns>Whether there are more. An index made before this was possible keeps its free pages, to use them again.</returns>
+    public bool Shrink(int maxPages)
+    {
+        if (_path is null || QueryNumber("PRAGMA auto_vacuum") != IncrementalVacuum)
+            return false;
+        long free = QueryNumber("PRAGMA freelist_count");
+        if (free * MinFreeShare <= QueryNumber("PRAGMA page_count"))
+            return false;
+        Execute(_writer, $"PRAGMA incremental_vacuum({maxPages})");
+        return free > maxPages;
+    }
+
+    private long QueryNumber(string sql)
+    {
+        using sqlite3_stmt statement = Prepare(_writer, sql);
+        return Step(_writer, statement) == raw.SQLITE_ROW ? raw.sqlite3_column_int64(statement, 0) : 0;
     }
 
     public void Dispose()

@@ -3,6 +3,7 @@ using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Index;
+using ObjectStore.Storage.Tests.Extents;
 using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Tests.Simulation;
@@ -55,6 +56,74 @@ public sealed class CompactionTests
         Assert.True(simulation.Store.ListVolumes().Sum(volume => volume.LogBytes) > 300 * 4096);
         await simulation.Finish(simulation.Store.CompactAsync(Unlimited with { MinActiveGarbageBytes = 1 }, Stop));
         Assert.True(simulation.Store.ListVolumes().Sum(volume => volume.LogBytes) < 300 * 1200);
+        await Verify(simulation, live);
+    }
+
+    [Fact]
+    public async Task PaddingInAVolumeThatIsWrittenTo_IsGivenBackOnceNothingHasComeForHalfAMinute()
+    {
+        var time = new ManualTime();
+        using var simulation = new SimulatedFragments(58, writers: 1, volumeSizeBytes: 4 << 20, time: time);
+        var live = new List<FragmentWrite>();
+        for (int i = 0; i < 30; i++)
+            await Write();
+        Assert.Equal(0, await Compact());
+        time.Advance(TimeSpan.FromSeconds(29));
+        Assert.Equal(0, await Compact());
+        await Write();
+        time.Advance(TimeSpan.FromSeconds(2));
+        Assert.Equal(0, await Compact());
+        time.Advance(TimeSpan.FromSeconds(29));
+        Assert.Equal(0, await Compact());
+        time.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal(1, await Compact());
+        Assert.InRange(simulation.Store.ListVolumes().Sum(volume => volume.LogBytes), 1, 31 * 1200);
+        await Verify(simulation, live);
+
+        // What is packed now is left alone.
+        time.Advance(TimeSpan.FromMinutes(5));
+        Assert.Equal(0, await Compact());
+        time.Advance(TimeSpan.FromMinutes(5));
+        Assert.Equal(0, await Compact());
+
+        async Task Write()
+        {
+            live.Add(simulation.Make(1000));
+            await simulation.Finish(simulation.Store.WriteAsync(live[^1], true, Stop)); // a page each
+        }
+
+        async Task<int> Compact() => (await simulation.Finish(simulation.Store.CompactAsync(Unlimited, Stop))).VolumesEmptied;
+    }
+
+    [Fact]
+    public async Task Copies_DoNotHideThePaddingOfTheVolumeTheyWouldGoTo()
+    {
+        using var simulation = new SimulatedFragments(60, writers: 1, volumeSizeBytes: 4 << 20, time: new ManualTime());
+        var live = new List<FragmentWrite>();
+        for (int i = 0; i < 1060; i++)
+        {
+            live.Add(simulation.Make(1000));
+            await simulation.Finish(simulation.Store.WriteAsync(live[^1], true, Stop)); // a page each: one full volume and the beginning of another
+        }
+
+        Assert.Equal([VolumeState.Sealed, VolumeState.Active], simulation.Store.ListVolumes().OrderBy(volume => volume.VolumeId).Select(volume => volume.State));
+        CompactionReport report = await simulation.Finish(simulation.Store.CompactAsync(Unlimited, Stop));
+        Assert.Equal(2, report.VolumesEmptied);
+        Assert.InRange(simulation.Store.ListVolumes().Sum(volume => volume.LogBytes), 1, 1060 * 1140);
+        await Verify(simulation, live);
+    }
+
+    [Fact]
+    public async Task Index_IsNotLargerAfterCompactionThanBefore()
+    {
+        using var simulation = new SimulatedFragments(59, writers: 1, volumeSizeBytes: 16 << 20);
+        List<FragmentWrite> live = await Fill(simulation, 5000, 1000);
+        await simulation.Restart(loseIndex: false);
+        long before = simulation.IndexBytes;
+        CompactionReport report = await simulation.Finish(simulation.Store.CompactAsync(Unlimited with { GarbageRatio = 0, MinActiveGarbageBytes = 0 }, Stop));
+        Assert.True(report.FragmentsMoved > 4000, report.ToString());
+        await simulation.Restart(loseIndex: false);
+        Assert.InRange(simulation.IndexBytes, 1, before * 11 / 10);
         await Verify(simulation, live);
     }
 

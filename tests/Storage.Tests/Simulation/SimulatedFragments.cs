@@ -13,16 +13,18 @@ internal sealed class SimulatedFragments : IDisposable
     private readonly Random _random;
     private readonly ExtentIdFactory _ids;
     private readonly StorageOptions _options;
+    private readonly TimeProvider _time;
     private LocalDrives _drives;
 
-    public SimulatedFragments(int seed, int writers = 2, long capacityBytes = 64 << 20, long headroomBytes = 0)
+    public SimulatedFragments(int seed, int writers = 2, long capacityBytes = 64 << 20, long headroomBytes = 0, long volumeSizeBytes = 512 << 10, TimeProvider? time = null)
     {
+        _time = time ?? TimeProvider.System;
         _random = new Random(seed);
         _ids = new ExtentIdFactory(TimeProvider.System, NextRandom);
         _options = new StorageOptions
         {
             DrivePaths = ["simulated"],
-            VolumeSizeBytes = 512 << 10,
+            VolumeSizeBytes = volumeSizeBytes,
             BlockSizeBytes = 64 << 10,
             WritersPerDrive = writers,
             HeadroomBytes = headroomBytes,
@@ -35,6 +37,9 @@ internal sealed class SimulatedFragments : IDisposable
     }
 
     public SimulatedDrive Drive { get; }
+
+    /// <summary>Of the index database, as closed.</summary>
+    public long IndexBytes => Directory.GetFiles(_folder.Path).Sum(file => new FileInfo(file).Length);
 
     public RecordedEvents Events { get; } = new();
 
@@ -119,7 +124,7 @@ internal sealed class SimulatedFragments : IDisposable
             File.WriteAllBytes(file, bytes);
     }
 
-    private LocalDrives Open() => LocalDrives.Open([Drive], new EngineServices(_options, TimeProvider.System, NextRandom, Events, Threaded: false));
+    private LocalDrives Open() => LocalDrives.Open([Drive], new EngineServices(_options, _time, NextRandom, Events, Threaded: false));
 
     private ulong NextRandom() => (ulong)_random.NextInt64(long.MinValue, long.MaxValue);
 }
