@@ -116,7 +116,7 @@ while seen < 5:
     time.sleep(1 if window and first else 0.05) # each look costs the server some milliseconds of a core, which clients whose latency is taken would wait for
 seconds = max(last - first, 0.1)
 rate = (value - before) / seconds / 1e6
-short = window > seconds
+short = window > seconds - (1 if window else 0) # it may have ended a second before it was seen to
 print("    rebuilt %.2f GB in %.1f s: %.0f MB/s%s; first fragment %.1f s after the loss, whole after %.1f s%s" % (
     (value - before) / 1e9, seconds, rate, "" if rate >= floor else "  MISSED (floor %.0f)" % floor, first - began, last - began,
     "  TOO SHORT to measure %.0f s of load by" % window if short else ""))

@@ -14,7 +14,7 @@ public sealed class LocalDriveCompaction(LocalFragmentStore drive) : ICompactabl
     /// <inheritdoc/>
     public async ValueTask<CompactionResult> CompactAsync(double minimumGarbageRatio, Func<long, CancellationToken, ValueTask> pace, CancellationToken cancellationToken = default)
     {
-        Storage.Compaction.CompactionOptions options = new() { GarbageRatio = minimumGarbageRatio, BytesPerSecond = 0, MaxVolumes = 1 };
+        Storage.Compaction.CompactionOptions options = new() { GarbageRatio = minimumGarbageRatio, BytesPerSecond = 0, MaxVolumes = 1, LastVolumeId = drive.ListVolumes().Max(volume => (long?)volume.VolumeId) };
         CompactionResult total = default;
         while (true)
         {

@@ -406,8 +406,8 @@ public sealed partial class RepairService : BackgroundService
             BlockRepairResult? result = await _worker.RepairAsync(work, involved, record.Spare, cancellationToken).ConfigureAwait(false);
             if (result?.Status == BlockRepairStatus.TooFewFragments && !suspect.IsEmpty)
             {
-                // What was damaged once may be read now, and may be all that is left.
-                result = await _worker.RepairAsync(work with { Suspect = default }, involved, record.Spare, cancellationToken).ConfigureAwait(false);
+                // What was damaged once may be read now, or was on a drive that does not count any more, and may be all that is left. Its header says nothing of that.
+                result = await _worker.RepairAsync(work with { ReadsSuspects = true }, involved, record.Spare, cancellationToken).ConfigureAwait(false);
             }
 
             if (result?.Status == BlockRepairStatus.Whole)

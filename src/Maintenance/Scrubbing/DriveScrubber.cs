@@ -175,12 +175,17 @@ internal sealed partial class DriveScrubber(
         {
             if (!dead.Contains(entry.Key.Extent))
             {
-                await VerifyAsync(entry, previous, cancellationToken).ConfigureAwait(false);
-                if (await JudgeAsync(entry, cancellationToken).ConfigureAwait(false) == StrayVerdict.Delete)
+                bool damaged = await VerifyAsync(entry, previous, cancellationToken).ConfigureAwait(false);
+                StrayVerdict verdict = await JudgeAsync(entry, damaged ? TimeSpan.Zero : options.StrayGrace, cancellationToken).ConfigureAwait(false);
+                if (verdict == StrayVerdict.Delete)
                 {
                     await drive.DeleteAsync(new[] { entry.Key }, cancellationToken).ConfigureAwait(false);
                     MaintenanceDiagnostics.StraysDeleted.Add(1);
                 }
+
+                // Also of a stray: its slot may come back to this drive, and what is listed there counts as being there. The same holds for one that was deleted while the map changed.
+                if (verdict == StrayVerdict.Delete ? strays.Belongs(drive.DriveId, entry) : damaged)
+                    await TellAsync(entry, cancellationToken).ConfigureAwait(false);
             }
 
             previous = entry.Key;
@@ -194,24 +199,26 @@ internal sealed partial class DriveScrubber(
     }
 
     /// <summary>Of a stray it reads the fragment that should be in its place.</summary>
-    private async ValueTask<StrayVerdict> JudgeAsync(FragmentEntry entry, CancellationToken cancellationToken)
+    private async ValueTask<StrayVerdict> JudgeAsync(FragmentEntry entry, TimeSpan minimumAge, CancellationToken cancellationToken)
     {
         using IDisposable busy = governor.Busy();
-        return await strays.JudgeAsync(drive, entry, options.StrayGrace, cancellationToken).ConfigureAwait(false);
+        return await strays.JudgeAsync(drive, entry, minimumAge, cancellationToken).ConfigureAwait(false);
     }
 
-    private async Task VerifyAsync(FragmentEntry entry, FragmentKey? previous, CancellationToken cancellationToken)
+    /// <summary>Whether it is damaged.</summary>
+    private async Task<bool> VerifyAsync(FragmentEntry entry, FragmentKey? previous, CancellationToken cancellationToken)
     {
         FragmentKey key = entry.Key;
         if (!Scheme.TryFromId(entry.SchemeId, out Scheme scheme))
         {
             LogUnknownScheme(key, drive.DriveId, entry.SchemeId);
             Find("scheme");
-            return;
+            return false;
         }
 
         byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(1, entry.PayloadBytes));
         long began = time.GetTimestamp();
+        bool damaged = false;
         try
         {
             using IDisposable busy = governor.Busy();
@@ -220,17 +227,17 @@ internal sealed partial class DriveScrubber(
         catch (FragmentMissingException)
         {
             if (!await IsListedAsync(key, previous, cancellationToken).ConfigureAwait(false))
-                return;
+                return false;
             Find("missing");
-            await TellAsync(entry, scheme, cancellationToken).ConfigureAwait(false);
+            damaged = true;
         }
         catch (FragmentCorruptException e)
         {
             if (!await IsListedAsync(key, previous, cancellationToken).ConfigureAwait(false))
-                return;
+                return false;
             LogCorrupt(key, drive.DriveId, e);
             Find("corrupt");
-            await TellAsync(entry, scheme, cancellationToken).ConfigureAwait(false);
+            damaged = true;
         }
         finally
         {
@@ -247,12 +254,13 @@ internal sealed partial class DriveScrubber(
         // Late is better than in the clients' way, but in proportion: a drive of many small fragments is scrubbed within its period too.
         if (governor.IsHeldBack)
             await Task.Delay(governor.RestAfter(took, 1), time, cancellationToken).ConfigureAwait(false);
+        return damaged;
     }
 
-    /// <summary>Says what is damaged, durably: the scrub does not come by again for a period. A fragment that does not belong here is nobody's loss.</summary>
-    private async ValueTask TellAsync(FragmentEntry entry, Scheme scheme, CancellationToken cancellationToken)
+    /// <summary>Says what is damaged, durably: the scrub does not come by again for a period.</summary>
+    private async ValueTask TellAsync(FragmentEntry entry, CancellationToken cancellationToken)
     {
-        if (strays.Belongs(drive.DriveId, entry))
+        if (Scheme.TryFromId(entry.SchemeId, out Scheme scheme))
             await sink.RecordAsync(new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub), cancellationToken).ConfigureAwait(false);
     }
 

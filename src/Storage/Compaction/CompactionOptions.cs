@@ -18,11 +18,17 @@ public sealed record CompactionOptions
     /// <summary>Whether volumes that are being written to are ended when they hold that much garbage. Those whose garbage is less than <see cref="MinActiveGarbageBytes"/> are not.</summary>
     public bool SealActive { get; init; } = true;
 
-    /// <summary>Null is a sixteenth of the volume's capacity, and 64 KiB where nothing has been written to it for <see cref="IdleAfter"/>.</summary>
+    /// <summary>
+    /// Null is a sixteenth of the volume's capacity; and 64 KiB, if that is less, where nothing has been written to it for <see cref="IdleAfter"/>, or the copies of another volume would go to it and be so
+    /// many that its garbage is too small a share of it. On a full drive it is always the sixteenth: a volume that takes what still fits is not ended for less.
+    /// </summary>
     public long? MinActiveGarbageBytes { get; init; }
 
     /// <summary>As seen from one run to another. Default 30 s.</summary>
     public TimeSpan IdleAfter { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Only volumes up to this one are compacted: those that one of several runs has written are left to a later time. Null is all that are there when the run begins.</summary>
+    public long? LastVolumeId { get; init; }
 
     /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
     public void Validate()

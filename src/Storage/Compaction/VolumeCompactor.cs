@@ -28,6 +28,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
     private const int BatchBytes = 2 << 20;
     private const int MaxBatchRecords = 1024;
     private const long MinIdleGarbageBytes = 64 << 10;
+    private const int MaxShrinkSteps = 256;
 
     private readonly Dictionary<long, (long End, long Since)> _ends = []; // of the volumes being written to, as the runs have seen them; guarded by _one
     private readonly SemaphoreSlim _one = new(1, 1);
@@ -89,7 +90,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 throw new DriveUnavailableException(engine.DriveId, "its index has missed changes after a fault and is rebuilt at the next start; nothing is compacted before"); // it cannot say what lives
 
             // Only volumes that were there at the beginning: what this run writes is not compacted by it.
-            HashSet<long> candidates = [.. engine.Index.Volumes.Keys];
+            HashSet<long> candidates = [.. engine.Index.Volumes.Keys.Where(id => id <= (options.LastVolumeId ?? long.MaxValue))];
             compactor.NoteEnds();
             using var window = new AlignedBuffer(WindowBytes, honoursPins: true);
             using var area = new AlignedBuffer(BatchBytes, honoursPins: true);
@@ -98,7 +99,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 cancellationToken.ThrowIfCancellationRequested();
                 candidates.Remove(volume.Id);
                 await SealAsync(volume).ConfigureAwait(false);
-                foreach (Volume target in candidates.Select(engine.Index.Volumes.GetValueOrDefault).OfType<Volume>().Where(IsPaddedTarget).ToList())
+                foreach (Volume target in candidates.Select(engine.Index.Volumes.GetValueOrDefault).OfType<Volume>().Where(target => WouldHideGarbage(target, volume)).ToList())
                     await SealAsync(target).ConfigureAwait(false);
                 if (volume.State is VolumeState.Sealed or VolumeState.Poisoned && engine.Index.Volumes.ContainsKey(volume.Id))
                     await EmptyAsync(volume, window, area).ConfigureAwait(false);
@@ -113,13 +114,13 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 await engine.SubmitAsync(volume.Writer ?? engine.CompactionWriter, engine.NewSeal(volume), cancellationToken).ConfigureAwait(false);
         }
 
-        /// <summary>Whether copies would be appended to a volume that is worth compacting itself: they would hide its garbage, until there is too little of it for its size.</summary>
-        private bool IsPaddedTarget(Volume volume)
+        /// <summary>Whether the copies of a volume would go to one that is worth compacting itself, and with them would not be any more.</summary>
+        private bool WouldHideGarbage(Volume target, Volume copied)
         {
-            if (!options.SealActive || volume.State != VolumeState.Active || (volume.Writer ?? engine.CompactionWriter) != engine.CompactionWriter)
+            if (!options.SealActive || engine.IsFull || target.State != VolumeState.Active || (target.Writer ?? engine.CompactionWriter) != engine.CompactionWriter)
                 return false;
-            long log = volume.DurableEnd - VolumeFormat.LogStart, garbage = log - engine.Index.Useful(volume).UsefulBytes;
-            return garbage >= MinIdleGarbageBytes && garbage > log * options.GarbageRatio;
+            long log = target.DurableEnd - VolumeFormat.LogStart, garbage = log - engine.Index.Useful(target).UsefulBytes;
+            return garbage >= MinIdleGarbage(target) && garbage > log * options.GarbageRatio && garbage <= (log + engine.Index.Useful(copied).LiveBytes) * options.GarbageRatio;
         }
 
         private Volume? Pick(HashSet<long> candidates)
@@ -145,10 +146,9 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         }
 
         private long MinGarbageToSeal(Volume volume)
-        {
-            long usual = volume.Header.CapacityBytes / 16;
-            return options.MinActiveGarbageBytes ?? (compactor.IsIdle(volume, options.IdleAfter) ? Math.Min(MinIdleGarbageBytes, usual) : usual);
-        }
+            => !engine.IsFull && compactor.IsIdle(volume, options.IdleAfter) ? MinIdleGarbage(volume) : options.MinActiveGarbageBytes ?? (volume.Header.CapacityBytes / 16);
+
+        private long MinIdleGarbage(Volume volume) => options.MinActiveGarbageBytes ?? Math.Min(MinIdleGarbageBytes, volume.Header.CapacityBytes / 16);
 
         private async ValueTask EmptyAsync(Volume volume, AlignedBuffer window, AlignedBuffer area)
         {
@@ -186,6 +186,15 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 await engine.Threads.RunAsync(Reclaim).ConfigureAwait(false);
             else
                 Reclaim();
+
+            // A little in each operation, as above; what is left then is cut off after the next volume.
+            bool isMore = true;
+            for (int step = 0; isMore && step < MaxShrinkSteps; step++)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                isMore = engine.Threaded ? await engine.Threads.RunAsync(engine.Index.ShrinkDatabase).ConfigureAwait(false) : engine.Index.ShrinkDatabase();
+            }
+
             if (engine.Index.Volumes.ContainsKey(volume.Id))
             {
                 _left++;
@@ -217,7 +226,6 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         private bool Reclaim()
         {
             engine.Index.ReclaimVolumes();
-            engine.Index.ShrinkDatabase();
             return true;
         }
 

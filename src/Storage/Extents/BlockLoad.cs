@@ -71,12 +71,16 @@ internal sealed class BlockLoad
     public static long RepairCostBytes(ShardBuffers buffers, ReadOnlySpan<ShardRange> wanted, BlockAddress block)
         => CostBytes(buffers, wanted) + ((long)block.Scheme.DataShards * buffers.For(block.ShardBytes).BufferBytes);
 
-    /// <summary>Where each shard may be read as it is, by the map.</summary>
+    /// <summary>Where each shard may be read as it is, by the map; of several drives first those that answer promptly.</summary>
     public static DriveLane[][] CandidatesOf(RoutedSlot[] slots, Scheme scheme)
     {
         var candidates = new DriveLane[scheme.Width][];
         for (int shard = 0; shard < candidates.Length; shard++)
-            candidates[shard] = ClusterRoute.SlotOf(slots, shard).Candidates;
+        {
+            DriveLane[] lanes = ClusterRoute.SlotOf(slots, shard).Candidates;
+            candidates[shard] = lanes.Length < 2 || lanes[0].LooksPrompt ? lanes : [.. lanes.OrderBy(lane => !lane.LooksPrompt)];
+        }
+
         return candidates;
     }
 
@@ -342,6 +346,7 @@ internal sealed class BlockLoad
         lock (_lock)
         {
             read.Status = good ? ShardReadStatus.Good : ShardReadStatus.Bad;
+            read.IsCorrupt &= !good; // a damaged one on a former drive is of no interest where the next has it intact
             release = _ended;
             (signal, _signal) = (_signal, null);
         }

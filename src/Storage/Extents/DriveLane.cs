@@ -48,6 +48,9 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
     /// <summary>False where a read should try other drives first. Lets one caller through as a probe now and then.</summary>
     public bool IsPrompt() => !IsStuck(_reads) && (!Volatile.Read(ref _unavailable) || TakeProbe());
 
+    /// <summary>As <see cref="IsPrompt"/>, without letting anyone through.</summary>
+    public bool LooksPrompt => !IsStuck(_reads) && !Volatile.Read(ref _unavailable);
+
     public Operation BeginWrite(long bytes) => Begin(_writes, bytes);
 
     public Operation BeginRead() => Begin(_reads, 0);

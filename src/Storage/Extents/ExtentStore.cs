@@ -185,20 +185,29 @@ public sealed class ExtentStore : IExtentStore
         {
             int shard = range.Shard + (i % copies);
             RoutedSlot slot = ClusterRoute.SlotOf(slots, shard);
-            if (slot.IsComplete != (i < copies) || slot.Candidates is not [var lane, ..] || lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
+            if (slot.IsComplete != (i < copies))
                 continue;
-            try
+            foreach (DriveLane lane in slot.Candidates)
             {
-                if (!store.TryRead(block.Fragment(shard), range.Offset, destination))
+                if (lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
+                    continue;
+                try
+                {
+                    if (!store.TryRead(block.Fragment(shard), range.Offset, destination))
+                        return false;
+                    lane.Observe(null);
+                    return true;
+                }
+                catch (FragmentMissingException) when (!slot.IsComplete)
+                {
+                    // As a matter of course: what was moved already, or written since the slot moved, is on another of its drives.
+                }
+                catch (StorageException)
+                {
+                    // The load finds the same, looks elsewhere, and tells repair.
+                    destination.Clear();
                     return false;
-                lane.Observe(null);
-                return true;
-            }
-            catch (StorageException)
-            {
-                // The load finds the same, looks elsewhere, and tells repair.
-                destination.Clear();
-                return false;
+                }
             }
         }
 

@@ -15,7 +15,7 @@ internal sealed class DriveIndex : IDisposable
     private const int MaxRowsPerPage = 64 * 1024;
     private const int MaxVolumeEntriesPerPage = 256; // each may have to be read from a drive that is slow because it is damaged
     private const int TombstoneBytes = 26; // an entry, about
-    private const int ShrinkPages = 1024; // 4 MiB: flushes wait for no more than that
+    private const int ShrinkPages = 256; // by one operation of the drive: that each page must be read and written at another place of a slow drive is no reason to take it for hung
 
     private readonly IDrive _drive;
     private readonly Guid _driveId;
@@ -603,15 +603,28 @@ internal sealed class DriveIndex : IDisposable
         }
     }
 
-    /// <summary>Gives room that the database no longer needs back to the file system: what was remembered of the old places of moved fragments, above all. Lets flushes in between.</summary>
-    public void ShrinkDatabase()
+    /// <summary>
+    /// Gives some of the room that the database no longer needs back to the file system: what was remembered of the old places of moved fragments, above all. Returns whether there is more. A failure is
+    /// reported, and not the caller's: nothing depends on it.
+    /// </summary>
+    public bool ShrinkDatabase()
     {
-        bool more = true;
-        while (more)
+        try
         {
             lock (_flush)
-                more = !_closing && _database.Shrink(ShrinkPages);
+                return !_closing && !_rebuildDue && _abandoned is null && _database.Shrink(ShrinkPages);
         }
+        catch (IndexDamagedException e)
+        {
+            RequireRebuild(e);
+        }
+        catch (IOException e)
+        {
+            Errors.CountIoError();
+            _events.IndexWriteFailed(_driveId, e);
+        }
+
+        return false;
     }
 
     /// <summary>

@@ -37,7 +37,7 @@ public sealed record FailureDomain(string Region, string Zone, string Rack, stri
 public sealed record MappedDrive(Guid Id, double Weight, FailureDomain Domain, bool IsReadable = true);
 
 /// <summary>One shard's place in a group. The number of the shard is the number of the slot.</summary>
-/// <param name="Drive">Where the shard is written and first looked for; null where no drive can take it.</param>
+/// <param name="Drive">Where the shard is written, and first looked for once it is complete; null where no drive can take it.</param>
 /// <param name="Sources">Drives that held the slot before, newest first, and are still readable; empty once all has been moved.</param>
 /// <param name="IsComplete">Whether <paramref name="Drive"/> is known to have everything; false while repair or rebalance fills it.</param>
 public sealed record GroupSlot(Guid? Drive, ImmutableArray<Guid> Sources, bool IsComplete)

@@ -107,7 +107,8 @@ internal sealed class FragmentRepairer(ExtentStore store) : IFragmentRepairer
         for (int shard = 0; shard < slots.Length; shard++)
         {
             // What is to be made is not on its own drive, but may be on one that had the slot before.
-            candidates[shard] = work.Suspect.Contains(shard) ? [] : survey.ToBuild.Contains(shard) ? slots[shard].Sources : slots[shard].Candidates;
+            bool isSuspect = work.Suspect.Contains(shard);
+            candidates[shard] = isSuspect && !work.ReadsSuspects ? [] : survey.ToBuild.Contains(shard) && !isSuspect ? slots[shard].Sources : slots[shard].Candidates;
         }
 
         ShardRange[] wanted = [.. Shards(survey.ToBuild).Select(shard => new ShardRange(shard, 0, shardBytes))];

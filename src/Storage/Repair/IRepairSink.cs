@@ -48,7 +48,11 @@ public sealed class NoRepairSink : IRepairSink
 /// <summary>One block some of whose fragments are to be rebuilt.</summary>
 /// <param name="Suspect">Shards not to be read as they are, because they are known to be missing or damaged.</param>
 /// <param name="Wanted">Shards that must be intact on the drive that the cluster map names for them. Those that are, are left alone unless suspect.</param>
-public readonly record struct BlockRepair(ExtentId Extent, int PlacementGroup, Scheme Scheme, int Block, ShardSet Suspect, ShardSet Wanted);
+/// <param name="ReadsSuspects">
+/// Suspect shards are read after all, since there are too few others: what was damaged may be a copy on a drive that does not count any more, and the one that does intact. They are not believed by their
+/// headers: each is written anew, from its own bytes where they pass their checksums.
+/// </param>
+public readonly record struct BlockRepair(ExtentId Extent, int PlacementGroup, Scheme Scheme, int Block, ShardSet Suspect, ShardSet Wanted, bool ReadsSuspects = false);
 
 public enum BlockRepairStatus
 {

@@ -203,6 +203,16 @@ public sealed class RepairQueueTests
     }
 
     [Fact]
+    public async Task FragmentsThatAreSuspected_WhereTooFewOthersAreLeft_AreReadAndNotBelievedByTheirHeaders()
+    {
+        (TestCluster cluster, TestExtent extent, RepairService repair) = await QueueOneAsync(missing: 0, told: 0b111);
+        foreach (FragmentKey key in extent.Keys.Where(key => key.Shard > 0))
+            Assert.True(cluster.Store(cluster.DriveOf(extent, key.Shard)).Corrupt(key, 17));
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
     public async Task DeletedExtent_OfTheQueue_IsForgottenAndNotRebuilt()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);

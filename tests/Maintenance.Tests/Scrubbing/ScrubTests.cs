@@ -140,6 +140,33 @@ public sealed class ScrubTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
+    public async Task DamagedStray_DoesNotCountWhenItsSlotComesBackToItsDrive(bool homeIsAway)
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Copies3);
+        FragmentKey key = extent.Keys.First();
+        Guid elsewhere = Elsewhere(cluster, extent), home = cluster.DriveOf(extent, key.Shard);
+        await cluster.PutAsync(extent, key, elsewhere);
+        Assert.True(cluster.Store(elsewhere).Corrupt(key, 17));
+        cluster.SetReachable(home, !homeIsAway);
+        await ScrubAllAsync(cluster);
+        Assert.Equal(homeIsAway ? 1 : 0, cluster.Strays().Count);
+
+        // Back it comes, as if nothing had been wrong with it: what is listed is taken to be there.
+        ClusterMap map = cluster.Map;
+        cluster.SetMap(new ClusterMap(map.Epoch + 1, map.Drives, map.Widths.ToDictionary(width => width, width => System.Collections.Immutable.ImmutableArray.CreateRange(
+            Enumerable.Range(0, map.GroupCount).Select(index => System.Collections.Immutable.ImmutableArray.CreateRange(
+                map.SlotsOf(new PlacementGroupId(width, index)).Select((slot, number) => new PlacementGroupId(width, index).Value == extent.Group && number == key.Shard
+                    ? new GroupSlot(elsewhere, [], IsComplete: false) { Since = map.Epoch + 1 } : slot)))))));
+        RepairService repair = await cluster.StartRepairAsync();
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
     public async Task Stray_WhoseHomeLacksIt_IsBroughtHome(bool damagedAtHome)
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);

@@ -310,11 +310,7 @@ public sealed class ExtentReadTests
         byte[] bytes = cluster.Bytes(length);
         ExtentLayout layout = await cluster.Store.WriteAsync(cluster.Describe(), bytes, Stop);
         Assert.True(Scheme.TryFromId(layout.SchemeId, out Scheme scheme) && scheme.IsReplicated);
-        MemoryFragmentStore filled = cluster.NewDrive(100);
-        cluster.Drives.Add(filled);
-        cluster.Directory.Set(filled);
-        MappedDrive[] drives = [.. cluster.Map.Drives, new MappedDrive(filled.DriveId, 1, MemoryCluster.Domain)];
-        cluster.Change((_, number, slot) => number == 0 ? new GroupSlot(filled.DriveId, [], IsComplete: false) : slot, drives);
+        (_, MemoryFragmentStore filled) = MoveFirstSlot(cluster, isLost: true);
         filled.Fault = (_, _, _) => throw new InvalidOperationException("It was asked.");
         foreach (MemoryFragmentStore drive in cluster.Drives.Where(drive => blocking && drive != filled))
             drive.Fault = async (_, _, _) => await Task.Yield();
@@ -322,6 +318,61 @@ public sealed class ExtentReadTests
         Assert.Equal(!blocking && length <= 65_536, cluster.Store.TryReadSmall(layout, read));
         Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
         Assert.Empty(cluster.Events.Reconstructed);
+    }
+
+    [Fact]
+    public async Task DamageOnAFormerDrive_IsOfNoInterest_OnceTheNewDriveHasTheFragment()
+    {
+        await using var cluster = new MemoryCluster(9, groups: 1);
+        byte[] bytes = cluster.Bytes(300_000);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        (MemoryFragmentStore former, MemoryFragmentStore filled) = MoveFirstSlot(cluster);
+        BlockRepairResult moved = await cluster.Store.Repairer.RepairAsync(new BlockRepair(layout.Id, layout.PlacementGroup, new Scheme(6, 3), 0, default, new ShardSet(1)), Stop);
+        Assert.Equal((BlockRepairStatus.Whole, 1), (moved.Status, moved.Rebuilt.Count));
+        Assert.True(former.Corrupt(new FragmentKey(layout.Id, 0, 0), 100));
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+        Assert.Empty(cluster.Repairs.Reported);
+
+        // On both it is damage.
+        Assert.True(filled.Corrupt(new FragmentKey(layout.Id, 0, 0), 100));
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+        Assert.All(cluster.Repairs.Reported, notice => Assert.Equal((new ShardSet(1), RepairReason.CorruptOnRead), (notice.Shards, notice.Reason)));
+        Assert.NotEmpty(cluster.Repairs.Reported);
+    }
+
+    [Fact]
+    public async Task WhatWasWrittenSinceASlotMoved_IsReadFromItsNewDriveAtOnce()
+    {
+        await using var cluster = new MemoryCluster(9, groups: 1);
+        (MemoryFragmentStore former, _) = MoveFirstSlot(cluster);
+        byte[] bytes = cluster.Bytes(300_000);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        int asked = 0;
+        former.Fault = (_, _, _) =>
+        {
+            Interlocked.Increment(ref asked);
+            return default;
+        };
+        Assert.Equal(bytes[..1000], await cluster.ReadAsync(layout, 0, 1000, Stop));
+        Assert.Equal(1, asked);
+    }
+
+    [Fact]
+    public async Task FormerDriveThatHangs_DoesNotHideWhatItsSlotsNewDriveHas()
+    {
+        await using var cluster = new MemoryCluster(1, groups: 1);
+        (MemoryFragmentStore former, MemoryFragmentStore filled) = MoveFirstSlot(cluster);
+        byte[] bytes = cluster.Bytes(3000);
+        ExtentLayout layout = await cluster.Store.WriteAsync(cluster.Describe(), bytes, Stop);
+        filled.Fault = async (_, _, _) => await Task.Yield();
+        TaskCompletionSource hang = MemoryCluster.Hang(former, FragmentOperation.Read);
+        Task<byte[]> first = cluster.ReadAsync(layout, Stop);
+        cluster.Time.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop).WaitAsync(TimeSpan.FromSeconds(30), Stop));
+        Assert.False(first.IsCompleted);
+        hang.SetResult();
+        Assert.Equal(bytes, await first);
+        await cluster.AssertIdleAsync(Stop);
     }
 
     [Fact]
@@ -386,5 +437,16 @@ public sealed class ExtentReadTests
         Assert.True((await waiting).Span.SequenceEqual(bytes.AsSpan(0, 1 << 20)));
         await readers[6].DisposeAsync();
         await cluster.AssertIdleAsync(Stop);
+    }
+
+    /// <summary>The first slots move to a new drive, which has nothing yet.</summary>
+    private static (MemoryFragmentStore Former, MemoryFragmentStore Filled) MoveFirstSlot(MemoryCluster cluster, bool isLost = false)
+    {
+        MemoryFragmentStore former = cluster.DriveOf(new PlacementGroupId(cluster.Drives.Count, 0).Value, 0), filled = cluster.NewDrive(100);
+        cluster.Drives.Add(filled);
+        cluster.Directory.Set(filled);
+        MappedDrive[] drives = [.. cluster.Map.Drives.Select(drive => drive with { Weight = drive.Id == former.DriveId ? 0 : 1 }), new MappedDrive(filled.DriveId, 1, MemoryCluster.Domain)];
+        cluster.Change((_, _, slot) => slot.Drive == former.DriveId ? new GroupSlot(filled.DriveId, isLost ? [] : [former.DriveId], IsComplete: false) : slot, drives);
+        return (former, filled);
     }
 }

@@ -114,6 +114,37 @@ public sealed class CompactionTests
     }
 
     [Fact]
+    public async Task SeveralRuns_LeaveAloneWhatTheyHaveWritten_AndEndThoughClientsGoOnWriting()
+    {
+        using var simulation = new SimulatedFragments(61, writers: 1, time: new ManualTime());
+        var written = new List<FragmentWrite>();
+        await WriteAsync(200);
+        long last = simulation.Store.ListVolumes().Max(volume => volume.VolumeId);
+        int emptied = 0, runs = 0;
+        for (bool more = true; more; runs++)
+        {
+            Assert.True(runs <= last, "It goes on and on.");
+            int volumes = (await simulation.Finish(simulation.Store.CompactAsync(Unlimited with { MaxVolumes = 1, LastVolumeId = last }, Stop))).VolumesEmptied;
+            emptied += volumes;
+            more = volumes > 0;
+            await WriteAsync(100);
+        }
+
+        Assert.InRange(emptied, 1, (int)last);
+        Assert.All(simulation.Store.ListVolumes(), volume => Assert.True(volume.VolumeId >= last));
+        await Verify(simulation, written);
+
+        async Task WriteAsync(int count)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                written.Add(simulation.Make(1000));
+                await simulation.Finish(simulation.Store.WriteAsync(written[^1], true, Stop)); // a page each: three quarters are garbage
+            }
+        }
+    }
+
+    [Fact]
     public async Task Index_IsNotLargerAfterCompactionThanBefore()
     {
         using var simulation = new SimulatedFragments(59, writers: 1, volumeSizeBytes: 16 << 20);
