@@ -58,6 +58,14 @@ public sealed class NodeClient(int port, string tokenFile) : IDisposable
             drive.GetProperty("driveId").GetGuid(), drive.GetProperty("path").GetString()!, drive.GetProperty("state").GetString()!))];
     }
 
+    /// <summary>Blocks of which too few fragments are left, as far as repair has looked since the server started.</summary>
+    public long CountLostBlocks()
+    {
+        using HttpRequestMessage request = new(HttpMethod.Get, "/admin/v1/status");
+        using JsonDocument document = Ask(request);
+        return document.RootElement.GetProperty("repair").GetProperty("lostBlocks").GetInt64();
+    }
+
     /// <summary>Drains a drive, or takes it back: up, draining, out or removed.</summary>
     public void SetState(Guid drive, string state) => Post($"/admin/v1/drives/{drive}/state", JsonSerializer.Serialize(new { state, force = false }));
 

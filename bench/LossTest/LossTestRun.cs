@@ -151,7 +151,12 @@ public sealed class LossTestRun(LossTestOptions options)
         {
             Redundancy redundancy = node.GetRedundancy();
             seen = redundancy.IsWhole && (usableDrives is not { } usable || redundancy.UsableDrives == usable) ? seen + 1 : 0;
-            if (seen >= 3) return watch.Elapsed.TotalSeconds;
+            if (seen >= 3)
+            {
+                if (node.CountLostBlocks() is var lost and > 0) _findings.Fail($"{phase}: {lost} blocks are lost");
+                return watch.Elapsed.TotalSeconds;
+            }
+
             if (_findings.FailureCount > 0) return watch.Elapsed.TotalSeconds;
             if (watch.Elapsed > _options.RepairLimit)
                 throw new InvalidOperationException($"not whole after {watch.Elapsed.TotalSeconds:f0} s: {redundancy}");
