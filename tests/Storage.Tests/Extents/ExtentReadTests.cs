@@ -315,7 +315,8 @@ public sealed class ExtentReadTests
         foreach (MemoryFragmentStore drive in cluster.Drives.Where(drive => blocking && drive != filled))
             drive.Fault = async (_, _, _) => await Task.Yield();
         var read = new byte[length];
-        Assert.Equal(!blocking && length <= 65_536, cluster.Store.TryReadSmall(layout, read));
+        if (!blocking) // else it may be over before it is looked at
+            Assert.Equal(length <= 65_536, cluster.Store.TryReadSmall(layout, read));
         Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
         Assert.Empty(cluster.Events.Reconstructed);
     }
