@@ -186,15 +186,6 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 await engine.Threads.RunAsync(Reclaim).ConfigureAwait(false);
             else
                 Reclaim();
-
-            // A little in each operation, as above; what is left then is cut off after the next volume.
-            bool isMore = true;
-            for (int step = 0; isMore && step < MaxShrinkSteps; step++)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                isMore = engine.Threaded ? await engine.Threads.RunAsync(engine.Index.ShrinkDatabase).ConfigureAwait(false) : engine.Index.ShrinkDatabase();
-            }
-
             if (engine.Index.Volumes.ContainsKey(volume.Id))
             {
                 _left++;
@@ -204,6 +195,14 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             _emptied++;
             _freed += length;
             StorageMetrics.CompactionFreedBytes.Add(length);
+
+            // A little in each operation, as above; what is left then is cut off after the next volume.
+            bool isMore = true;
+            for (int step = 0; isMore && step < MaxShrinkSteps; step++)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                isMore = await engine.Threads.RunAsync(engine.Index.ShrinkDatabase).ConfigureAwait(false);
+            }
         }
 
         private async ValueTask MoveAsync(Volume volume, VolumeScanner scanner, AlignedBuffer window, AlignedBuffer area)

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Maintenance.Tests.Fixtures;
@@ -153,11 +154,7 @@ public sealed class ScrubTests
         Assert.Equal(homeIsAway ? 1 : 0, cluster.Strays().Count);
 
         // Back it comes, as if nothing had been wrong with it: what is listed is taken to be there.
-        ClusterMap map = cluster.Map;
-        cluster.SetMap(new ClusterMap(map.Epoch + 1, map.Drives, map.Widths.ToDictionary(width => width, width => System.Collections.Immutable.ImmutableArray.CreateRange(
-            Enumerable.Range(0, map.GroupCount).Select(index => System.Collections.Immutable.ImmutableArray.CreateRange(
-                map.SlotsOf(new PlacementGroupId(width, index)).Select((slot, number) => new PlacementGroupId(width, index).Value == extent.Group && number == key.Shard
-                    ? new GroupSlot(elsewhere, [], IsComplete: false) { Since = map.Epoch + 1 } : slot)))))));
+        ChangeSlots(cluster, (group, number, slot) => group == extent.Group && number == key.Shard ? new GroupSlot(elsewhere, [], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
         RepairService repair = await cluster.StartRepairAsync();
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         await cluster.RunQueueUntilEmptyAsync(repair);
@@ -198,9 +195,7 @@ public sealed class ScrubTests
         await ScrubAllAsync(cluster);
         Assert.Single(cluster.Strays());
         cluster.SetReachable(home, true);
-        cluster.SetMap(new ClusterMap(map.Epoch + 1, map.Drives, map.Widths.ToDictionary(width => width, width => System.Collections.Immutable.ImmutableArray.CreateRange(
-            Enumerable.Range(0, map.GroupCount).Select(index => System.Collections.Immutable.ImmutableArray.CreateRange(
-                map.SlotsOf(new PlacementGroupId(width, index)).Select(slot => slot with { IsComplete = false, Since = map.Epoch + 1 })))))));
+        ChangeSlots(cluster, (_, _, slot) => slot with { IsComplete = false, Since = map.Epoch + 1 });
         await ScrubAllAsync(cluster);
         Assert.Single(cluster.Strays());
         cluster.SetMap(map);
@@ -361,6 +356,15 @@ public sealed class ScrubTests
 
         // Fifteen times as long as each read.
         Assert.Equal(10 * 160, (cluster.Time.GetUtcNow() - began).TotalMilliseconds, 50.0);
+    }
+
+    /// <summary>The next map: that of now with slots changed, of which the group and the number are given.</summary>
+    private static void ChangeSlots(TestCluster cluster, Func<int, int, GroupSlot, GroupSlot> change)
+    {
+        ClusterMap map = cluster.Map;
+        cluster.SetMap(new ClusterMap(map.Epoch + 1, map.Drives, map.Widths.ToDictionary(width => width, width => ImmutableArray.CreateRange(
+            Enumerable.Range(0, map.GroupCount).Select(index => new PlacementGroupId(width, index)).Select(group => ImmutableArray.CreateRange(
+                map.SlotsOf(group).Select((slot, number) => change(group.Value, number, slot))))))));
     }
 
     private static async Task WaitAsync(TestCluster cluster, Func<bool> condition)
