@@ -9,6 +9,7 @@ using ObjectStore.Storage;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Placement;
+using ObjectStore.Storage.Repair;
 
 namespace ObjectStore.Maintenance.Rebalancing;
 
@@ -25,14 +26,37 @@ internal enum StrayVerdict
 }
 
 /// <summary>Decides about strays, and brings home what is missing there. Thread-safe.</summary>
-internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<IClusterMap> map, IExtentLiveness liveness, TimeProvider time, ILogger logger)
+internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<IClusterMap> map, IExtentLiveness liveness, IRepairSink sink, TimeProvider time, ILogger logger)
 {
     /// <summary>Whether the map names the drive for the fragment, or does not know the fragment's group.</summary>
-    public bool Belongs(Guid drive, in FragmentEntry entry)
+    private bool Belongs(Guid drive, in FragmentEntry entry)
         => !MapLookup.TrySlotsOf(map(), entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots) || entry.Key.Shard >= slots.Count
             || slots[entry.Key.Shard].Drive == drive || slots[entry.Key.Shard].Sources.Contains(drive);
 
-    /// <summary>Looks at one fragment of a drive. The caller deletes it where it may be.</summary>
+    /// <summary>
+    /// Deletes strays that were judged so. Where the map has changed since, so that it names the drive for one after all, whoever filled the slot may have seen it there: that is recorded for
+    /// repair, durably.
+    /// </summary>
+    public async ValueTask DeleteAsync(IFragmentStore drive, IReadOnlyList<FragmentEntry> entries, CancellationToken cancellationToken)
+    {
+        FragmentKey[] keys = [.. entries.Select(entry => entry.Key).Order()];
+        await drive.DeleteAsync(keys, cancellationToken).ConfigureAwait(false);
+        MaintenanceDiagnostics.StraysDeleted.Add(keys.Length);
+        foreach (FragmentEntry entry in entries)
+        {
+            if (Belongs(drive.DriveId, entry))
+                await TellAsync(entry, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Records, durably, that a fragment is not there intact: the scrub does not come by again for a period.</summary>
+    public async ValueTask TellAsync(FragmentEntry entry, CancellationToken cancellationToken)
+    {
+        if (Scheme.TryFromId(entry.SchemeId, out Scheme scheme))
+            await sink.RecordAsync(new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub), cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Looks at one fragment of a drive. The caller deletes it where it may be, with <see cref="DeleteAsync"/>.</summary>
     /// <param name="minimumAge">Extents younger than this are kept: their writer may still use the map it began with.</param>
     public async ValueTask<StrayVerdict> JudgeAsync(IFragmentStore drive, FragmentEntry entry, TimeSpan minimumAge, CancellationToken cancellationToken)
     {

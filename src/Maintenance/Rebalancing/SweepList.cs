@@ -96,13 +96,13 @@ internal sealed partial class SweepList(
             await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
             using IDisposable busy = governor.BusyByShare();
             FragmentPage page = await drive.ListAsync(groups, after, options.ListPageEntries, cancellationToken).ConfigureAwait(false);
-            var delete = new ConcurrentBag<FragmentKey>();
+            var delete = new ConcurrentBag<FragmentEntry>();
             await Parallel.ForEachAsync(page.Entries, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = governor.Workers(Parallelism) }, async (entry, stopping) =>
             {
                 switch (await strays.JudgeAsync(drive, entry, TimeSpan.Zero, stopping).ConfigureAwait(false))
                 {
                     case StrayVerdict.Delete:
-                        delete.Add(entry.Key);
+                        delete.Add(entry);
                         break;
                     case StrayVerdict.Keep:
                         Interlocked.Increment(ref kept);
@@ -111,10 +111,8 @@ internal sealed partial class SweepList(
             }).ConfigureAwait(false);
             if (!delete.IsEmpty)
             {
-                FragmentKey[] keys = [.. delete.Order()];
-                await drive.DeleteAsync(keys, cancellationToken).ConfigureAwait(false);
-                MaintenanceDiagnostics.StraysDeleted.Add(keys.Length);
-                deleted += keys.Length;
+                await strays.DeleteAsync(drive, [.. delete], cancellationToken).ConfigureAwait(false);
+                deleted += delete.Count;
             }
 
             after = page.Next;

@@ -88,7 +88,7 @@ public sealed partial class RepairService : BackgroundService
         var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive, urgentLimit: Math.Max(1, options.MaxParallelBlocks / UrgentPart));
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
         _worker = new BlockWorker(repairer, liveness, drives, gate, rate, _pause, governor, time, options, logger);
-        _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, time, logger), _pause, governor, time, options, logger);
+        _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, queue, time, logger), _pause, governor, time, options, logger);
         _unnamed = new UnnamedEntries(liveness, time, options.WriteMargin, 2 * options.PollInterval);
         _queueWakeup = new Wakeup(time);
         _passWakeup = new Wakeup(time);

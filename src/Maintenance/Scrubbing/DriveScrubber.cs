@@ -22,7 +22,7 @@ namespace ObjectStore.Maintenance.Scrubbing;
 
 /// <summary>Run by one loop; <see cref="Status"/> from anywhere.</summary>
 internal sealed partial class DriveScrubber(
-    IFragmentStore drive, IMaintenanceStore metadata, IRepairSink sink, IExtentLiveness liveness, StrayKeeper strays, LoadGovernor governor, PauseSwitch pause, TimeProvider time,
+    IFragmentStore drive, IMaintenanceStore metadata, IExtentLiveness liveness, StrayKeeper strays, LoadGovernor governor, PauseSwitch pause, TimeProvider time,
     ScrubOptions options, ILogger logger)
 {
     // A pass that used the whole period would be late with the first hiccup.
@@ -177,15 +177,12 @@ internal sealed partial class DriveScrubber(
             {
                 bool damaged = await VerifyAsync(entry, previous, cancellationToken).ConfigureAwait(false);
                 StrayVerdict verdict = await JudgeAsync(entry, damaged ? TimeSpan.Zero : options.StrayGrace, cancellationToken).ConfigureAwait(false);
-                if (verdict == StrayVerdict.Delete)
-                {
-                    await drive.DeleteAsync(new[] { entry.Key }, cancellationToken).ConfigureAwait(false);
-                    MaintenanceDiagnostics.StraysDeleted.Add(1);
-                }
 
-                // Also of a stray: its slot may come back to this drive, and what is listed there counts as being there. The same holds for one that was deleted while the map changed.
-                if (verdict == StrayVerdict.Delete ? strays.Belongs(drive.DriveId, entry) : damaged)
-                    await TellAsync(entry, cancellationToken).ConfigureAwait(false);
+                // Damage is told of strays too: their slots may come back to this drive, and what is listed there counts as being there.
+                if (verdict == StrayVerdict.Delete)
+                    await strays.DeleteAsync(drive, [entry], cancellationToken).ConfigureAwait(false);
+                else if (damaged)
+                    await strays.TellAsync(entry, cancellationToken).ConfigureAwait(false);
             }
 
             previous = entry.Key;
@@ -255,13 +252,6 @@ internal sealed partial class DriveScrubber(
         if (governor.IsHeldBack)
             await Task.Delay(governor.RestAfter(took, 1), time, cancellationToken).ConfigureAwait(false);
         return damaged;
-    }
-
-    /// <summary>Says what is damaged, durably: the scrub does not come by again for a period.</summary>
-    private async ValueTask TellAsync(FragmentEntry entry, CancellationToken cancellationToken)
-    {
-        if (Scheme.TryFromId(entry.SchemeId, out Scheme scheme))
-            await sink.RecordAsync(new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub), cancellationToken).ConfigureAwait(false);
     }
 
     private async ValueTask<bool> IsListedAsync(FragmentKey key, FragmentKey? previous, CancellationToken cancellationToken)

@@ -43,7 +43,7 @@ public sealed partial class ScrubService(
     public bool IsHurried => _running.Values.Any(running => running.Scrubber.IsHurried);
 
     internal DriveScrubber CreateScrubber(IFragmentStore drive)
-        => new(drive, metadata, sink, liveness, new StrayKeeper(drives, map, liveness, time, logger), governor, _pause, time, options, logger);
+        => new(drive, metadata, liveness, new StrayKeeper(drives, map, liveness, sink, time, logger), governor, _pause, time, options, logger);
 
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

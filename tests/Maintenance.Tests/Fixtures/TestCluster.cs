@@ -150,8 +150,15 @@ internal sealed class TestCluster : IFragmentStoreDirectory, ISlotCompletion
     }
 
     /// <summary>A map that differs from the one before by its epoch only.</summary>
-    public void RaiseEpoch() => SetMap(new ClusterMap(Map.Epoch + 1, Map.Drives, Map.Widths.ToDictionary(
-        width => width, width => Enumerable.Range(0, Map.GroupCount).Select(index => Map.SlotsOf(new PlacementGroupId(width, index)).ToImmutableArray()).ToImmutableArray())));
+    public void RaiseEpoch() => ChangeSlots((_, _, slot) => slot);
+
+    /// <summary>The next map: that of now with slots changed, of which the group and the number are given.</summary>
+    public void ChangeSlots(Func<int, int, GroupSlot, GroupSlot> change)
+    {
+        ClusterMap map = Map;
+        SetMap(new ClusterMap(map.Epoch + 1, map.Drives, map.Widths.ToDictionary(width => width, width => Enumerable.Range(0, map.GroupCount).Select(index => new PlacementGroupId(width, index))
+            .Select(group => map.SlotsOf(group).Select((slot, number) => change(group.Value, number, slot)).ToImmutableArray()).ToImmutableArray())));
+    }
 
     public async Task<byte[]> ReadAsync(TestExtent extent)
     {

@@ -142,6 +142,36 @@ public sealed class RepairPassTests
     }
 
     [Fact]
+    public async Task Sweep_WhileTheDriveGetsItsSlotsBack_HasWhatItDeletedRepaired()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        await cluster.WriteManyAsync(60);
+        ClusterMap before = cluster.Map;
+        Guid drained = cluster.Mapped[3].Id;
+        int whole = cluster.Store(drained).Count;
+        cluster.Drain(drained);
+        RepairService repair = await cluster.StartRepairAsync();
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        bool isBack = false;
+        cluster.Store(drained).Fault = (operation, _, _) =>
+        {
+            // Complete, as by a pass that has seen the fragments there.
+            if (operation == FragmentOperation.Delete && !isBack)
+            {
+                isBack = true;
+                cluster.ChangeSlots((group, number, _) => before.SlotsOf(new PlacementGroupId(group))[number]);
+            }
+
+            return default;
+        };
+        await cluster.RunPassesUntilAsync(repair, () => isBack && repair.Status.SweepsPending == 0);
+        Assert.InRange(cluster.Store(drained).Count, 0, whole - 1);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.Equal(whole, cluster.Store(drained).Count);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
     public async Task Drain_WhenTheProcessStopsBeforeTheSweep_EndsEmptyAllTheSame()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
@@ -256,7 +286,7 @@ public sealed class RepairPassTests
 
         // The three are in groups that a lost drive leaves incomplete.
         RepairService repair = await cluster.StartRepairAsync();
-        cluster.SetMap(AllIncomplete(cluster.Map));
+        MakeIncomplete(cluster);
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         Assert.DoesNotContain(cluster.Repairer.Asked, work => work.Extent == old.Id || work.Extent == queued.Id || work.Extent == young.Id);
         await cluster.AssertWholeAsync();
@@ -277,7 +307,7 @@ public sealed class RepairPassTests
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
         TestExtent written = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
         RepairService repair = await cluster.StartRepairAsync();
-        cluster.SetMap(AllIncomplete(cluster.Map));
+        MakeIncomplete(cluster);
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         Assert.Empty(cluster.Repairer.Asked);
         Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
@@ -294,7 +324,7 @@ public sealed class RepairPassTests
         TestExtent lost = await cluster.WriteAsync(Coded, without: new ShardSet(0b000111));
         await cluster.WriteAsync(Coded);
         RepairService repair = await cluster.StartRepairAsync();
-        cluster.SetMap(AllIncomplete(cluster.Map));
+        MakeIncomplete(cluster);
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         Assert.True(repair.Status.BlocksLost > 0);
         cluster.Live.Remove(lost);
@@ -631,8 +661,7 @@ public sealed class RepairPassTests
 
     private static bool IsAffected(TestCluster cluster, TestExtent extent) => cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Any(slot => !slot.IsComplete);
 
-    /// <summary>The map with one slot of each group to be filled: that of shard 0, whose drive stays.</summary>
-    private static ClusterMap AllIncomplete(ClusterMap map) => new(map.Epoch + 1, map.Drives, map.Widths.ToDictionary(width => width, width => System.Collections.Immutable.ImmutableArray.CreateRange(
-        Enumerable.Range(0, map.GroupCount).Select(index => System.Collections.Immutable.ImmutableArray.CreateRange(
-            map.SlotsOf(new PlacementGroupId(width, index)).Select((slot, number) => number == 0 ? slot with { IsComplete = false, Since = map.Epoch + 1 } : slot))))));
+    /// <summary>One slot of each group is to be filled: that of shard 0, whose drive stays.</summary>
+    private static void MakeIncomplete(TestCluster cluster)
+        => cluster.ChangeSlots((_, number, slot) => number == 0 ? slot with { IsComplete = false, Since = cluster.Map.Epoch + 1 } : slot);
 }
