@@ -246,6 +246,7 @@ internal sealed unsafe class VolumeWriter : IDisposable
     {
         while (true)
         {
+            bool wasIdle = false;
             lock (_gate)
             {
                 while (_pending.Count == 0)
@@ -253,11 +254,15 @@ internal sealed unsafe class VolumeWriter : IDisposable
                     if (_closing)
                         return;
                     Monitor.Wait(_gate);
+                    wasIdle = true;
                 }
-
-                (_pending, _taken) = (_taken, _pending);
             }
 
+            // Woken by the first request. Where all cores are busy it took the core of those who bring the next ones; with these it shares a sync. Else it goes on at once.
+            if (wasIdle)
+                Thread.Yield();
+            lock (_gate)
+                (_pending, _taken) = (_taken, _pending);
             try
             {
                 Process(_taken);
