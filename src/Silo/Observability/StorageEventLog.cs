@@ -47,6 +47,9 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
         "Drive {DriveId} is open: {Volumes} volumes, {ReplayedRecords} records and {ReplayedBytes} bytes replayed in {Duration}",
         driveId, report.Volumes, report.ReplayedRecords, report.ReplayedBytes, report.Duration);
 
+    public void RecoveryGoesOn(string path, Guid? driveId, long steps)
+        => logger.LogWarning("The start waits for the recovery of {Path}, as no other drive has come up: {Steps} volumes and records so far", path, steps);
+
     public void DriveSetAside(string path, Guid? driveId, string reason) => logger.LogError("The folder {Path} is not used as a drive: {Reason}", path, reason);
 
     public void DriveUnavailable(Guid driveId, string reason) => logger.LogError("Drive {DriveId} is left out: {Reason}", driveId, reason);

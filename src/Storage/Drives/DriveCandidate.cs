@@ -6,6 +6,7 @@ namespace ObjectStore.Storage.Drives;
 internal sealed class DriveCandidate(string path) : IDisposable
 {
     private IDrive? _drive;
+    private long _recoverySteps;
 
     public string Path => path;
 
@@ -17,6 +18,9 @@ internal sealed class DriveCandidate(string path) : IDisposable
 
     /// <summary>Whether the empty folder is to become a drive when it is opened.</summary>
     public bool IsToBeFormatted { get; set; }
+
+    /// <summary>What recovery has looked at, volumes and records: while that grows, it goes on. Any thread.</summary>
+    public long RecoverySteps => Interlocked.Read(ref _recoverySteps);
 
     public static DriveCandidate Refused(string path, StorageException refusal) => new(path) { Refusal = refusal };
 
@@ -42,7 +46,7 @@ internal sealed class DriveCandidate(string path) : IDisposable
         Identity = identity;
     });
 
-    public void Open(EngineServices services) => Try(() => Engine = DriveEngine.Open(_drive!, Identity!, services));
+    public void Open(EngineServices services) => Try(() => Engine = DriveEngine.Open(_drive!, Identity!, services with { OnRecoveryStep = () => Interlocked.Increment(ref _recoverySteps) }));
 
     public void Refuse(StorageException reason)
     {

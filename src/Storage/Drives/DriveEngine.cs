@@ -15,6 +15,9 @@ internal sealed record EngineServices(StorageOptions Options, TimeProvider Time,
 {
     /// <summary>Drives of this process, over which the default number of writers is spread.</summary>
     public int DriveCount { get; init; } = 1;
+
+    /// <summary>Called for each volume that recovery opens and each record that it finds.</summary>
+    public Action OnRecoveryStep { get; init; } = () => { };
 }
 
 /// <summary>One drive at work: its volumes, its index, its writers, and the thread that keeps the index up with the log.</summary>
@@ -642,6 +645,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         var tails = new List<Volume>();
         foreach (long id in files.Order())
         {
+            _services.OnRecoveryStep();
             if (!TryOpenVolume(id, rows.GetValueOrDefault(id), window, out Volume? volume))
             {
                 corruptRegions++;
@@ -662,6 +666,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             volume.File.BeginScan(start);
             ScanResult result = scanner.Scan(start, (record, header, intact) =>
             {
+                _services.OnRecoveryStep();
                 if (!intact)
                 {
                     corruptRegions++;

@@ -50,7 +50,7 @@ public sealed class DriveSupervisorOptions
 
     public TimeSpan MaxReopenDelay { get; init; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>How long the start waits for the recovery of a drive; later it is taken in when it is ready.</summary>
+    /// <summary>How long the start waits for the recovery of a drive, and where none has come up, for signs of life of those that are at it; later it is taken in when it is ready.</summary>
     public TimeSpan StartLimit { get; init; } = TimeSpan.FromMinutes(2);
 
     /// <summary>

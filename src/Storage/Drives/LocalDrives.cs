@@ -12,7 +12,7 @@ public sealed record SetAsideDrive(string Path, Guid? DriveId, string Reason);
 /// </summary>
 public sealed class LocalDrives : IAsyncDisposable
 {
-    /// <summary>How long a folder may take to show its identity. Recovery has no such limit.</summary>
+    /// <summary>How long a folder may take to show its identity.</summary>
     private static readonly TimeSpan IdentityTimeout = TimeSpan.FromSeconds(30);
 
     /// <summary>How long an opening that fails or is cancelled waits for the drives that have come up to close.</summary>
@@ -49,7 +49,10 @@ public sealed class LocalDrives : IAsyncDisposable
 
     /// <param name="services">What the engines share.</param>
     /// <param name="open">Opens the folder of a path.</param>
-    /// <param name="patience">How long formatting and recovery may take; a drive that has not come up by then is set aside, and closed when it does.</param>
+    /// <param name="patience">
+    /// How long formatting and recovery may take; a drive that has not come up by then is set aside, and closed when it does. While no drive has come up it is waited for as long again, and again,
+    /// where recovery goes on: the rebuild of an index reads all of a drive.
+    /// </param>
     /// <param name="cancellationToken">Ends the opening, whatever a drive that hangs is at; what has come up is closed.</param>
     internal static async Task<LocalDrives> OpenAsync(EngineServices services, Func<string, IDrive> open, TimeSpan patience, CancellationToken cancellationToken)
     {
@@ -59,7 +62,7 @@ public sealed class LocalDrives : IAsyncDisposable
         {
             cancellationToken.ThrowIfCancellationRequested();
             Guid clusterId = Admit(candidates, services);
-            await Task.WhenAll(Enumerable.Range(0, candidates.Length).Select(async i => candidates[i] = await OpenAsync(candidates[i], clusterId, services, patience, cancellationToken).ConfigureAwait(false))).ConfigureAwait(false);
+            await BringUpAsync(candidates, clusterId, services, patience, cancellationToken).ConfigureAwait(false);
             cancellationToken.ThrowIfCancellationRequested();
             return Finish(clusterId, candidates, services.Events);
         }
@@ -123,26 +126,59 @@ public sealed class LocalDrives : IAsyncDisposable
         }
     }
 
-    private static async Task<DriveCandidate> OpenAsync(DriveCandidate candidate, Guid clusterId, EngineServices services, TimeSpan patience, CancellationToken cancellationToken)
+    /// <summary>Those that have not come up when it returns are refused in the array. A cancellation ends it as the limit does.</summary>
+    private static async Task BringUpAsync(DriveCandidate[] candidates, Guid clusterId, EngineServices services, TimeSpan patience, CancellationToken cancellationToken)
     {
-        if (candidate.Refusal is not null)
-            return candidate;
-        Task<bool> opening = Blocking(() =>
+        Task[] openings = [.. candidates.Select(candidate => candidate.Refusal is not null ? Task.CompletedTask : Blocking(() =>
         {
             BringUp(candidate, clusterId, services);
             return true;
-        });
+        }))];
+        Task awaited = Task.WhenAll(openings);
+        long seen = 0;
+        while (true)
+        {
+            bool hasEnded = await EndsAsync(awaited, patience, services.Time, cancellationToken).ConfigureAwait(false);
+            Task[] atIt = [.. openings.Where(opening => !opening.IsCompleted)];
+            if (atIt.Length == 0 || cancellationToken.IsCancellationRequested || candidates.Where((_, i) => openings[i].IsCompleted).Any(candidate => candidate.Refusal is null))
+                break;
+            awaited = Task.WhenAny(atIt);
+            if (hasEnded)
+                continue; // with a refusal
+            long steps = candidates.Sum(candidate => candidate.RecoverySteps);
+            if (steps == seen)
+                break;
+            seen = steps;
+            foreach (DriveCandidate candidate in candidates.Where((_, i) => !openings[i].IsCompleted))
+                services.Events.RecoveryGoesOn(candidate.Path, candidate.Identity?.DriveId, candidate.RecoverySteps);
+        }
+
+        for (int i = 0; i < candidates.Length; i++)
+        {
+            if (openings[i].IsCompleted)
+            {
+                await openings[i].ConfigureAwait(false);
+                continue;
+            }
+
+            // As for the identity: the thread stays with the drive, and closes it when it comes up after all.
+            DriveCandidate late = candidates[i];
+            _ = openings[i].ContinueWith(_ => late.Dispose(), CancellationToken.None, TaskContinuationOptions.LongRunning, TaskScheduler.Default);
+            candidates[i] = DriveCandidate.Refused(
+                late.Path, new DriveIdentityException(late.Path, $"its {(late.IsToBeFormatted ? "formatting" : "recovery")} has not ended within {patience.TotalSeconds:0.###} s."));
+        }
+    }
+
+    private static async Task<bool> EndsAsync(Task task, TimeSpan patience, TimeProvider time, CancellationToken cancellationToken)
+    {
         try
         {
-            await opening.WaitAsync(patience, services.Time, cancellationToken).ConfigureAwait(false);
-            return candidate;
+            await task.WaitAsync(patience, time, cancellationToken).ConfigureAwait(false);
+            return true;
         }
         catch (Exception e) when (e is TimeoutException || (e is OperationCanceledException && cancellationToken.IsCancellationRequested))
         {
-            // As for the identity: the thread stays with the drive, and closes it when it comes up after all.
-            _ = opening.ContinueWith(_ => candidate.Dispose(), CancellationToken.None, TaskContinuationOptions.LongRunning, TaskScheduler.Default);
-            return DriveCandidate.Refused(
-                candidate.Path, new DriveIdentityException(candidate.Path, $"its {(candidate.IsToBeFormatted ? "formatting" : "recovery")} has not ended within {patience.TotalSeconds:0.###} s."));
+            return false;
         }
     }
 

@@ -556,6 +556,53 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await SupervisedDrives.AssertServes(_drives.StoreAt(1), write);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task StartWithoutADriveThatIsReady_WaitsWhileRecoveryGoesOn_AndNoLonger(bool goesOn)
+    {
+        await _drives.OpenAsync();
+        FragmentWrite write = await _drives.WriteAsync(_drives.StoreAt(1));
+        await _drives.WriteAsync(_drives.StoreAt(0));
+        await _drives.WriteAsync(_drives.StoreAt(2));
+        await _drives.CloseAsync();
+        var time = new ManualTime();
+        _drives.Time = time;
+        for (int number = 0; number < 3; number++)
+        {
+            _drives.FaultsOf(number).HangReads = true;
+            _drives.FaultsOf(number).LetGo = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            _drives.FaultsOf(number).Stop();
+        }
+
+        Task opening = _drives.OpenAsync();
+        for (int number = 0; number < 3; number++)
+            await _drives.FaultsOf(number).Hanging.WaitAsync(Stop);
+        await _drives.Until(() => time.UntilNext == _drives.Settings.StartLimit, "the limit");
+        time.Advance(_drives.Settings.StartLimit);
+        for (int number = 0; number < 3; number++)
+            await _drives.Told("goes on", _drives.FolderOf(number));
+        await _drives.Until(() => time.UntilNext == _drives.Settings.StartLimit, "the next limit");
+        Assert.False(opening.IsCompleted);
+        if (goesOn)
+        {
+            _drives.FaultsOf(1).Answer();
+            await opening.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+            await SupervisedDrives.AssertServes(_drives.StoreAt(1), write);
+            Assert.Contains("recovery", _drives.HealthOf(0).Reason, StringComparison.Ordinal);
+            return;
+        }
+
+        time.Advance(_drives.Settings.StartLimit);
+        DriveIdentityException refusal = await Assert.ThrowsAsync<DriveIdentityException>(() => opening.WaitAsync(TimeSpan.FromSeconds(20), Stop));
+        Assert.Contains("recovery has not ended", refusal.Message, StringComparison.Ordinal);
+        for (int number = 0; number < 3; number++)
+        {
+            _drives.FaultsOf(number).Answer();
+            await _drives.FaultsOf(number).LetGo.Task.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+        }
+    }
+
     [Fact]
     public async Task DriveThatHangsWhileItIsFormatted_DoesNotHoldUpTheStart_AndIsTakenInLater()
     {

@@ -19,8 +19,8 @@ internal sealed class DriveFaults
     /// <summary>Operations that hang at the moment.</summary>
     public SemaphoreSlim Hanging { get; } = new(0);
 
-    /// <summary>Completes when the drive is let go for the first time.</summary>
-    public TaskCompletionSource LetGo { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    /// <summary>Completes when the drive is let go, the first time since it was set.</summary>
+    public TaskCompletionSource LetGo { get; set; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>From now on whatever is set to hang does.</summary>
     public void Stop() => _answers.Reset();

@@ -86,7 +86,7 @@ internal sealed class SupervisedDrives : IStorageEvents, IDriveSet, IAsyncDispos
             if (Stopwatch.GetElapsedTime(began) > Patience)
             {
                 lock (_lock)
-                    Assert.Fail($"Waited in vain for: {what}\n{string.Join('\n', _told)}\n{string.Join('\n', Supervisor.Health)}");
+                    Assert.Fail($"Waited in vain for: {what}\n{string.Join('\n', _told)}\n{string.Join('\n', _supervisor?.Health ?? [])}");
             }
 
             await Task.Delay(5, Stop); // there is no event for each change of the health
@@ -146,6 +146,8 @@ internal sealed class SupervisedDrives : IStorageEvents, IDriveSet, IAsyncDispos
     void IDriveSet.Add(IFragmentStore store) => Assert.True(InUse.TryAdd(store.DriveId, store));
 
     void IDriveSet.Remove(Guid driveId) => Assert.True(InUse.TryRemove(driveId, out _));
+
+    public void RecoveryGoesOn(string path, Guid? driveId, long steps) => Tell($"goes on {path} ({driveId}): {steps} steps");
 
     public void DriveSetAside(string path, Guid? driveId, string reason) => Tell($"set aside {path}: {reason}");
 

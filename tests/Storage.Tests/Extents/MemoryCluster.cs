@@ -209,6 +209,16 @@ internal sealed class ManualTime : TimeProvider
         }
     }
 
+    /// <summary>When the next timer is due; null where none waits.</summary>
+    public TimeSpan? UntilNext
+    {
+        get
+        {
+            lock (_lock)
+                return _timers.Count == 0 ? null : _timers.Min(timer => timer.Due) - _passed;
+        }
+    }
+
     public override DateTimeOffset GetUtcNow()
     {
         lock (_lock)
