@@ -55,6 +55,9 @@ public sealed class DriveUnavailableException(Guid driveId, string reason, Excep
     : StorageException($"Drive {driveId} is not available: {reason}.", inner)
 {
     public Guid DriveId { get; } = driveId;
+
+    /// <summary>Its node answers, and has no room for more requests of this kind.</summary>
+    public bool IsBusy { get; init; }
 }
 
 /// <summary>

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using Microsoft.Extensions.Logging;
 using Orleans;
 using Orleans.Runtime;
 
@@ -11,10 +12,11 @@ namespace ObjectStore.Grains;
 /// One timer looks for what is overdue; one reminder brings the grain back after its silo went, so that a node that died with it is missed too.
 /// </summary>
 [GrainType("storage-node")]
-public sealed class StorageNodeGrain(
+public sealed partial class StorageNodeGrain(
     [PersistentState("registration", GrainStorageNames.Metadata)] IPersistentState<StorageNodeState> state,
     GrainOptions options,
-    TimeProvider time) : Grain, IStorageNodeGrain, IRemindable
+    TimeProvider time,
+    ILogger<StorageNodeGrain> logger) : Grain, IStorageNodeGrain, IRemindable
 {
     private const string CheckReminder = "check";
 
@@ -206,9 +208,14 @@ public sealed class StorageNodeGrain(
         foreach (((Drive drive, DriveVerdict verdict), DriveChange change) in verdicts.Zip(changes))
         {
             if (change.Status is DriveChangeStatus.Changed or DriveChangeStatus.Unchanged or DriveChangeStatus.NoSuchDrive)
-                drive.ToldLost = verdict.IsLost;
+                (drive.ToldLost, drive.Refusal) = (verdict.IsLost, null);
+            else if (drive.Refusal != change.Reason)
+                LogStays(verdict.DriveId, drive.Refusal = change.Reason);
         }
     }
+
+    [LoggerMessage(1, LogLevel.Warning, "Drive {Drive} stays as it is in the cluster map, though it has been down for too long or is back: {Reason}")]
+    private partial void LogStays(string drive, string? reason);
 
     /// <summary>A drive as it was last heard of.</summary>
     private sealed class Drive(DriveReport report)
@@ -223,6 +230,9 @@ public sealed class StorageNodeGrain(
 
         /// <summary>What the pool was told last; null where nothing since the activation.</summary>
         public bool? ToldLost { get; set; }
+
+        /// <summary>Why the pool does not follow; said once.</summary>
+        public string? Refusal { get; set; }
 
         public void Hear(DriveReport report, long now, TimeProvider time, TimeSpan errorMemory)
         {

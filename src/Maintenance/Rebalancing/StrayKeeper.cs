@@ -40,12 +40,19 @@ internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<I
     public async ValueTask DeleteAsync(IFragmentStore drive, IReadOnlyList<FragmentEntry> entries, CancellationToken cancellationToken)
     {
         FragmentKey[] keys = [.. entries.Select(entry => entry.Key).Order()];
-        await drive.DeleteAsync(keys, cancellationToken).ConfigureAwait(false);
-        MaintenanceDiagnostics.StraysDeleted.Add(keys.Length);
-        foreach (FragmentEntry entry in entries)
+        try
         {
-            if (Belongs(drive.DriveId, entry))
-                await TellAsync(entry, cancellationToken).ConfigureAwait(false);
+            await drive.DeleteAsync(keys, cancellationToken).ConfigureAwait(false);
+            MaintenanceDiagnostics.StraysDeleted.Add(keys.Length);
+        }
+        finally
+        {
+            // Also of a delete that failed: it may have been carried out all the same.
+            foreach (FragmentEntry entry in entries)
+            {
+                if (Belongs(drive.DriveId, entry))
+                    await TellAsync(entry, CancellationToken.None).ConfigureAwait(false);
+            }
         }
     }
 

@@ -21,6 +21,7 @@ internal sealed class DataPlane : IAsyncDisposable
     private readonly DriveRoutes<RemoteStorageNode> _routes;
     private readonly StopClock _stop;
     private readonly Lock _serving = new();
+    private readonly Lock _following = new();
     private FragmentServer? _server;
     private FragmentListener? _listener;
     private bool _stopping;
@@ -219,5 +220,10 @@ internal sealed class DataPlane : IAsyncDisposable
         }
     }
 
-    private void Follow(RemoteStorageNode node) => _routes.Follow(node, node.Drives, node.IsReachable);
+    private void Follow(RemoteStorageNode node)
+    {
+        // From the start and from the node's watch: who asked first must not have the last word.
+        lock (_following)
+            _routes.Follow(node, node.Drives, node.IsReachable);
+    }
 }

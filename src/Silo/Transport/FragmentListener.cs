@@ -48,6 +48,9 @@ internal sealed class FragmentListener : IAsyncDisposable
             kestrel.Limits.MaxRequestBufferSize = 1 << 20;
             kestrel.Limits.MaxResponseBufferSize = 2 << 20;
             kestrel.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
+
+            // A peer that is gone without a word holds its request's place no longer than the client would wait: half a minute for the largest.
+            kestrel.Limits.MinRequestBodyDataRate = new MinDataRate(bytesPerSecond: 64 << 10, gracePeriod: TimeSpan.FromSeconds(10));
             kestrel.Listen(address, port, listen => listen.Protocols = HttpProtocols.Http1);
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = drainTimeout);

@@ -8,10 +8,9 @@ namespace ObjectStore.Silo.Transport;
 /// Blocks of 64 KiB for Kestrel's pipes, instead of 4 KiB: a fragment of half a megabyte takes 8 reads and a gather list of 8 instead of 128. Pinned memory, a bounded
 /// number of blocks kept. Thread-safe.
 /// </summary>
-internal sealed class LargeBlockMemoryPool : MemoryPool<byte>
+internal sealed class LargeBlockMemoryPool(int maxRetained) : MemoryPool<byte>
 {
     private const int BlockBytes = 64 << 10;
-    private const int MaxRetained = 1024;
     private readonly ConcurrentStack<Block> _free = new();
     private int _retained;
     private volatile bool _disposed;
@@ -36,7 +35,7 @@ internal sealed class LargeBlockMemoryPool : MemoryPool<byte>
 
     private void Return(Block block)
     {
-        if (!_disposed && Interlocked.Increment(ref _retained) <= MaxRetained) _free.Push(block);
+        if (!_disposed && Interlocked.Increment(ref _retained) <= maxRetained) _free.Push(block);
         else Interlocked.Decrement(ref _retained);
     }
 
@@ -56,8 +55,10 @@ internal sealed class LargeBlockMemoryPool : MemoryPool<byte>
     }
 }
 
-/// <summary>One pool for the listener and all its connections.</summary>
+/// <summary>Kestrel takes a pool for each of its queues of input and output, which are as many as there are cores, 16 at most. Together they keep 64 MiB.</summary>
 internal sealed class LargeBlockMemoryPoolFactory : IMemoryPoolFactory<byte>
 {
-    public MemoryPool<byte> Create(MemoryPoolOptions? options = null) => new LargeBlockMemoryPool();
+    private const int MaxRetained = 1024;
+
+    public MemoryPool<byte> Create(MemoryPoolOptions? options = null) => new LargeBlockMemoryPool(MaxRetained / Math.Min(16, Environment.ProcessorCount));
 }

@@ -419,7 +419,9 @@ public sealed class ExtentStore : IExtentStore
             }
             catch (StorageException e)
             {
-                lane.Observe(e);
+                // That there is no room for more deletes says nothing of its reads and writes.
+                if (e is not DriveUnavailableException { IsBusy: true })
+                    lane.Observe(e);
                 throw;
             }
         }

@@ -53,8 +53,16 @@ public sealed class ClusterSecret
             throw new ArgumentException($"The cluster secret '{path}' can be read or written by others; `chmod 600` it.", nameof(path));
         if (file.Length > 2 * MaxBytes)
             throw new ArgumentException($"The cluster secret '{path}' is longer than {MaxBytes} bytes.", nameof(path));
-        using StreamReader reader = new(file, Encoding.UTF8);
-        return Parse(reader.ReadToEnd());
+        using StreamReader reader = new(file, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true), detectEncodingFromByteOrderMarks: false);
+        try
+        {
+            return Parse(reader.ReadToEnd());
+        }
+        catch (DecoderFallbackException)
+        {
+            // Each byte that is none would count as the same character, and most of the secret be lost. Without the exception: it holds bytes of it.
+            throw new ArgumentException($"The cluster secret '{path}' is no text. `openssl rand -hex 32` makes a good one.", nameof(path));
+        }
     }
 
     public override string ToString() => "(secret)";

@@ -28,10 +28,10 @@ public sealed class FragmentServerOptions
     /// <summary>Buffers of the requests to one drive at once. Default 64 MiB.</summary>
     public long MaxBytesPerDrive { get; init; } = 64L << 20;
 
-    /// <summary>Frames being received whose signature is not known yet. Default 16 MiB: what a stranger can make this node hold.</summary>
+    /// <summary>Frames being received whose signature is not known yet, those of up to 4 KiB and larger ones each. Default 16 MiB: what a stranger can make this node hold is twice that.</summary>
     public long MaxUnverifiedBytes { get; init; } = 16L << 20;
 
-    /// <summary>Deletes remembered against replay while their time stamps are good. Default 262,144, about 15 MB: 430 batches a second.</summary>
+    /// <summary>Requests to delete that are remembered against replay while their time stamps are good, of all drives. Default 262,144, about 15 MB: 870 a second.</summary>
     public int MaxRememberedDeletes { get; init; } = 256 * 1024;
 
     /// <summary>Told of failures that are no <see cref="StorageException"/>. Returns quickly, does not throw.</summary>
@@ -49,12 +49,16 @@ public sealed class FragmentServer : IDisposable
     /// <summary>The largest request: a frame and a payload.</summary>
     public const int MaxRequestBodyBytes = FragmentProtocol.MaxFrameBytes + FragmentProtocol.MaxPayloadBytes;
 
+    // The frame of a hello, a read, a stat or a write of its own is smaller.
+    private const int SmallFrameBytes = 4096;
+
     private readonly FragmentServerOptions _options;
     private readonly IFragmentStoreDirectory _drives;
     private readonly ClusterSecret _secret;
     private readonly TimeProvider _time;
     private readonly ulong _instance;
     private readonly Admission _unverified;
+    private readonly Admission _unverifiedLarge; // listings, deletes, syncs and batches: who fills this holds up no read and no hello
     private readonly ConcurrentDictionary<Guid, Admission> _admissions = new(); // of drives that exist: bounded by their number
     private readonly AlignedBufferPool _buffers = new(VolumeFormat.MaxBlockBytes, maxRetained: 64);
     private readonly ReplayWindow _deletes;
@@ -64,7 +68,8 @@ public sealed class FragmentServer : IDisposable
     {
         (_options, _drives, _secret, _time) = (options, drives, secret, time);
         _unverified = new Admission(int.MaxValue, options.MaxUnverifiedBytes);
-        _deletes = new ReplayWindow(options.MaxRememberedDeletes, 2 * FragmentProtocol.ClockWindow);
+        _unverifiedLarge = new Admission(int.MaxValue, options.MaxUnverifiedBytes);
+        _deletes = new ReplayWindow(options.MaxRememberedDeletes, FragmentProtocol.ClockWindow);
         Span<byte> random = stackalloc byte[8];
         do
         {
@@ -95,6 +100,7 @@ public sealed class FragmentServer : IDisposable
         using Activity? activity = TransportMetrics.StartServer(request, drive);
         byte[]? received = null;
         long unverified = 0;
+        Admission room = _unverified;
         try
         {
             FrameHeader header = await PeekHeaderAsync(body, cancellationToken).ConfigureAwait(false);
@@ -104,7 +110,9 @@ public sealed class FragmentServer : IDisposable
                 return Refuse(400, "frame", "The frame is not of this request.");
             }
 
-            if (!_unverified.TryEnter(header.FrameBytes))
+            if (header.FrameBytes > SmallFrameBytes)
+                room = _unverifiedLarge;
+            if (!room.TryEnter(header.FrameBytes))
                 return Busy();
             unverified = header.FrameBytes;
             received = ArrayPool<byte>.Shared.Rent(header.FrameBytes);
@@ -117,7 +125,7 @@ public sealed class FragmentServer : IDisposable
                 return Refuse(401, "signature", "The signature is not one of this cluster.");
             if (Math.Abs(header.UnixMilliseconds - (double)_time.GetUtcNow().ToUnixTimeMilliseconds()) > FragmentProtocol.ClockWindow.TotalMilliseconds)
                 return Refuse(401, "clock", "The request's time is more than five minutes from this node's clock.");
-            _unverified.Leave(unverified);
+            room.Leave(unverified);
             unverified = 0;
 
             // Of the bytes that were verified; the head above is what they were when they were looked at first.
@@ -135,7 +143,7 @@ public sealed class FragmentServer : IDisposable
         finally
         {
             if (unverified > 0)
-                _unverified.Leave(unverified);
+                room.Leave(unverified);
             if (received is not null)
                 ArrayPool<byte>.Shared.Return(received);
         }
@@ -401,7 +409,7 @@ public sealed class FragmentServer : IDisposable
         FragmentKey[] keys = Decode(body.Span, FragmentCodec.ReadKeys);
 
         // A fragment that was deleted may come back, when its group moves away from this drive and returns: an old delete must not take it away again.
-        switch (_deletes.Enter(header.Nonce, _time.GetUtcNow()))
+        switch (_deletes.Enter(header.Nonce, DateTimeOffset.FromUnixTimeMilliseconds(header.UnixMilliseconds), _time.GetUtcNow()))
         {
             case ReplayOutcome.Seen:
                 throw new FrameException("This request has been made before.");
@@ -605,14 +613,21 @@ internal enum ReplayOutcome
     Full,
 }
 
-/// <summary>The nonces of a span of time, up to a number of them; past it nothing is let in, so that nothing has to be forgotten too early. Thread-safe.</summary>
+/// <summary>
+/// The nonces of requests for as long as their time stamps are good, up to a number of them; past it nothing is let in, so that nothing has to be forgotten too early. One may be remembered for longer,
+/// behind another of a clock that is ahead. Thread-safe.
+/// </summary>
+/// <param name="span">How long after its time stamp a request is still looked at.</param>
 internal sealed class ReplayWindow(int capacity, TimeSpan span)
 {
     private readonly Lock _lock = new();
     private readonly HashSet<UInt128> _seen = [];
     private readonly Queue<(UInt128 Nonce, DateTimeOffset At)> _order = new();
 
-    public ReplayOutcome Enter(UInt128 nonce, DateTimeOffset now)
+    /// <param name="nonce">Of the request.</param>
+    /// <param name="at">Its time stamp, which the caller has found to be good.</param>
+    /// <param name="now">The time.</param>
+    public ReplayOutcome Enter(UInt128 nonce, DateTimeOffset at, DateTimeOffset now)
     {
         lock (_lock)
         {
@@ -627,7 +642,7 @@ internal sealed class ReplayWindow(int capacity, TimeSpan span)
             if (_order.Count >= capacity)
                 return ReplayOutcome.Full;
             _seen.Add(nonce);
-            _order.Enqueue((nonce, now));
+            _order.Enqueue((nonce, at));
             return ReplayOutcome.New;
         }
     }

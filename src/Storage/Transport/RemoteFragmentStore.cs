@@ -17,10 +17,12 @@ internal sealed class RemoteFragmentStore : IFragmentStore
     private const int OrdinalShift = 47;
     private readonly RemoteStorageNode _node;
     private readonly WriteBatcher _batcher;
+    private readonly SemaphoreSlim _turns;
 
     public RemoteFragmentStore(RemoteStorageNode node, Guid driveId)
     {
         (_node, DriveId) = (node, driveId);
+        _turns = new SemaphoreSlim(node.Options.MaxRequestsPerDrive);
         _batcher = new WriteBatcher(this);
     }
 
@@ -60,7 +62,7 @@ internal sealed class RemoteFragmentStore : IFragmentStore
             frame.Int32(some.Length);
             foreach (((long volume, ulong generation), long end) in some)
                 FragmentCodec.WriteTicket(frame, new FragmentTicket(volume, generation, end));
-            using RemoteAnswer answer = await _node.SendAsync(FragmentRequest.Sync, DriveId, frame, default, default, ordinal, cancellationToken).ConfigureAwait(false);
+            using RemoteAnswer answer = await SendAsync(FragmentRequest.Sync, frame, default, default, ordinal, cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -76,7 +78,7 @@ internal sealed class RemoteFragmentStore : IFragmentStore
             throw new ArgumentException("A read covers whole chunks of the payload.", nameof(offsetBytes));
         using FrameWriter frame = new();
         FragmentCodec.WriteRead(frame, address, offsetBytes, destination.Length);
-        using RemoteAnswer answer = await _node.SendAsync(request, DriveId, frame, default, destination, null, cancellationToken).ConfigureAwait(false);
+        using RemoteAnswer answer = await SendAsync(request, frame, default, destination, null, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>False: what another node has is never within reach at once.</summary>
@@ -98,7 +100,7 @@ internal sealed class RemoteFragmentStore : IFragmentStore
             frame.Int32(some.Length);
             foreach (FragmentKey key in some.Span)
                 FragmentCodec.WriteKey(frame, key);
-            using RemoteAnswer answer = await _node.SendAsync(FragmentRequest.Delete, DriveId, frame, default, default, null, cancellationToken).ConfigureAwait(false);
+            using RemoteAnswer answer = await SendAsync(FragmentRequest.Delete, frame, default, default, null, cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -129,7 +131,7 @@ internal sealed class RemoteFragmentStore : IFragmentStore
         using FrameWriter frame = new(2048);
         frame.Byte(sync ? (byte)1 : (byte)0);
         FragmentCodec.WriteFragment(frame, fragment);
-        using RemoteAnswer answer = await _node.SendAsync(FragmentRequest.Write, DriveId, frame, new RequestPayload(fragment.Payload), default, null, cancellationToken).ConfigureAwait(false);
+        using RemoteAnswer answer = await SendAsync(FragmentRequest.Write, frame, new RequestPayload(fragment.Payload), default, null, cancellationToken).ConfigureAwait(false);
         try
         {
             return ReadTicket(answer);
@@ -162,8 +164,8 @@ internal sealed class RemoteFragmentStore : IFragmentStore
             total += payloads[i].Length;
         }
 
-        using RemoteAnswer answer = await _node.SendAsync(
-            FragmentRequest.WriteBatch, DriveId, frame, new RequestPayload(default, payloads, total), default, null, cancellationToken).ConfigureAwait(false);
+        using RemoteAnswer answer = await SendAsync(
+            FragmentRequest.WriteBatch, frame, new RequestPayload(default, payloads, total), default, null, cancellationToken).ConfigureAwait(false);
         try
         {
             return ReadOutcomes(answer);
@@ -212,9 +214,42 @@ internal sealed class RemoteFragmentStore : IFragmentStore
         }
     }
 
+    private async ValueTask<RemoteAnswer> SendAsync(
+        FragmentRequest request, FrameWriter frame, RequestPayload payload, Memory<byte> destination, int? tickets, CancellationToken cancellationToken)
+    {
+        if (!_turns.Wait(0, CancellationToken.None))
+            await WaitForTurnAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            return await _node.SendAsync(request, DriveId, frame, payload, destination, tickets, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turns.Release();
+        }
+    }
+
+    private async ValueTask WaitForTurnAsync(CancellationToken cancellationToken)
+    {
+        using var limit = new CancellationTokenSource(_node.Options.IdleTimeout, _node.Time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, cancellationToken);
+        try
+        {
+            await _turns.WaitAsync(either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new DriveUnavailableException(DriveId, $"its node {_node.Address.Authority}: {_node.Options.MaxRequestsPerDrive} requests have waited for it for {_node.Options.IdleTimeout.TotalSeconds:0.###} s");
+        }
+        catch (OperationCanceledException)
+        {
+            throw new OperationCanceledException(cancellationToken);
+        }
+    }
+
     private async ValueTask<T> AskAsync<T>(FragmentRequest request, FrameWriter frame, Func<ReadOnlySpan<byte>, T> read, CancellationToken cancellationToken)
     {
-        using RemoteAnswer answer = await _node.SendAsync(request, DriveId, frame, default, default, null, cancellationToken).ConfigureAwait(false);
+        using RemoteAnswer answer = await SendAsync(request, frame, default, default, null, cancellationToken).ConfigureAwait(false);
         try
         {
             return read(answer.Body);

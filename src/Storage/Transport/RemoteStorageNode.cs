@@ -32,8 +32,8 @@ public sealed class RemoteStorageNodeOptions
     /// <summary>How long a request that the node has no room for is tried again. Default 2 s.</summary>
     public TimeSpan BusyTimeout { get; init; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>Connections to the node; requests beyond them wait. Default 128.</summary>
-    public int MaxConnections { get; init; } = 128;
+    /// <summary>Requests to one drive at once, each on a connection; those beyond them wait. Default 64: a drive that hangs keeps so many from its neighbours, and no more.</summary>
+    public int MaxRequestsPerDrive { get; init; } = 64;
 
     /// <summary>Synced writes up to this share requests. Default 64 KiB: above it a request's own cost is small beside its bytes. 0 shares none.</summary>
     public int BatchBelowBytes { get; init; } = 64 << 10;
@@ -43,7 +43,7 @@ public sealed class RemoteStorageNodeOptions
         Require(ConnectTimeout > TimeSpan.Zero && IdleTimeout > TimeSpan.Zero && HelloTimeout > TimeSpan.Zero, nameof(IdleTimeout), IdleTimeout, "time-outs are more than zero.");
         Require(HelloInterval > TimeSpan.Zero && ReconnectInterval > TimeSpan.Zero, nameof(HelloInterval), HelloInterval, "intervals are more than zero.");
         Require(BusyTimeout >= TimeSpan.Zero, nameof(BusyTimeout), BusyTimeout, "use zero or more.");
-        Require(MaxConnections is >= 1 and <= 65_536, nameof(MaxConnections), MaxConnections, "use 1 to 65536.");
+        Require(MaxRequestsPerDrive is >= 1 and <= 65_536, nameof(MaxRequestsPerDrive), MaxRequestsPerDrive, "use 1 to 65536.");
         Require(BatchBelowBytes is >= 0 and <= FragmentProtocol.MaxPayloadBytes, nameof(BatchBelowBytes), BatchBelowBytes, "use 0 to 1048576.");
 
         static void Require(bool holds, string setting, object value, string remedy)
@@ -73,6 +73,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
     private readonly TimeProvider _time;
     private readonly IStorageEvents _events;
     private readonly HttpMessageInvoker _http;
+    private readonly HttpMessageInvoker _helloHttp; // never behind the drives' requests
     private readonly CancellationTokenSource _stopping = new();
     private readonly SemaphoreSlim _helloing = new(1, 1);
     private readonly Lock _lock = new();
@@ -89,10 +90,14 @@ public sealed class RemoteStorageNode : IAsyncDisposable
     {
         options.Validate();
         (Address, _secret, Options, _time, _events) = (address, secret, options, time, events);
-        _http = new HttpMessageInvoker(new SocketsHttpHandler
+        _http = CreateHttp(options);
+        _helloHttp = CreateHttp(options);
+        TransportMetrics.NodesUnreachable.Add(1);
+
+        // As many connections as there are requests: how many those are is bounded drive by drive.
+        static HttpMessageInvoker CreateHttp(RemoteStorageNodeOptions options) => new(new SocketsHttpHandler
         {
             ConnectTimeout = options.ConnectTimeout,
-            MaxConnectionsPerServer = options.MaxConnections,
             PooledConnectionIdleTimeout = TimeSpan.FromSeconds(60), // less than Kestrel keeps one
             PooledConnectionLifetime = TimeSpan.FromMinutes(15), // a name may come to mean another address
             AllowAutoRedirect = false,
@@ -101,7 +106,6 @@ public sealed class RemoteStorageNode : IAsyncDisposable
             AutomaticDecompression = DecompressionMethods.None,
             MaxResponseHeadersLength = 16,
         });
-        TransportMetrics.NodesUnreachable.Add(1);
     }
 
     public Uri Address { get; }
@@ -136,6 +140,8 @@ public sealed class RemoteStorageNode : IAsyncDisposable
     public event Action<RemoteStorageNode>? Changed;
 
     internal RemoteStorageNodeOptions Options { get; }
+
+    internal TimeProvider Time => _time;
 
     /// <summary>
     /// Asks the node for its drives. Where it cannot be reached the node is returned all the same, without drives, and <see cref="Changed"/> tells when it has answered: a gateway
@@ -178,6 +184,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
         if (_unreachable is not null)
             TransportMetrics.NodesUnreachable.Add(-1);
         _http.Dispose();
+        _helloHttp.Dispose();
     }
 
     /// <summary>
@@ -263,7 +270,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
                 // The node's queues empty within milliseconds: come back soon at first, then ever later, never in step with others.
                 busySince = busySince == 0 ? _time.GetTimestamp() : busySince;
                 if (_time.GetElapsedTime(busySince) >= Options.BusyTimeout)
-                    throw Unavailable(drive, $"it has no room for more requests since {Options.BusyTimeout.TotalSeconds:0.#} s");
+                    throw new DriveUnavailableException(drive, $"its node {Address.Authority}: it has no room for more requests since {Options.BusyTimeout.TotalSeconds:0.#} s") { IsBusy = true };
                 TransportMetrics.ClientRetries.Add(1, TransportMetrics.Operation(request), TransportMetrics.Outcome("busy"));
                 double pause = Math.Min(250, 5 << Math.Min(busyRetries++, 6)) * (0.5 + ((double)(ulong)NewNonce() / ulong.MaxValue / 2));
                 await Task.Delay(TimeSpan.FromMilliseconds(pause), _time, cancellationToken).ConfigureAwait(false);
@@ -325,7 +332,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
                 Content = new RequestContent(frame, payload, timer),
             };
             message.Content.Headers.ContentType = FrameType;
-            using HttpResponseMessage response = await _http.SendAsync(message, timer.Token).ConfigureAwait(false);
+            using HttpResponseMessage response = await (request == FragmentRequest.Hello ? _helloHttp : _http).SendAsync(message, timer.Token).ConfigureAwait(false);
             timer.Progress();
             if (response.StatusCode == HttpStatusCode.ServiceUnavailable)
                 throw new NodeBusyException();

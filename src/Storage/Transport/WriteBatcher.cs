@@ -68,6 +68,10 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
             {
                 foreach (Pending pending in batch)
                     pending.Completion.TrySetException(e);
+
+                // A drive that does not answer would keep each batch for as long as this one, one after the other.
+                if (e is DriveUnavailableException)
+                    FailWaiting(e);
             }
 
             TransportMetrics.BatchFragments.Record(batch.Count);
@@ -84,6 +88,23 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
             else
                 batch[i].Completion.TrySetResult(outcomes[i].Ticket);
         }
+    }
+
+    private void FailWaiting(Exception cause)
+    {
+        List<Pending> failed = [];
+        lock (_lock)
+        {
+            while (_waiting.TryDequeue(out Pending? pending))
+            {
+                _room.Release();
+                if (pending.TryTake())
+                    failed.Add(pending);
+            }
+        }
+
+        foreach (Pending pending in failed)
+            pending.Completion.TrySetException(cause);
     }
 
     /// <summary>The next batch, as large as a request may be; false where nothing waits, and then the next write starts anew.</summary>

@@ -160,8 +160,10 @@ public sealed class ScrubTests
         await cluster.AssertWholeAsync();
     }
 
-    [Fact]
-    public async Task Stray_ThatIsDeletedWhileItsSlotComesBackToItsDrive_IsRepaired()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Stray_ThatIsDeletedWhileItsSlotComesBackToItsDrive_IsRepaired(bool withoutAnAnswer)
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
         TestExtent extent = await cluster.WriteAsync(Copies3);
@@ -171,12 +173,24 @@ public sealed class ScrubTests
         cluster.Time.Advance(TimeSpan.FromHours(2));
         cluster.Store(elsewhere).Fault = (operation, _, _) =>
         {
+            if (operation != FragmentOperation.Delete)
+                return default;
+
             // Complete, as by a pass that has seen it there.
-            if (operation == FragmentOperation.Delete)
-                cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard ? new GroupSlot(elsewhere, [], IsComplete: true) { Since = cluster.Map.Epoch + 1 } : slot);
-            return default;
+            cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard ? new GroupSlot(elsewhere, [], IsComplete: true) { Since = cluster.Map.Epoch + 1 } : slot);
+            return withoutAnAnswer ? throw new DriveUnavailableException(elsewhere, "it has not answered") : default;
         };
-        await ScrubAsync(cluster.CreateScrub(Fast), cluster.Store(elsewhere));
+        if (withoutAnAnswer)
+        {
+            await Assert.ThrowsAsync<DriveUnavailableException>(() => ScrubAsync(cluster.CreateScrub(Fast), cluster.Store(elsewhere)));
+            cluster.Store(elsewhere).Fault = null;
+            await cluster.Store(elsewhere).DeleteAsync(new[] { key }); // it was carried out all the same
+        }
+        else
+        {
+            await ScrubAsync(cluster.CreateScrub(Fast), cluster.Store(elsewhere));
+        }
+
         Assert.Equal(elsewhere, cluster.DriveOf(extent, key.Shard));
         Assert.DoesNotContain(key, cluster.Store(elsewhere).Keys);
         await cluster.RunQueueUntilEmptyAsync(cluster.CreateRepair());

@@ -131,7 +131,7 @@ public sealed class SeveralDrivesTests : IDisposable
             {
                 (HttpStatusCode given, JsonElement answer) = await OrderAsync(host, id, "removed", force: true);
                 Assert.Equal((HttpStatusCode.OK, "removed", 0), (given, Of(answer, id).GetProperty("state").GetString(), Of(answer, id).GetProperty("sourceOf").GetInt32()));
-                Assert.Contains($"given up drive {id} for good", host.Output + host.Errors, StringComparison.Ordinal);
+                await SaysAsync(host, $"given up drive {id} for good");
             }
 
             await UntilAsync(async () => Repair(await AskAsync(host, "status"), "lostBlocks") == lost.Count, "the count of what is lost", host);
@@ -172,7 +172,7 @@ public sealed class SeveralDrivesTests : IDisposable
         await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, drives);
         using S3Client client = new(host.Endpoint, Keys);
         Assert.False(File.Exists(_folder["d2/drive.json"]));
-        Assert.Contains("--format-new-drives", host.Output, StringComparison.Ordinal);
+        await SaysAsync(host, "--format-new-drives");
         Assert.Equal(3, (await client.SendUnsignedAsync(HttpMethod.Get, "/health")).Text.Split("\"state\":\"Healthy\"").Length);
         JsonElement status = await AskAsync(host, "status");
         Assert.Equal("paused", status.GetProperty("repair").GetProperty("state").GetString());
@@ -219,7 +219,7 @@ public sealed class SeveralDrivesTests : IDisposable
         foreach (string file in Directory.GetFiles(_folder["d2"])) File.Copy(file, Path.Combine(_folder["d4"], Path.GetFileName(file)));
 
         await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, "--drives", _folder["d{1...4}"], "--down-out-after", "1");
-        Assert.Contains("is here twice", host.Output, StringComparison.Ordinal);
+        await SaysAsync(host, "is here twice");
         await UntilAsync(
             async () => (await AskAsync(host, "drives")).GetProperty("drives").EnumerateArray().All(drive => drive.GetProperty("freeBytes") is { ValueKind: JsonValueKind.Number } free && free.GetInt64() > 0),
             "a heartbeat", host);
@@ -295,6 +295,9 @@ public sealed class SeveralDrivesTests : IDisposable
     private static long Repair(JsonElement status, string name) => status.GetProperty("repair").GetProperty(name).GetInt64();
 
     private static JsonElement Of(JsonElement list, string id) => list.GetProperty("drives").EnumerateArray().Single(drive => drive.GetProperty("driveId").GetString() == id);
+
+    /// <summary>Its log arrives through a pipe, after answers to requests, perhaps.</summary>
+    private static Task SaysAsync(HostProcess host, string text) => UntilAsync(() => Task.FromResult(host.Output.Contains(text, StringComparison.Ordinal)), $"'{text}' in the log", host);
 
     private static async Task UntilAsync(Func<Task<bool>> holds, string what, HostProcess host)
     {

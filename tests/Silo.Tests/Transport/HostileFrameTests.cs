@@ -251,6 +251,39 @@ public sealed class HostileFrameTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task LargeFrames_ThatAreOnlyAnnounced_KeepNothingSmallOut()
+    {
+        await _served.DisposeAsync();
+        _served = await ServedDrives.StartAsync(ServedDrives.Options(maxUnverified: 100_000));
+        _instance = (await SendAsync(FragmentRequest.Hello, Frame(FragmentRequest.Hello, _ => { }))).Header.Instance;
+        byte[] announced = Delete(3000);
+        Assert.InRange(FrameBytes(announced), 60_000, 100_000);
+        using TcpClient stranger = new();
+        await stranger.ConnectAsync(IPAddress.Loopback, _served.Address.Port, Token);
+        await stranger.GetStream().WriteAsync(
+            Encoding.ASCII.GetBytes($"POST {FragmentProtocol.PathOf(FragmentRequest.Delete, Drive)} HTTP/1.1\r\nHost: h\r\nContent-Length: {announced.Length}\r\n\r\n"), Token);
+        await stranger.GetStream().WriteAsync(announced.AsMemory(0, 100), Token);
+
+        // There is no event for the moment from which it counts.
+        using CancellationTokenSource limit = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        limit.CancelAfter(TimeSpan.FromSeconds(20));
+        while ((await SendAsync(FragmentRequest.Delete, Delete(3000))).Status != HttpStatusCode.ServiceUnavailable)
+            limit.Token.ThrowIfCancellationRequested();
+        Assert.Equal(HttpStatusCode.OK, (await SendAsync(FragmentRequest.Hello, Frame(FragmentRequest.Hello, _ => { }))).Status);
+        Assert.Equal(HttpStatusCode.OK, (await SendAsync(FragmentRequest.Write, Write(Make.Copy(100_000)))).Status);
+        Assert.Equal(HttpStatusCode.OK, (await SendAsync(FragmentRequest.Delete, Delete(1))).Status);
+        stranger.Close();
+        while ((await SendAsync(FragmentRequest.Delete, Delete(3000))).Status != HttpStatusCode.OK)
+            limit.Token.ThrowIfCancellationRequested();
+
+        byte[] Delete(int keys) => Frame(FragmentRequest.Delete, writer =>
+        {
+            writer.Int32(keys);
+            for (int i = 0; i < keys; i++) FragmentCodec.WriteKey(writer, new FragmentKey(new ExtentId((UInt128)i), 0, 0));
+        });
+    }
+
+    [Fact]
     public async Task Request_ForAnotherRunOfTheNode_IsNotCarriedOut()
     {
         _instance++;

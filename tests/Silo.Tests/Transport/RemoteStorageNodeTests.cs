@@ -298,6 +298,49 @@ public sealed class RemoteStorageNodeTests
     }
 
     [Fact]
+    public async Task Drive_ThatHangsUnderManyRequests_KeepsNothingFromItsNeighbours_AndNoneOfThemForLong()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync(
+            null, null, new MemoryFragmentStore(Guid.NewGuid(), TimeProvider.System), new MemoryFragmentStore(Guid.NewGuid(), TimeProvider.System));
+        await using RemoteStorageNode node = await served.ConnectAsync(ServedDrives.Quick(idleSeconds: 5));
+        int limit = node.Options.MaxRequestsPerDrive, hanging = 0;
+        TaskCompletionSource full = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        served.Memory.Fault = async (_, _, token) =>
+        {
+            if (Interlocked.Increment(ref hanging) == limit) full.TrySetResult();
+            await Task.Delay(Timeout.Infinite, token);
+        };
+        Task[] waiting = [.. Enumerable.Range(0, 3 * limit).Select(_ => node.Drives[0].StatAsync(Make.Copy(1).Key, Token).AsTask())];
+        await full.Task.WaitAsync(Deadline, Token);
+        FragmentWrite write = Make.Copy(100_000);
+        await node.Drives[1].WriteAsync(write, sync: true, Token).AsTask().WaitAsync(TimeSpan.FromSeconds(4), Token);
+        Assert.NotNull(await node.Drives[1].StatAsync(write.Key, Token).AsTask().WaitAsync(TimeSpan.FromSeconds(4), Token));
+        Assert.Equal(limit, hanging);
+        foreach (Task one in waiting)
+            await Assert.ThrowsAsync<DriveUnavailableException>(() => one.WaitAsync(Deadline, Token));
+        Assert.True(node.IsReachable);
+    }
+
+    [Fact]
+    public async Task SmallWritesToADriveThatHangs_EndTogether()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        await using RemoteStorageNode node = await served.ConnectAsync(ServedDrives.Quick(idleSeconds: 0.5));
+        int begun = 0;
+        served.Memory.Fault = async (_, _, token) =>
+        {
+            Interlocked.Increment(ref begun);
+            await Task.Delay(Timeout.Infinite, token);
+        };
+        Task[] waiting = [.. Enumerable.Range(0, 500).Select(_ => node.Drives[0].WriteAsync(Make.Copy(10), sync: true, Token).AsTask())];
+        foreach (Task one in waiting)
+            await Assert.ThrowsAsync<DriveUnavailableException>(() => one.WaitAsync(Deadline, Token));
+
+        // The first alone, perhaps a batch of those that came meanwhile; not eight batches one after the other.
+        Assert.InRange(begun, 1, 1 + FragmentProtocol.MaxBatchFragments);
+    }
+
+    [Fact]
     public async Task Node_ThatAcceptsAndNeverAnswers_IsUnavailable()
     {
         await using ServedDrives served = await ServedDrives.StartAsync();

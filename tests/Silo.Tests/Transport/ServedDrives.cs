@@ -39,7 +39,7 @@ internal sealed class ServedDrives : IAsyncDisposable, IFragmentStoreDirectory
 
     public Uri Address { get; private set; } = new("http://127.0.0.1:0");
 
-    public static FragmentServerOptions Options(int maxRequests = 256, long maxBytes = 64 << 20, int maxDeletes = 1000) => new()
+    public static FragmentServerOptions Options(int maxRequests = 256, long maxBytes = 64 << 20, int maxDeletes = 1000, long maxUnverified = 16 << 20) => new()
     {
         ClusterId = ClusterId,
         NodeId = "node-1",
@@ -47,6 +47,7 @@ internal sealed class ServedDrives : IAsyncDisposable, IFragmentStoreDirectory
         MaxRequestsPerDrive = maxRequests,
         MaxBytesPerDrive = maxBytes,
         MaxRememberedDeletes = maxDeletes,
+        MaxUnverifiedBytes = maxUnverified,
     };
 
     public static async Task<ServedDrives> StartAsync(FragmentServerOptions? options = null, TimeProvider? time = null, params IFragmentStore[] drives)

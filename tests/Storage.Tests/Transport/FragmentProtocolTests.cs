@@ -124,12 +124,12 @@ public sealed class FragmentProtocolTests
     {
         ReplayWindow window = new(2, TimeSpan.FromMinutes(10));
         DateTimeOffset start = DateTimeOffset.UnixEpoch;
-        Assert.Equal(ReplayOutcome.New, window.Enter(1, start));
-        Assert.Equal(ReplayOutcome.New, window.Enter(2, start.AddMinutes(5)));
-        Assert.Equal(ReplayOutcome.Seen, window.Enter(1, start.AddMinutes(10)));
-        Assert.Equal(ReplayOutcome.Full, window.Enter(3, start.AddMinutes(10)));
-        Assert.Equal(ReplayOutcome.New, window.Enter(3, start.AddMinutes(10.1)));
-        Assert.Equal(ReplayOutcome.Seen, window.Enter(2, start.AddMinutes(10.1)));
+        Assert.Equal(ReplayOutcome.New, window.Enter(1, start, start.AddMinutes(1)));
+        Assert.Equal(ReplayOutcome.New, window.Enter(2, start.AddMinutes(5), start.AddMinutes(5)));
+        Assert.Equal(ReplayOutcome.Seen, window.Enter(1, start, start.AddMinutes(10)));
+        Assert.Equal(ReplayOutcome.Full, window.Enter(3, start.AddMinutes(10), start.AddMinutes(10)));
+        Assert.Equal(ReplayOutcome.New, window.Enter(3, start.AddMinutes(10), start.AddMinutes(10.1)));
+        Assert.Equal(ReplayOutcome.Seen, window.Enter(2, start.AddMinutes(5), start.AddMinutes(10.1)));
     }
 
     private static FragmentWrite Fragment()
@@ -180,6 +180,9 @@ public sealed class ClusterSecretTests
 
             File.SetUnixFileMode(path, UnixFileMode.UserRead);
             Assert.Equal(ClusterSecret.Parse("the golden secret of the cluster").DerivedClusterId, ClusterSecret.Load(path).DerivedClusterId);
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            File.WriteAllBytes(path, [.. Enumerable.Range(0, 32).Select(i => (byte)(0x80 + (i * 3)))]);
+            Assert.Contains("no text", Assert.Throws<ArgumentException>(() => ClusterSecret.Load(path)).Message, StringComparison.Ordinal);
         }
         finally
         {
