@@ -15,15 +15,18 @@ internal sealed class RemoteFragmentStore : IFragmentStore
     // The run of the node that made a ticket is kept in the ticket's offset, above any that a volume can have: 2^47 bytes are 128 TiB.
     internal const int OrdinalMask = 0xFFFF;
     private const int OrdinalShift = 47;
+    private const int MaxDeletesPerRequest = 1024;
     private readonly RemoteStorageNode _node;
-    private readonly WriteBatcher _batcher;
+    private readonly RequestGatherer<FragmentWrite, FragmentTicket> _writes;
+    private readonly RequestGatherer<ReadOnlyMemory<FragmentKey>, bool> _deletes;
     private readonly SemaphoreSlim _turns;
 
     public RemoteFragmentStore(RemoteStorageNode node, Guid driveId)
     {
         (_node, DriveId) = (node, driveId);
         _turns = new SemaphoreSlim(node.Options.MaxRequestsPerDrive);
-        _batcher = new WriteBatcher(this);
+        _writes = new(FragmentProtocol.MaxBatchFragments, FragmentProtocol.MaxBatchBytes, fragment => fragment.Payload.Length, WriteManyAsync);
+        _deletes = new(MaxDeletesPerRequest, FragmentProtocol.MaxKeysPerDelete, keys => keys.Length, DeleteManyAsync);
     }
 
     public Guid DriveId { get; }
@@ -35,7 +38,7 @@ internal sealed class RemoteFragmentStore : IFragmentStore
         cancellationToken.ThrowIfCancellationRequested();
         Require(fragment);
         return sync && fragment.Payload.Length <= _node.Options.BatchBelowBytes
-            ? await _batcher.WriteAsync(fragment, cancellationToken).ConfigureAwait(false)
+            ? await _writes.AskAsync(fragment, cancellationToken).ConfigureAwait(false)
             : await WriteAloneAsync(fragment, sync, cancellationToken).ConfigureAwait(false);
     }
 
@@ -93,14 +96,12 @@ internal sealed class RemoteFragmentStore : IFragmentStore
 
     public async ValueTask DeleteAsync(ReadOnlyMemory<FragmentKey> keys, CancellationToken cancellationToken = default)
     {
+        cancellationToken.ThrowIfCancellationRequested();
         for (int at = 0; at < keys.Length; at += FragmentProtocol.MaxKeysPerDelete)
         {
+            // Given up at once, though the request goes on: it holds no memory of anybody's pool.
             ReadOnlyMemory<FragmentKey> some = keys.Slice(at, Math.Min(FragmentProtocol.MaxKeysPerDelete, keys.Length - at));
-            using FrameWriter frame = new(4 + (some.Length * FragmentKey.SizeBytes));
-            frame.Int32(some.Length);
-            foreach (FragmentKey key in some.Span)
-                FragmentCodec.WriteKey(frame, key);
-            using RemoteAnswer answer = await SendAsync(FragmentRequest.Delete, frame, default, default, null, cancellationToken).ConfigureAwait(false);
+            await _deletes.AskAsync(some, cancellationToken).AsTask().WaitAsync(cancellationToken).ConfigureAwait(false);
         }
     }
 
@@ -124,9 +125,33 @@ internal sealed class RemoteFragmentStore : IFragmentStore
     public ValueTask DisposeAsync() => default;
 
     /// <summary>By the node, when no request can succeed any more: waits for those under way.</summary>
-    internal Task CloseAsync() => _batcher.CloseAsync();
+    internal Task CloseAsync() => Task.WhenAll(_writes.CloseAsync(), _deletes.CloseAsync());
 
-    internal async ValueTask<FragmentTicket> WriteAloneAsync(FragmentWrite fragment, bool sync, CancellationToken cancellationToken)
+    /// <summary>The node remembers every request to delete for minutes, and has room for so many: those of many extents share one.</summary>
+    private async ValueTask<(bool, Exception?)[]> DeleteManyAsync(ReadOnlyMemory<FragmentKey>[] deletes)
+    {
+        int count = deletes.Sum(keys => keys.Length);
+        using FrameWriter frame = new(4 + (count * FragmentKey.SizeBytes));
+        frame.Int32(count);
+        foreach (ReadOnlyMemory<FragmentKey> keys in deletes)
+        {
+            foreach (FragmentKey key in keys.Span)
+                FragmentCodec.WriteKey(frame, key);
+        }
+
+        using RemoteAnswer answer = await SendAsync(FragmentRequest.Delete, frame, default, default, null, CancellationToken.None).ConfigureAwait(false);
+        return new (bool, Exception?)[deletes.Length];
+    }
+
+    private async ValueTask<(FragmentTicket, Exception?)[]> WriteManyAsync(FragmentWrite[] fragments)
+    {
+        TransportMetrics.BatchFragments.Record(fragments.Length);
+        return fragments.Length == 1
+            ? [(await WriteAloneAsync(fragments[0], sync: true, CancellationToken.None).ConfigureAwait(false), null)]
+            : await WriteTogetherAsync(fragments).ConfigureAwait(false);
+    }
+
+    private async ValueTask<FragmentTicket> WriteAloneAsync(FragmentWrite fragment, bool sync, CancellationToken cancellationToken)
     {
         using FrameWriter frame = new(2048);
         frame.Byte(sync ? (byte)1 : (byte)0);
@@ -151,7 +176,7 @@ internal sealed class RemoteFragmentStore : IFragmentStore
     }
 
     /// <summary>Several synced writes in one request; the outcomes in the same order.</summary>
-    internal async ValueTask<(FragmentTicket Ticket, Exception? Error)[]> WriteTogetherAsync(FragmentWrite[] fragments, CancellationToken cancellationToken)
+    private async ValueTask<(FragmentTicket Ticket, Exception? Error)[]> WriteTogetherAsync(FragmentWrite[] fragments)
     {
         using FrameWriter frame = new(fragments.Length * 256);
         var payloads = new ReadOnlyMemory<byte>[fragments.Length];
@@ -165,7 +190,7 @@ internal sealed class RemoteFragmentStore : IFragmentStore
         }
 
         using RemoteAnswer answer = await SendAsync(
-            FragmentRequest.WriteBatch, frame, new RequestPayload(default, payloads, total), default, null, cancellationToken).ConfigureAwait(false);
+            FragmentRequest.WriteBatch, frame, new RequestPayload(default, payloads, total), default, null, CancellationToken.None).ConfigureAwait(false);
         try
         {
             return ReadOutcomes(answer);

@@ -117,6 +117,31 @@ public sealed class RemoteFragmentStoreTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Deletes_ThatComeWhileOneIsUnderWay_ShareARequest()
+    {
+        FragmentWrite[] fragments = [.. Enumerable.Range(0, 300).Select(_ => Make.Copy(10))];
+        await Task.WhenAll(fragments.Select(fragment => Drive.WriteAsync(fragment, sync: true, Token).AsTask())).WaitAsync(Deadline, Token);
+        TaskCompletionSource release = new(TaskCreationOptions.RunContinuationsAsynchronously), first = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        int requests = 0;
+        _served.Memory.Fault = async (operation, _, token) =>
+        {
+            if (operation != FragmentOperation.Delete) return;
+            Interlocked.Increment(ref requests);
+            if (first.TrySetResult()) await release.Task.WaitAsync(token);
+        };
+        Task alone = Drive.DeleteAsync(new[] { fragments[0].Key }, Token).AsTask();
+        await first.Task.WaitAsync(Deadline, Token);
+        Task[] deletes = [.. fragments[1..].Select(fragment => Drive.DeleteAsync(new[] { fragment.Key }, Token).AsTask())];
+        using CancellationTokenSource cancel = new();
+        Task givenUp = Drive.DeleteAsync(new[] { Make.Copy(1).Key }, cancel.Token).AsTask();
+        await cancel.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => givenUp.WaitAsync(Deadline, Token));
+        release.SetResult();
+        await Task.WhenAll([alone, .. deletes]).WaitAsync(Deadline, Token);
+        Assert.Equal((0, 2), (_served.Memory.Count, requests));
+    }
+
+    [Fact]
     public async Task Write_CancelledWhileItWaitsForABatch_IsNotStored()
     {
         TaskCompletionSource release = new(TaskCreationOptions.RunContinuationsAsynchronously), first = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -1,14 +1,19 @@
-using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Drives;
 
 namespace ObjectStore.Storage.Transport;
 
 /// <summary>
-/// Gathers small synced writes to one drive: the first goes at once, and those that come while it is under way go together in the next request. So nothing ever waits for
-/// a timer, an idle drive adds no latency, and a busy one has a request and a sync for many writes. Thread-safe.
+/// Gathers small things to be asked of one drive: the first goes at once, and those that come while it is under way go together in the next request. So nothing ever waits for
+/// a timer, an idle drive adds no latency, and a busy one has a request and a sync for many. Thread-safe.
 /// </summary>
-internal sealed class WriteBatcher(RemoteFragmentStore store)
+/// <param name="maxItems">Of a request.</param>
+/// <param name="maxWeight">Of a request; no item alone is heavier.</param>
+/// <param name="weightOf">Of an item.</param>
+/// <param name="sendAsync">Makes the request; returns the outcomes in the same order, or throws what all of them end with.</param>
+internal sealed class RequestGatherer<TItem, TResult>(
+    int maxItems, int maxWeight, Func<TItem, int> weightOf, Func<TItem[], ValueTask<(TResult Result, Exception? Error)[]>> sendAsync)
 {
-    /// <summary>Writes in the queue, cancelled ones among them; further callers wait before they are let in.</summary>
+    /// <summary>Items in the queue, cancelled ones among them; further callers wait before they are let in.</summary>
     private const int MaxWaiting = 1024;
 
     private readonly Lock _lock = new();
@@ -17,11 +22,11 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
     private Task _sending = Task.CompletedTask;
     private bool _isSending;
 
-    /// <summary>Cancellation is honoured until the write is part of a request.</summary>
-    public async ValueTask<FragmentTicket> WriteAsync(FragmentWrite fragment, CancellationToken cancellationToken)
+    /// <summary>Cancellation is honoured until the item is part of a request.</summary>
+    public async ValueTask<TResult> AskAsync(TItem item, CancellationToken cancellationToken)
     {
         await _room.WaitAsync(cancellationToken).ConfigureAwait(false);
-        Pending pending = new(fragment);
+        Pending pending = new(item);
         using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(
             static (state, token) =>
             {
@@ -49,7 +54,7 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
             return _sending;
     }
 
-    /// <summary>Runs while writes wait. Every one that it takes it completes, whatever happens.</summary>
+    /// <summary>Runs while items wait. Every one that it takes it completes, whatever happens.</summary>
     private async Task SendAsync()
     {
         // The caller holds the lock: it must not be held while a request is made.
@@ -59,10 +64,14 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
         {
             try
             {
-                if (batch.Count == 1)
-                    batch[0].Completion.TrySetResult(await store.WriteAloneAsync(batch[0].Fragment, sync: true, CancellationToken.None).ConfigureAwait(false));
-                else
-                    await SendTogetherAsync(batch).ConfigureAwait(false);
+                (TResult Result, Exception? Error)[] outcomes = await sendAsync([.. batch.Select(pending => pending.Item)]).ConfigureAwait(false);
+                for (int i = 0; i < outcomes.Length; i++)
+                {
+                    if (outcomes[i].Error is { } error)
+                        batch[i].Completion.TrySetException(error);
+                    else
+                        batch[i].Completion.TrySetResult(outcomes[i].Result);
+                }
             }
             catch (Exception e)
             {
@@ -73,20 +82,6 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
                 if (e is DriveUnavailableException)
                     FailWaiting(e);
             }
-
-            TransportMetrics.BatchFragments.Record(batch.Count);
-        }
-    }
-
-    private async Task SendTogetherAsync(List<Pending> batch)
-    {
-        (FragmentTicket Ticket, Exception? Error)[] outcomes = await store.WriteTogetherAsync([.. batch.Select(pending => pending.Fragment)], CancellationToken.None).ConfigureAwait(false);
-        for (int i = 0; i < outcomes.Length; i++)
-        {
-            if (outcomes[i].Error is { } error)
-                batch[i].Completion.TrySetException(error);
-            else
-                batch[i].Completion.TrySetResult(outcomes[i].Ticket);
         }
     }
 
@@ -107,21 +102,21 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
             pending.Completion.TrySetException(cause);
     }
 
-    /// <summary>The next batch, as large as a request may be; false where nothing waits, and then the next write starts anew.</summary>
+    /// <summary>The next batch, as large as a request may be; false where nothing waits, and then the next item starts anew.</summary>
     private bool Take(List<Pending> batch)
     {
         batch.Clear();
-        int bytes = 0;
+        int weight = 0;
         lock (_lock)
         {
-            while (batch.Count < FragmentProtocol.MaxBatchFragments && _waiting.TryPeek(out Pending? next) && bytes + next.Fragment.Payload.Length <= FragmentProtocol.MaxBatchBytes)
+            while (batch.Count < maxItems && _waiting.TryPeek(out Pending? next) && (batch.Count == 0 || weight + weightOf(next.Item) <= maxWeight))
             {
                 _waiting.Dequeue();
                 _room.Release();
                 if (!next.TryTake())
                     continue; // cancelled
                 batch.Add(next);
-                bytes += next.Fragment.Payload.Length;
+                weight += weightOf(next.Item);
             }
 
             if (batch.Count == 0)
@@ -130,13 +125,13 @@ internal sealed class WriteBatcher(RemoteFragmentStore store)
         }
     }
 
-    private sealed class Pending(FragmentWrite fragment)
+    private sealed class Pending(TItem item)
     {
         private int _taken;
 
-        public FragmentWrite Fragment => fragment;
+        public TItem Item => item;
 
-        public TaskCompletionSource<FragmentTicket> Completion { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        public TaskCompletionSource<TResult> Completion { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         /// <summary>True for the one who decides what becomes of it: the request it goes into, or the caller's cancellation.</summary>
         public bool TryTake() => Interlocked.Exchange(ref _taken, 1) == 0;
