@@ -50,14 +50,25 @@ public sealed class FragmentMissingException(ExtentId extent, int block, int sha
     public int Shard { get; } = shard;
 }
 
+/// <summary>What is known of why a drive is not available.</summary>
+public enum DriveUnavailableCause
+{
+    Unknown,
+
+    /// <summary>Its node answers, and has no room for more requests of this kind.</summary>
+    NoRoom,
+
+    /// <summary>There is no answer from it or its node, and others that ask get none either.</summary>
+    NoAnswer,
+}
+
 /// <summary>The drive does not answer: it hangs, fails its input and output, was set aside, or its node cannot be reached. Nothing is said of what it holds.</summary>
 public sealed class DriveUnavailableException(Guid driveId, string reason, Exception? inner = null)
     : StorageException($"Drive {driveId} is not available: {reason}.", inner)
 {
     public Guid DriveId { get; } = driveId;
 
-    /// <summary>Its node answers, and has no room for more requests of this kind.</summary>
-    public bool IsBusy { get; init; }
+    public DriveUnavailableCause Cause { get; init; }
 }
 
 /// <summary>

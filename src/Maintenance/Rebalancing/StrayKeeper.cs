@@ -48,20 +48,22 @@ internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<I
         finally
         {
             // Also of a delete that failed: it may have been carried out all the same.
-            foreach (FragmentEntry entry in entries)
-            {
-                if (Belongs(drive.DriveId, entry))
-                    await TellAsync(entry, CancellationToken.None).ConfigureAwait(false);
-            }
+            RepairNotice[] back = [.. entries.Where(entry => Belongs(drive.DriveId, entry)).Select(NoticeOf).OfType<RepairNotice>()];
+            if (back.Length > 0)
+                await sink.RecordAsync(back, CancellationToken.None).ConfigureAwait(false);
         }
     }
 
     /// <summary>Records, durably, that a fragment is not there intact: the scrub does not come by again for a period.</summary>
     public async ValueTask TellAsync(FragmentEntry entry, CancellationToken cancellationToken)
     {
-        if (Scheme.TryFromId(entry.SchemeId, out Scheme scheme))
-            await sink.RecordAsync(new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub), cancellationToken).ConfigureAwait(false);
+        if (NoticeOf(entry) is { } notice)
+            await sink.RecordAsync(notice, cancellationToken).ConfigureAwait(false);
     }
+
+    private static RepairNotice? NoticeOf(FragmentEntry entry) => Scheme.TryFromId(entry.SchemeId, out Scheme scheme)
+        ? new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub)
+        : null;
 
     /// <summary>Looks at one fragment of a drive. The caller deletes it where it may be, with <see cref="DeleteAsync"/>.</summary>
     /// <param name="minimumAge">Extents younger than this are kept: their writer may still use the map it began with.</param>

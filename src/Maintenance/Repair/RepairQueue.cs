@@ -44,10 +44,14 @@ public sealed partial class RepairQueue : BackgroundService, IRepairSink
     public event Action? Recorded;
 
     /// <inheritdoc/>
-    public async ValueTask RecordAsync(RepairNotice notice, CancellationToken cancellationToken = default)
+    public ValueTask RecordAsync(RepairNotice notice, CancellationToken cancellationToken = default) => RecordAsync([notice], cancellationToken);
+
+    /// <inheritdoc/>
+    public async ValueTask RecordAsync(IReadOnlyList<RepairNotice> notices, CancellationToken cancellationToken = default)
     {
-        await _metadata.RecordRepairsAsync([RecordOf(notice)], cancellationToken).ConfigureAwait(false);
-        Count(notice);
+        await _metadata.RecordRepairsAsync([.. notices.Select(RecordOf)], cancellationToken).ConfigureAwait(false);
+        foreach (RepairNotice notice in notices)
+            Count(notice);
         Recorded?.Invoke();
     }
 
@@ -85,9 +89,7 @@ public sealed partial class RepairQueue : BackgroundService, IRepairSink
     {
         try
         {
-            await _metadata.RecordRepairsAsync([.. batch.Select(RecordOf)], cancellationToken).ConfigureAwait(false);
-            batch.ForEach(Count);
-            Recorded?.Invoke();
+            await RecordAsync(batch, cancellationToken).ConfigureAwait(false);
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {

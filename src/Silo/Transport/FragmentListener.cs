@@ -39,7 +39,7 @@ internal sealed class FragmentListener : IAsyncDisposable
             kestrel.AddServerHeader = false;
             kestrel.AllowSynchronousIO = false;
             kestrel.Limits.MaxRequestBodySize = FragmentServer.MaxRequestBodyBytes;
-            kestrel.Limits.MaxConcurrentConnections = 4096;
+            kestrel.Limits.MaxConcurrentConnections = 16 * 1024; // 64 for each drive of each caller at most, and those for hello
             kestrel.Limits.MaxRequestHeadersTotalSize = 8 * 1024;
             kestrel.Limits.MaxRequestHeaderCount = 32;
             kestrel.Limits.MaxRequestLineSize = 2 * 1024;

@@ -140,7 +140,7 @@ public sealed class LocalDrives : IAsyncDisposable
         {
             bool hasEnded = await EndsAsync(awaited, patience, services.Time, cancellationToken).ConfigureAwait(false);
             Task[] atIt = [.. openings.Where(opening => !opening.IsCompleted)];
-            if (atIt.Length == 0 || cancellationToken.IsCancellationRequested || candidates.Where((_, i) => openings[i].IsCompleted).Any(candidate => candidate.Refusal is null))
+            if (atIt.Length == 0 || cancellationToken.IsCancellationRequested || candidates.Where((_, i) => openings[i].IsCompletedSuccessfully).Any(candidate => candidate.Refusal is null))
                 break;
             awaited = Task.WhenAny(atIt);
             if (hasEnded)
@@ -156,10 +156,7 @@ public sealed class LocalDrives : IAsyncDisposable
         for (int i = 0; i < candidates.Length; i++)
         {
             if (openings[i].IsCompleted)
-            {
-                await openings[i].ConfigureAwait(false);
                 continue;
-            }
 
             // As for the identity: the thread stays with the drive, and closes it when it comes up after all.
             DriveCandidate late = candidates[i];
@@ -167,6 +164,10 @@ public sealed class LocalDrives : IAsyncDisposable
             candidates[i] = DriveCandidate.Refused(
                 late.Path, new DriveIdentityException(late.Path, $"its {(late.IsToBeFormatted ? "formatting" : "recovery")} has not ended within {patience.TotalSeconds:0.###} s."));
         }
+
+        // What nobody foresaw, once no thread is at a drive that will be let go of.
+        foreach (Task opening in openings.Where(opening => opening.IsFaulted))
+            await opening.ConfigureAwait(false);
     }
 
     private static async Task<bool> EndsAsync(Task task, TimeSpan patience, TimeProvider time, CancellationToken cancellationToken)

@@ -66,6 +66,13 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
             ReadLatency.Add(took);
     }
 
+    /// <summary>What a delete that failed says of the drive: that its node has no room for more deletes says nothing of its reads and writes.</summary>
+    public void ObserveDelete(Exception error)
+    {
+        if (error is not DriveUnavailableException { Cause: DriveUnavailableCause.NoRoom })
+            Observe(error);
+    }
+
     /// <summary>What an operation without a duration of interest says of the drive.</summary>
     public void Observe(Exception? error)
     {

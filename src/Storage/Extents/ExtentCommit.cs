@@ -483,7 +483,7 @@ internal sealed class ExtentCommit
         catch (Exception e) when (e is StorageException or IOException or ObjectDisposedException)
         {
             // What stays is an orphan that no metadata names.
-            lane.Observe(e);
+            lane.ObserveDelete(e);
         }
     }
 

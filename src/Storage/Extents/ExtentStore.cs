@@ -419,9 +419,7 @@ public sealed class ExtentStore : IExtentStore
             }
             catch (StorageException e)
             {
-                // That there is no room for more deletes says nothing of its reads and writes.
-                if (e is not DriveUnavailableException { IsBusy: true })
-                    lane.Observe(e);
+                lane.ObserveDelete(e);
                 throw;
             }
         }

@@ -29,6 +29,9 @@ public interface IRepairSink
     /// <summary>Durable when it completes. A write that lacks fragments is acknowledged only after it.</summary>
     ValueTask RecordAsync(RepairNotice notice, CancellationToken cancellationToken = default);
 
+    /// <summary>All of them, or none; durable when it completes.</summary>
+    ValueTask RecordAsync(IReadOnlyList<RepairNotice> notices, CancellationToken cancellationToken = default);
+
     /// <summary>From read paths: returns at once and may drop the notice when too many wait, since the scrub finds the same fragments again.</summary>
     void Report(RepairNotice notice);
 }
@@ -39,6 +42,8 @@ public sealed class NoRepairSink : IRepairSink
     public static NoRepairSink Instance { get; } = new();
 
     public ValueTask RecordAsync(RepairNotice notice, CancellationToken cancellationToken = default) => default;
+
+    public ValueTask RecordAsync(IReadOnlyList<RepairNotice> notices, CancellationToken cancellationToken = default) => default;
 
     public void Report(RepairNotice notice)
     {

@@ -53,7 +53,7 @@ public sealed class ClusterSecret
             throw new ArgumentException($"The cluster secret '{path}' can be read or written by others; `chmod 600` it.", nameof(path));
         if (file.Length > 2 * MaxBytes)
             throw new ArgumentException($"The cluster secret '{path}' is longer than {MaxBytes} bytes.", nameof(path));
-        using StreamReader reader = new(file, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true), detectEncodingFromByteOrderMarks: false);
+        using StreamReader reader = new(file, new UTF8Encoding(encoderShouldEmitUTF8Identifier: true, throwOnInvalidBytes: true), detectEncodingFromByteOrderMarks: false);
         try
         {
             return Parse(reader.ReadToEnd());

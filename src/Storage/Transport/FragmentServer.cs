@@ -623,6 +623,7 @@ internal sealed class ReplayWindow(int capacity, TimeSpan span)
     private readonly Lock _lock = new();
     private readonly HashSet<UInt128> _seen = [];
     private readonly Queue<(UInt128 Nonce, DateTimeOffset At)> _order = new();
+    private DateTimeOffset _latest;
 
     /// <param name="nonce">Of the request.</param>
     /// <param name="at">Its time stamp, which the caller has found to be good.</param>
@@ -631,7 +632,11 @@ internal sealed class ReplayWindow(int capacity, TimeSpan span)
     {
         lock (_lock)
         {
-            while (_order.TryPeek(out (UInt128 Nonce, DateTimeOffset At) oldest) && now - oldest.At > span)
+            // A clock that goes back makes no request good again whose nonce has been forgotten.
+            _latest = now > _latest ? now : _latest;
+            if (_latest - at > span)
+                return ReplayOutcome.Seen;
+            while (_order.TryPeek(out (UInt128 Nonce, DateTimeOffset At) oldest) && _latest - oldest.At > span)
             {
                 _order.Dequeue();
                 _seen.Remove(oldest.Nonce);

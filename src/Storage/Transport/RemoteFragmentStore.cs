@@ -256,15 +256,18 @@ internal sealed class RemoteFragmentStore : IFragmentStore
 
     private async ValueTask WaitForTurnAsync(CancellationToken cancellationToken)
     {
+        CancellationToken lost = _node.Lost;
+        if (_node.UnreachableReason is { } reason)
+            throw _node.Unanswered(DriveId, reason);
         using var limit = new CancellationTokenSource(_node.Options.IdleTimeout, _node.Time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, cancellationToken);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, lost, cancellationToken);
         try
         {
             await _turns.WaitAsync(either.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new DriveUnavailableException(DriveId, $"its node {_node.Address.Authority}: {_node.Options.MaxRequestsPerDrive} requests have waited for it for {_node.Options.IdleTimeout.TotalSeconds:0.###} s");
+            throw _node.Unanswered(DriveId, _node.UnreachableReason ?? $"{_node.Options.MaxRequestsPerDrive} requests have waited for it for {_node.Options.IdleTimeout.TotalSeconds:0.###} s");
         }
         catch (OperationCanceledException)
         {

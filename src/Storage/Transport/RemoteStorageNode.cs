@@ -81,6 +81,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
     private volatile TaskCompletionSource _wake = NewSignal();
     private volatile Session? _session;
     private volatile string? _unreachable = "it has not answered yet";
+    private volatile CancellationTokenSource _lost = new(); // has no timer, and is not disposed of, as others may still hold it
     private ImmutableArray<RemoteFragmentStore> _drives = [];
     private int _lastOrdinal;
     private ulong _withoutReadOnce; // the run of the node that does not know the operation; 0 is none
@@ -142,6 +143,9 @@ public sealed class RemoteStorageNode : IAsyncDisposable
     internal RemoteStorageNodeOptions Options { get; }
 
     internal TimeProvider Time => _time;
+
+    /// <summary>Cancelled when the node is lost; another one when it is back.</summary>
+    internal CancellationToken Lost => _lost.Token;
 
     /// <summary>
     /// Asks the node for its drives. Where it cannot be reached the node is returned all the same, without drives, and <see cref="Changed"/> tells when it has answered: a gateway
@@ -239,7 +243,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
         {
             cancellationToken.ThrowIfCancellationRequested();
             if (_unreachable is { } reason || _session is not { } session)
-                throw Unavailable(drive, _unreachable ?? "it has not answered yet");
+                throw Unanswered(drive, _unreachable ?? "it has not answered yet");
             if (tickets is { } ordinal && ordinal != session.Ordinal)
                 throw Unavailable(drive, "it was started anew since the write; whether that is durable is not known");
             FragmentRequest sent = request == FragmentRequest.ReadOnce && Volatile.Read(ref _withoutReadOnce) == session.Hello.Instance ? FragmentRequest.Read : request;
@@ -270,7 +274,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
                 // The node's queues empty within milliseconds: come back soon at first, then ever later, never in step with others.
                 busySince = busySince == 0 ? _time.GetTimestamp() : busySince;
                 if (_time.GetElapsedTime(busySince) >= Options.BusyTimeout)
-                    throw new DriveUnavailableException(drive, $"its node {Address.Authority}: it has no room for more requests since {Options.BusyTimeout.TotalSeconds:0.#} s") { IsBusy = true };
+                    throw new DriveUnavailableException(drive, $"its node {Address.Authority}: it has no room for more requests since {Options.BusyTimeout.TotalSeconds:0.#} s") { Cause = DriveUnavailableCause.NoRoom };
                 TransportMetrics.ClientRetries.Add(1, TransportMetrics.Operation(request), TransportMetrics.Outcome("busy"));
                 double pause = Math.Min(250, 5 << Math.Min(busyRetries++, 6)) * (0.5 + ((double)(ulong)NewNonce() / ulong.MaxValue / 2));
                 await Task.Delay(TimeSpan.FromMilliseconds(pause), _time, cancellationToken).ConfigureAwait(false);
@@ -296,7 +300,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
                 }
 
                 _wake.TrySetResult();
-                throw Unavailable(drive, e.Message, e.InnerException);
+                throw Unanswered(drive, e.Message, e.InnerException);
             }
         }
     }
@@ -418,6 +422,9 @@ public sealed class RemoteStorageNode : IAsyncDisposable
         }
     }
 
+    internal DriveUnavailableException Unanswered(Guid drive, string reason, Exception? inner = null)
+        => new(drive, $"its node {Address.Authority}: {reason}", inner) { Cause = DriveUnavailableCause.NoAnswer };
+
     private DriveUnavailableException Unavailable(Guid drive, string reason, Exception? inner = null) => new(drive, $"its node {Address.Authority}: {reason}", inner);
 
     /// <summary>Learns of the node's run and drives. Callers that come together share one request.</summary>
@@ -487,6 +494,8 @@ public sealed class RemoteStorageNode : IAsyncDisposable
             drives = _drives;
             _session = new Session(hello, _lastOrdinal);
             back = _unreachable is not null;
+            if (back)
+                _lost = new CancellationTokenSource();
             _unreachable = null;
             changed = back || !before.SequenceEqual(drives);
         }
@@ -504,6 +513,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
 
     private void Lose(string reason)
     {
+        CancellationTokenSource waiting;
         ImmutableArray<RemoteFragmentStore> drives;
         lock (_lock)
         {
@@ -512,8 +522,10 @@ public sealed class RemoteStorageNode : IAsyncDisposable
             if (!lost)
                 return;
             drives = _drives;
+            waiting = _lost;
         }
 
+        waiting.Cancel();
         TransportMetrics.NodesUnreachable.Add(1);
         foreach (RemoteFragmentStore drive in drives)
             _events.DriveUnavailable(drive.DriveId, $"its node {Address.Authority}: {reason}");

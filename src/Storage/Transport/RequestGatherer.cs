@@ -79,7 +79,7 @@ internal sealed class RequestGatherer<TItem, TResult>(
                     pending.Completion.TrySetException(e);
 
                 // A drive that does not answer would keep each batch for as long as this one, one after the other.
-                if (e is DriveUnavailableException)
+                if (e is DriveUnavailableException { Cause: DriveUnavailableCause.NoAnswer })
                     FailWaiting(e);
             }
         }

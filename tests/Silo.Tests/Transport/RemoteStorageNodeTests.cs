@@ -352,6 +352,48 @@ public sealed class RemoteStorageNodeTests
     }
 
     [Fact]
+    public async Task RequestsThatWaitForTheirTurn_EndWhenTheNodeIsLost()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        await using RemoteStorageNode node = await served.ConnectAsync(new RemoteStorageNodeOptions { IdleTimeout = TimeSpan.FromMinutes(5), HelloTimeout = TimeSpan.FromMilliseconds(300), HelloInterval = TimeSpan.FromMilliseconds(50), MaxRequestsPerDrive = 2 });
+        await served.StopAsync();
+        using TcpListener hung = new(IPAddress.Loopback, served.Address.Port);
+        hung.Start();
+        Task[] requests = [.. Enumerable.Range(0, 10).Select(_ => node.Drives[0].StatAsync(Make.Copy(1).Key, Token).AsTask())];
+        List<Task> left = [.. requests];
+        for (int ended = 0; ended < 8; ended++)
+        {
+            Task one = await Task.WhenAny(left).WaitAsync(Deadline, Token);
+            left.Remove(one);
+            await Assert.ThrowsAsync<DriveUnavailableException>(() => one);
+        }
+
+        Assert.False(node.IsReachable);
+        Assert.Contains("node", (await Assert.ThrowsAsync<DriveUnavailableException>(() => node.Drives[0].StatAsync(Make.Copy(1).Key, Token).AsTask().WaitAsync(Deadline, Token))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task SmallWritesBehindOneThatBreaksTheNode_AreStored()
+    {
+        await using ServedDrives served = await ServedDrives.StartAsync();
+        await using RemoteStorageNode node = await served.ConnectAsync();
+        TaskCompletionSource release = new(TaskCreationOptions.RunContinuationsAsynchronously), first = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        served.Memory.Fault = async (_, _, token) =>
+        {
+            if (!first.TrySetResult()) return;
+            await release.Task.WaitAsync(token);
+            throw new InvalidOperationException("unforeseen");
+        };
+        Task breaks = node.Drives[0].WriteAsync(Make.Copy(10), sync: true, Token).AsTask();
+        await first.Task.WaitAsync(Deadline, Token);
+        Task[] behind = [.. Enumerable.Range(0, 200).Select(_ => node.Drives[0].WriteAsync(Make.Copy(10), sync: true, Token).AsTask())];
+        release.SetResult();
+        await Assert.ThrowsAsync<DriveUnavailableException>(() => breaks.WaitAsync(Deadline, Token));
+        await Task.WhenAll(behind).WaitAsync(Deadline, Token);
+        Assert.Equal(200, served.Memory.Count);
+    }
+
+    [Fact]
     public async Task Node_WithoutRoom_IsAskedAgain_AndUnavailableWhenItStaysSo()
     {
         await using ServedDrives served = await ServedDrives.StartAsync(ServedDrives.Options(maxRequests: 2));

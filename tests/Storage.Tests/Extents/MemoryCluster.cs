@@ -171,6 +171,12 @@ internal sealed class RecordedRepairs : IRepairSink
         Recorded.Enqueue(notice);
     }
 
+    public async ValueTask RecordAsync(IReadOnlyList<RepairNotice> notices, CancellationToken cancellationToken = default)
+    {
+        foreach (RepairNotice notice in notices)
+            await RecordAsync(notice, cancellationToken);
+    }
+
     public void Report(RepairNotice notice) => Reported.Enqueue(notice);
 }
 

@@ -132,6 +132,19 @@ public sealed class FragmentProtocolTests
         Assert.Equal(ReplayOutcome.Seen, window.Enter(2, start.AddMinutes(5), start.AddMinutes(10.1)));
     }
 
+    [Fact]
+    public void ReplayWindow_RefusesWhatItHasForgotten_ByAClockThatGoesBackToo()
+    {
+        ReplayWindow window = new(10, TimeSpan.FromMinutes(5));
+        DateTimeOffset start = DateTimeOffset.UnixEpoch, over = start.AddMinutes(5).AddTicks(1);
+        Assert.Equal(ReplayOutcome.New, window.Enter(1, start, start));
+        Assert.Equal(ReplayOutcome.Seen, window.Enter(1, start, start.AddMinutes(5)));
+        Assert.Equal(ReplayOutcome.Seen, window.Enter(1, start, over));
+        Assert.Equal(ReplayOutcome.New, window.Enter(2, over, over));
+        Assert.Equal(ReplayOutcome.Seen, window.Enter(1, start, start.AddMinutes(1)));
+        Assert.Equal(ReplayOutcome.New, window.Enter(3, start.AddMinutes(1), start.AddMinutes(1)));
+    }
+
     private static FragmentWrite Fragment()
     {
         byte[] payload = [.. Enumerable.Range(0, 70_000).Select(i => (byte)(i * 7))];
@@ -181,6 +194,8 @@ public sealed class ClusterSecretTests
             File.SetUnixFileMode(path, UnixFileMode.UserRead);
             Assert.Equal(ClusterSecret.Parse("the golden secret of the cluster").DerivedClusterId, ClusterSecret.Load(path).DerivedClusterId);
             File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            File.WriteAllBytes(path, [0xEF, 0xBB, 0xBF, .. "the golden secret of the cluster"u8]);
+            Assert.Equal(ClusterSecret.Parse("the golden secret of the cluster").DerivedClusterId, ClusterSecret.Load(path).DerivedClusterId);
             File.WriteAllBytes(path, [.. Enumerable.Range(0, 32).Select(i => (byte)(0x80 + (i * 3)))]);
             Assert.Contains("no text", Assert.Throws<ArgumentException>(() => ClusterSecret.Load(path)).Message, StringComparison.Ordinal);
         }
