@@ -32,6 +32,7 @@ public interface IStorageEvents
 
     /// <summary>The index could not be written, or not be read where a synced change needed it; in the latter case it is rebuilt at the next start. Volumes are not touched.</summary>
     void IndexWriteFailed(Guid driveId, Exception cause) { }
+
     /// <summary>The start waits for the recovery of this drive, as no other has come up.</summary>
     /// <param name="steps">Volumes and records looked at so far.</param>
     void RecoveryGoesOn(string path, Guid? driveId, long steps) { }

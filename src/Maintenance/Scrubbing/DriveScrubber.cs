@@ -16,7 +16,6 @@ using ObjectStore.Storage;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
-using ObjectStore.Storage.Repair;
 
 namespace ObjectStore.Maintenance.Scrubbing;
 

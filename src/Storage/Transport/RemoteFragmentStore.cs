@@ -258,7 +258,7 @@ internal sealed class RemoteFragmentStore : IFragmentStore
     {
         CancellationToken lost = _node.Lost;
         if (_node.UnreachableReason is { } reason)
-            throw _node.Unanswered(DriveId, reason);
+            throw _node.Unavailable(DriveId, reason, cause: DriveUnavailableCause.NoAnswer);
         using var limit = new CancellationTokenSource(_node.Options.IdleTimeout, _node.Time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, lost, cancellationToken);
         try
@@ -267,7 +267,8 @@ internal sealed class RemoteFragmentStore : IFragmentStore
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            throw _node.Unanswered(DriveId, _node.UnreachableReason ?? $"{_node.Options.MaxRequestsPerDrive} requests have waited for it for {_node.Options.IdleTimeout.TotalSeconds:0.###} s");
+            throw _node.Unavailable(
+                DriveId, _node.UnreachableReason ?? $"{_node.Options.MaxRequestsPerDrive} requests have waited for it for {_node.Options.IdleTimeout.TotalSeconds:0.###} s", cause: DriveUnavailableCause.NoAnswer);
         }
         catch (OperationCanceledException)
         {

@@ -243,7 +243,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
         {
             cancellationToken.ThrowIfCancellationRequested();
             if (_unreachable is { } reason || _session is not { } session)
-                throw Unanswered(drive, _unreachable ?? "it has not answered yet");
+                throw Unavailable(drive, _unreachable ?? "it has not answered yet", cause: DriveUnavailableCause.NoAnswer);
             if (tickets is { } ordinal && ordinal != session.Ordinal)
                 throw Unavailable(drive, "it was started anew since the write; whether that is durable is not known");
             FragmentRequest sent = request == FragmentRequest.ReadOnce && Volatile.Read(ref _withoutReadOnce) == session.Hello.Instance ? FragmentRequest.Read : request;
@@ -274,7 +274,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
                 // The node's queues empty within milliseconds: come back soon at first, then ever later, never in step with others.
                 busySince = busySince == 0 ? _time.GetTimestamp() : busySince;
                 if (_time.GetElapsedTime(busySince) >= Options.BusyTimeout)
-                    throw new DriveUnavailableException(drive, $"its node {Address.Authority}: it has no room for more requests since {Options.BusyTimeout.TotalSeconds:0.#} s") { Cause = DriveUnavailableCause.NoRoom };
+                    throw Unavailable(drive, $"it has no room for more requests since {Options.BusyTimeout.TotalSeconds:0.#} s", cause: DriveUnavailableCause.NoRoom);
                 TransportMetrics.ClientRetries.Add(1, TransportMetrics.Operation(request), TransportMetrics.Outcome("busy"));
                 double pause = Math.Min(250, 5 << Math.Min(busyRetries++, 6)) * (0.5 + ((double)(ulong)NewNonce() / ulong.MaxValue / 2));
                 await Task.Delay(TimeSpan.FromMilliseconds(pause), _time, cancellationToken).ConfigureAwait(false);
@@ -300,7 +300,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
                 }
 
                 _wake.TrySetResult();
-                throw Unanswered(drive, e.Message, e.InnerException);
+                throw Unavailable(drive, e.Message, e.InnerException, DriveUnavailableCause.NoAnswer);
             }
         }
     }
@@ -422,10 +422,8 @@ public sealed class RemoteStorageNode : IAsyncDisposable
         }
     }
 
-    internal DriveUnavailableException Unanswered(Guid drive, string reason, Exception? inner = null)
-        => new(drive, $"its node {Address.Authority}: {reason}", inner) { Cause = DriveUnavailableCause.NoAnswer };
-
-    private DriveUnavailableException Unavailable(Guid drive, string reason, Exception? inner = null) => new(drive, $"its node {Address.Authority}: {reason}", inner);
+    internal DriveUnavailableException Unavailable(Guid drive, string reason, Exception? inner = null, DriveUnavailableCause cause = DriveUnavailableCause.Unknown)
+        => new(drive, $"its node {Address.Authority}: {reason}", inner) { Cause = cause };
 
     /// <summary>Learns of the node's run and drives. Callers that come together share one request.</summary>
     /// <param name="seen">The session that was found out of date; where there is a newer one already nothing is done.</param>

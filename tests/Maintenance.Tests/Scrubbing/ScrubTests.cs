@@ -125,10 +125,7 @@ public sealed class ScrubTests
     [Fact]
     public async Task Stray_WhoseHomeIsWhole_IsDeleted()
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
-        TestExtent extent = await cluster.WriteAsync(Copies3);
-        Guid elsewhere = Elsewhere(cluster, extent);
-        await cluster.PutAsync(extent, extent.Keys.First(), elsewhere);
+        (TestCluster cluster, _, _, _) = await WriteStrayAsync(Copies3);
         await ScrubAllAsync(cluster);
         Assert.Single(cluster.Strays());
         cluster.Time.Advance(TimeSpan.FromHours(2));
@@ -142,11 +139,8 @@ public sealed class ScrubTests
     [InlineData(false)]
     public async Task DamagedStray_DoesNotCountWhenItsSlotComesBackToItsDrive(bool homeIsAway)
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
-        TestExtent extent = await cluster.WriteAsync(Copies3);
-        FragmentKey key = extent.Keys.First();
-        Guid elsewhere = Elsewhere(cluster, extent), home = cluster.DriveOf(extent, key.Shard);
-        await cluster.PutAsync(extent, key, elsewhere);
+        (TestCluster cluster, TestExtent extent, FragmentKey key, Guid elsewhere) = await WriteStrayAsync(Copies3);
+        Guid home = cluster.DriveOf(extent, key.Shard);
         Assert.True(cluster.Store(elsewhere).Corrupt(key, 17));
         cluster.SetReachable(home, !homeIsAway);
         await ScrubAllAsync(cluster);
@@ -165,11 +159,7 @@ public sealed class ScrubTests
     [InlineData(true)]
     public async Task Stray_ThatIsDeletedWhileItsSlotComesBackToItsDrive_IsRepaired(bool withoutAnAnswer)
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
-        TestExtent extent = await cluster.WriteAsync(Copies3);
-        FragmentKey key = extent.Keys.First();
-        Guid elsewhere = Elsewhere(cluster, extent);
-        await cluster.PutAsync(extent, key, elsewhere);
+        (TestCluster cluster, TestExtent extent, FragmentKey key, Guid elsewhere) = await WriteStrayAsync(Copies3);
         cluster.Time.Advance(TimeSpan.FromHours(2));
         cluster.Store(elsewhere).Fault = (operation, _, _) =>
         {
@@ -202,10 +192,7 @@ public sealed class ScrubTests
     [InlineData(false)]
     public async Task Stray_WhoseHomeLacksIt_IsBroughtHome(bool damagedAtHome)
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
-        TestExtent extent = await cluster.WriteAsync(new Scheme(4, 2), 9000, 9000);
-        FragmentKey key = extent.Keys.First();
-        await cluster.PutAsync(extent, key, Elsewhere(cluster, extent));
+        (TestCluster cluster, TestExtent extent, FragmentKey key, _) = await WriteStrayAsync(new Scheme(4, 2), 9000);
         MemoryFragmentStore home = cluster.Store(cluster.DriveOf(extent, key.Shard));
         if (damagedAtHome)
             Assert.True(home.Corrupt(key, 17));
@@ -220,10 +207,7 @@ public sealed class ScrubTests
     [Fact]
     public async Task Stray_WhoseSlotIsIncompleteOrWhoseHomeIsAway_Stays()
     {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
-        TestExtent extent = await cluster.WriteAsync(Copies3);
-        FragmentKey key = extent.Keys.First();
-        await cluster.PutAsync(extent, key, Elsewhere(cluster, extent));
+        (TestCluster cluster, TestExtent extent, _, _) = await WriteStrayAsync(Copies3);
         cluster.Time.Advance(TimeSpan.FromHours(2));
         ClusterMap map = cluster.Map;
         Guid home = cluster.DriveOf(extent, 0);
@@ -430,10 +414,16 @@ public sealed class ScrubTests
 
     private static int CountFragments(TestCluster cluster, TestExtent extent) => cluster.Mapped.Sum(drive => cluster.Store(drive.Id).Keys.Count(key => key.Extent == extent.Id));
 
-    private static Guid Elsewhere(TestCluster cluster, TestExtent extent)
+    /// <summary>An extent of one block that is whole, and a copy of its first fragment on a drive that the map does not name for it.</summary>
+    private static async Task<(TestCluster Cluster, TestExtent Extent, FragmentKey Key, Guid Elsewhere)> WriteStrayAsync(Scheme scheme, int lengthBytes = 1000)
     {
-        HashSet<Guid> members = [.. Enumerable.Range(0, extent.Scheme.Width).Select(shard => cluster.DriveOf(extent, shard))];
-        return cluster.Mapped.First(drive => !members.Contains(drive.Id)).Id;
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(scheme, lengthBytes, Math.Max(lengthBytes, 4096));
+        FragmentKey key = extent.Keys.First();
+        HashSet<Guid> members = [.. Enumerable.Range(0, scheme.Width).Select(shard => cluster.DriveOf(extent, shard))];
+        Guid elsewhere = cluster.Mapped.First(drive => !members.Contains(drive.Id)).Id;
+        await cluster.PutAsync(extent, key, elsewhere);
+        return (cluster, extent, key, elsewhere);
     }
 
     private sealed class DriveWithVolumes(MemoryFragmentStore inner, Dictionary<long, string?> volumes) : IFragmentStore, IVolumeVerifier
