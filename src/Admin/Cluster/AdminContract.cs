@@ -55,7 +55,7 @@ internal sealed record ClassStatus(string StorageClass, long SmallBelowBytes, st
 /// <param name="State">idle, running, throttled or paused.</param>
 /// <param name="QueuedExtents">Extents known to lack fragments.</param>
 /// <param name="QueuedGroups">Placement groups to be gone through.</param>
-/// <param name="FewestSpare">Fragments that the extent in most danger can still lose, of those that are due; null where none is.</param>
+/// <param name="FewestSpare">Fragments that the block in most danger could still lose, of those found in the last 10 to 20 s, before it was repaired; null where none was found.</param>
 /// <param name="BytesPerSecond">Rebuilt bytes over the seconds that repair was at work, since the node started; null before it was.</param>
 /// <param name="LostBlocks">Blocks found since the node started to have too few fragments left, without those that were made whole or deleted since.</param>
 /// <param name="AwaitingBlocks">Blocks with too few fragments on the drives that are in, while drives that are out may have others of them.</param>

@@ -219,7 +219,7 @@ internal static class ClusterText
         string left = repair.EstimatedSecondsLeft is { } seconds ? $", about {Time(seconds)} left" : "";
         output.WriteLine($"Repair: {repair.State}, {Number(repair.QueuedExtents)} extents and {Number(repair.QueuedGroups)} groups queued, "
             + $"{Quantities.Show(repair.RebuiltBytes)} rebuilt, rate {(repair.BytesPerSecond is { } rate ? Quantities.Show(rate) + "/s" : NotKnown)}{left}");
-        if (repair.FewestSpare is { } spare) output.WriteLine($"  The extent in most danger can lose {Number(spare)} more fragments.");
+        if (repair.FewestSpare is { } spare) output.WriteLine($"  The block in most danger, of those found of late, could lose {Number(spare)} more fragments.");
         if (repair.AwaitingBlocks > 0) output.WriteLine($"  WAITING: {Number(repair.AwaitingBlocks)} blocks have too few fragments on the drives that are in; drives that are out may have others.");
         if (repair.LostBlocks > 0) output.WriteLine($"  LOST: {Number(repair.LostBlocks)} blocks have too few fragments left.");
     }

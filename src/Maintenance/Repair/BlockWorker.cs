@@ -42,6 +42,7 @@ internal sealed partial class BlockWorker(
     private readonly ConcurrentDictionary<(ExtentId Extent, int Block), byte> _lost = [];
     private readonly ConcurrentDictionary<(ExtentId Extent, int Block), (int Group, long Found)> _awaiting = [];
     private long _found; // counts what was put in _awaiting
+    private readonly RecentLeast _spare = new(time, TimeSpan.FromSeconds(10));
     private long _activeSince;
     private TimeSpan _active;
     private int _inside;
@@ -70,6 +71,12 @@ internal sealed partial class BlockWorker(
     }
 
     public string? LastFailure => _lastFailure;
+
+    /// <summary>The fewest fragments to spare that a block was found with of late, before it was repaired; null where none was found that lacks any.</summary>
+    public int? FewestSpare => _spare.Value;
+
+    /// <summary>A block was found that can lose this many more of its fragments; below 0 where it has fewer than it takes to read it.</summary>
+    public void NoteSpare(int spare) => _spare.Add(spare);
 
     public void CountExamined()
     {

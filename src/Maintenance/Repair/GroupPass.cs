@@ -279,6 +279,8 @@ internal sealed class GroupPass(
 
         // What is only moved is whole.
         int spare = candidate.MissingEverywhere.IsEmpty ? int.MaxValue : candidate.Scheme.ParityShards - candidate.MissingEverywhere.Count;
+        if (spare != int.MaxValue)
+            worker.NoteSpare(spare);
         BlockRepairResult? result = await worker.RepairAsync(work, involved, spare, cancellationToken).ConfigureAwait(false);
         switch (result?.Status)
         {

@@ -40,8 +40,6 @@ public sealed partial class RepairService : BackgroundService
     // Fragments that were only late when their write was answered are queued and found whole a moment later; they say nothing of the state of things.
     private static readonly TimeSpan SettledAfter = TimeSpan.FromSeconds(10);
 
-    private const int NoneDue = int.MinValue;
-
     // No map is known so late: a group that is not in it by then is in none, and the record is damaged.
     private static readonly TimeSpan LongestWaitForGroup = TimeSpan.FromHours(24);
 
@@ -72,7 +70,6 @@ public sealed partial class RepairService : BackgroundService
     private long _waiting;       // entries when they were last counted, without the degraded writes recorded after this time
     private long _settledUnixMs;
     private bool _isUnnamedKnown;
-    private int _fewestSpare = NoneDue;
     private long? _countedAt;
     private DateTimeOffset _recentDue;
     private bool _afterUncleanStop;
@@ -112,7 +109,7 @@ public sealed partial class RepairService : BackgroundService
             {
                 Active = _worker.Active,
                 BlocksAwaiting = _worker.BlocksAwaiting,
-                FewestSpare = Volatile.Read(ref _fewestSpare) is var spare && spare == NoneDue ? null : spare,
+                FewestSpare = _worker.FewestSpare,
             };
         }
     }
@@ -245,7 +242,6 @@ public sealed partial class RepairService : BackgroundService
 
         await HastenAsync(cancellationToken).ConfigureAwait(false);
         ImmutableArray<RepairEntry> due = await _metadata.ListRepairsAsync(_time.GetUtcNow().ToUnixTimeMilliseconds(), _options.QueueBatch, cancellationToken).ConfigureAwait(false);
-        Volatile.Write(ref _fewestSpare, due.IsEmpty ? NoneDue : due[0].Record.Spare);
         if (due.IsEmpty)
             return false;
         using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.repair.queue")?.SetTag("objectstore.entries", due.Length);
@@ -253,6 +249,8 @@ public sealed partial class RepairService : BackgroundService
         // Those whose drives are all away cost nothing but their turn: of a drive that is down for an hour there may be millions.
         IClusterMap map = _map();
         RepairEntry[] targetless = [.. due.Where(entry => !HasTarget(map, entry))];
+        foreach (RepairEntry entry in targetless)
+            _worker.NoteSpare(entry.Record.Spare);
         Postponement[] putOff = [.. targetless.Select(PutOff)];
         await _metadata.PostponeRepairsAsync([.. putOff], cancellationToken).ConfigureAwait(false);
         for (int i = 0; i < targetless.Length; i++)
@@ -404,6 +402,8 @@ public sealed partial class RepairService : BackgroundService
             (IReadOnlyCollection<Guid> involved, _) = BlockWorker.PlacesOf(ExtentOf(entry), block, scheme, slots);
             var work = new BlockRepair(ExtentOf(entry), record.PlacementGroup, scheme, block, suspect, wanted);
             BlockRepairResult? result = await _worker.RepairAsync(work, involved, record.Spare, cancellationToken).ConfigureAwait(false);
+            if (result is { Missing.IsEmpty: false } && known.Liveness == Liveness.Liveness.Live)
+                _worker.NoteSpare(scheme.ParityShards - result.Missing.Count);
             if (result?.Status == BlockRepairStatus.TooFewFragments && !suspect.IsEmpty)
             {
                 // What was damaged once may be read now, or was on a drive that does not count any more, and may be all that is left. Its header says nothing of that.

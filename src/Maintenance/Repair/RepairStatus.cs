@@ -18,7 +18,7 @@ public sealed record RepairStatus(
     /// <summary>Blocks with too few fragments on the drives that are in, while drives that are out may have others of them; as far as was found since the start.</summary>
     public long BlocksAwaiting { get; init; }
 
-    /// <summary>The fewest fragments to spare among the queue's entries that are due; null where none is.</summary>
+    /// <summary>The fewest fragments to spare that a block was found with in the last 10 to 20 s, before it was repaired; null where none was found that lacks any.</summary>
     public int? FewestSpare { get; init; }
 }
 

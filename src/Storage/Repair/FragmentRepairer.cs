@@ -24,15 +24,16 @@ internal sealed class FragmentRepairer(ExtentStore store) : IFragmentRepairer
             slots[shard] = ClusterRoute.SlotOf(routed, shard);
         Survey survey = await SurveyAsync(work, slots, cancellationToken).ConfigureAwait(false);
         if (survey.ToBuild.IsEmpty)
-            return new BlockRepairResult(survey.Unreachable.IsEmpty ? BlockRepairStatus.Whole : BlockRepairStatus.TargetsUnavailable, default, 0, 0, survey.Details);
+            return new BlockRepairResult(survey.Unreachable.IsEmpty ? BlockRepairStatus.Whole : BlockRepairStatus.TargetsUnavailable, default, 0, 0, survey.Details) { Missing = survey.Missing };
         FragmentDetails? details = survey.Details ?? await FindDetailsAsync(work, slots, survey, cancellationToken).ConfigureAwait(false);
         if (details is null)
         {
             BlockRepairStatus status = survey.Unanswered ? BlockRepairStatus.SourcesUnavailable : BlockRepairStatus.TooFewFragments;
-            return new BlockRepairResult(status, default, 0, 0, null);
+            return new BlockRepairResult(status, default, 0, 0, null) { Missing = survey.Missing };
         }
 
-        return await BuildAsync(work, slots, survey, details, cancellationToken).ConfigureAwait(false);
+        BlockRepairResult result = await BuildAsync(work, slots, survey, details, cancellationToken).ConfigureAwait(false);
+        return result with { Missing = survey.Missing };
     }
 
     /// <summary>Which wanted fragments are to be made, and which of those have no drive to take them.</summary>
@@ -41,6 +42,8 @@ internal sealed class FragmentRepairer(ExtentStore store) : IFragmentRepairer
         var survey = new Survey();
         foreach (int shard in Shards(work.Wanted))
         {
+            if (slots[shard].Sources.Length > 0)
+                survey.HaveSources = survey.HaveSources.With(shard);
             if (slots[shard].Drive is not { Store: not null } lane)
             {
                 survey.Unreachable = survey.Unreachable.With(shard);
@@ -231,6 +234,12 @@ internal sealed class FragmentRepairer(ExtentStore store) : IFragmentRepairer
         public ShardSet ToBuild { get; set; }
 
         public ShardSet Unreachable { get; set; }
+
+        /// <summary>Those that may be on a drive that had the slot before.</summary>
+        public ShardSet HaveSources { get; set; }
+
+        /// <summary>Those that nothing speaks for.</summary>
+        public ShardSet Missing => new((ToBuild.Bits | Unreachable.Bits) & ~HaveSources.Bits);
 
         /// <summary>Whether some drive that may have a fragment did not answer.</summary>
         public bool Unanswered { get; set; }

@@ -78,7 +78,11 @@ public enum BlockRepairStatus
 /// <param name="BytesRead">Payload bytes read from fragments.</param>
 /// <param name="BytesWritten">Payload bytes written.</param>
 /// <param name="Details">What an intact fragment's record says of the extent; null where none could be read.</param>
-public sealed record BlockRepairResult(BlockRepairStatus Status, ShardSet Rebuilt, long BytesRead, long BytesWritten, Fragments.FragmentDetails? Details);
+public sealed record BlockRepairResult(BlockRepairStatus Status, ShardSet Rebuilt, long BytesRead, long BytesWritten, Fragments.FragmentDetails? Details)
+{
+    /// <summary>Of the wanted shards, those that were not intact on their drives before anything was rebuilt. One that a former drive of its slot may have is not among them.</summary>
+    public ShardSet Missing { get; init; }
+}
 
 /// <summary>Rebuilds fragments: copies them from the drive that had them before where that is at hand, else reads k others once and computes all that are missing.</summary>
 public interface IFragmentRepairer

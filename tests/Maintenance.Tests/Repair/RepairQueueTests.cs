@@ -98,6 +98,51 @@ public sealed class RepairQueueTests
     }
 
     [Fact]
+    public async Task FewestSpare_IsWhatTheBlocksLackInFact_NotWhatHasEverBeenSaidOfThem()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        TestExtent whole = await cluster.WriteAsync(Coded), lacking = await cluster.WriteAsync(Coded, without: new ShardSet(0b1));
+        RepairService repair = await cluster.StartRepairAsync();
+
+        // Said of it one by one while others were made whole: more than it may lose.
+        await cluster.Queue.RecordAsync(Notice(whole, 0b111111, RepairReason.MissingOnRead));
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Null(repair.Status.FewestSpare);
+        await cluster.Queue.RecordAsync(Notice(lacking, 0b1111, RepairReason.MissingOnRead));
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Equal(1, repair.Status.FewestSpare);
+        Assert.Equal(1, repair.Status.FragmentsRebuilt);
+        cluster.Time.Advance(TimeSpan.FromSeconds(21));
+        Assert.Null(repair.Status.FewestSpare);
+    }
+
+    [Fact]
+    public async Task FewestSpare_OfABlockWhoseDriveIsAway_IsKnownFromItsEntry()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        TestExtent extent = await cluster.WriteAsync(Coded, without: new ShardSet(0b11));
+        cluster.SetReachable(cluster.DriveOf(extent, 0), false);
+        cluster.SetReachable(cluster.DriveOf(extent, 1), false);
+        await cluster.Queue.RecordAsync(Notice(extent, 0b11, RepairReason.MissingOnRead));
+        RepairService repair = await cluster.StartRepairAsync();
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Equal(0, repair.Status.FewestSpare);
+    }
+
+    [Fact]
+    public async Task FewestSpare_WhileSlotsAreFilled_IsThatOfTheirBlocks()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        TestExtent extent = await cluster.WriteAsync(Coded);
+        cluster.Lose(cluster.DriveOf(extent, 2));
+        RepairService repair = await cluster.StartRepairAsync();
+        Assert.Null(repair.Status.FewestSpare);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        Assert.Equal(1, repair.Status.FewestSpare);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
     public async Task Entry_WhoseDriveIsAway_IsPutOffAndMadeWholeWhenItIsBack()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
