@@ -15,6 +15,8 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
     private readonly OperationList _reads = new();
     private bool _unavailable;
     private long _probeAt; // timestamp
+    private long _silentSince = long.MaxValue; // timestamp: when the first read was begun of those given up since one was answered
+    private bool _silent;
 
     public Guid DriveId => driveId;
 
@@ -46,10 +48,10 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
     }
 
     /// <summary>False where a read should try other drives first. Lets one caller through as a probe now and then.</summary>
-    public bool IsPrompt() => !IsStuck(_reads) && (!Volatile.Read(ref _unavailable) || TakeProbe());
+    public bool IsPrompt() => !IsStuck(_reads) && (!IsAbsent || TakeProbe());
 
     /// <summary>As <see cref="IsPrompt"/>, without letting anyone through.</summary>
-    public bool LooksPrompt => !IsStuck(_reads) && !Volatile.Read(ref _unavailable);
+    public bool LooksPrompt => !IsStuck(_reads) && !IsAbsent;
 
     public Operation BeginWrite(long bytes) => Begin(_writes, bytes);
 
@@ -62,6 +64,7 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
     public void EndRead(Operation operation, Exception? error, bool isTypical = true)
     {
         TimeSpan took = End(_reads, operation, error);
+        ObserveSilence(operation, took, isGivenUp: error is OperationCanceledException);
         if (error is null && isTypical)
             ReadLatency.Add(took);
     }
@@ -113,6 +116,33 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
         Observe(error);
         return time.GetElapsedTime(operation.Started);
     }
+
+    /// <summary>
+    /// A read of another node ends as soon as nobody waits for it any more, so that one that hangs never grows old. Where none has been answered for as long as makes one stuck, though some
+    /// were waited for until they were late, the drive is silent, and left alone but for probes.
+    /// </summary>
+    private void ObserveSilence(Operation read, TimeSpan took, bool isGivenUp)
+    {
+        if (!isGivenUp && Volatile.Read(ref _silentSince) == long.MaxValue)
+            return;
+        if (isGivenUp && took < HedgeDelay)
+            return;
+        lock (_lock)
+        {
+            if (!isGivenUp)
+            {
+                (_silentSince, _silent) = (long.MaxValue, false);
+                return;
+            }
+
+            _silentSince = Math.Min(_silentSince, read.Started);
+            _silent = time.GetElapsedTime(_silentSince) >= options.SlowDriveAfter;
+            if (_silent)
+                _probeAt = time.GetTimestamp() + Ticks(options.DriveProbeInterval);
+        }
+    }
+
+    private bool IsAbsent => Volatile.Read(ref _unavailable) || Volatile.Read(ref _silent);
 
     private bool IsStuck(OperationList list)
     {

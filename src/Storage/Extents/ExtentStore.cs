@@ -176,7 +176,7 @@ public sealed class ExtentStore : IExtentStore
 
     /// <summary>
     /// Reads chunks of a shard that its drive has in memory; where there are copies, of the first whose drive answers promptly, those last that are being filled. False where it would block, or
-    /// anything is amiss: the load finds out what.
+    /// anything is amiss: the load finds out what, and it is the load that tries drives which did not answer.
     /// </summary>
     internal static bool TryReadAtOnce(RoutedSlot[] slots, BlockAddress block, ShardRange range, Span<byte> destination)
     {
@@ -189,14 +189,11 @@ public sealed class ExtentStore : IExtentStore
                 continue;
             foreach (DriveLane lane in slot.Candidates)
             {
-                if (lane.Store is not { IsLocal: true } store || !lane.IsPrompt())
+                if (!lane.LooksPrompt || lane.Store is not { IsLocal: true } store)
                     continue;
                 try
                 {
-                    if (!store.TryRead(block.Fragment(shard), range.Offset, destination))
-                        return false;
-                    lane.Observe(null);
-                    return true;
+                    return store.TryRead(block.Fragment(shard), range.Offset, destination);
                 }
                 catch (FragmentMissingException) when (!slot.IsComplete)
                 {

@@ -208,6 +208,89 @@ public sealed class ExtentReadTests
     }
 
     [Fact]
+    public async Task DriveThatHangs_AndWhoseReadsEndWhenTheyAreGivenUp_IsWaitedForOnlyUntilItCountsAsHanging_AndUsedAgainWhenItAnswers()
+    {
+        var scheme = new Scheme(6, 3);
+        await using var cluster = new MemoryCluster(scheme.Width, options: MemoryCluster.Settings(scheme, scheme));
+        byte[] bytes = cluster.Bytes(cluster.Store.BlockSizeOf(scheme));
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        MemoryFragmentStore hung = cluster.DriveOf(layout.PlacementGroup, 0);
+        int asked = 0;
+        hung.Fault = (operation, _, givenUp) =>
+        {
+            if (operation != FragmentOperation.Read)
+                return default;
+            asked += givenUp.CanBeCanceled ? 1 : 0; // without, it is only asked for what it has in memory
+            return new ValueTask(Task.Delay(Timeout.Infinite, givenUp));
+        };
+        for (int i = 1; i <= 2; i++)
+        {
+            Task<byte[]> read = cluster.ReadAsync(layout, Stop);
+            Assert.False(read.IsCompleted);
+            cluster.Time.Advance(cluster.Options.HedgeFloor + TimeSpan.FromMilliseconds(1));
+            Assert.Equal(bytes, await read);
+            await cluster.AssertIdleAsync(Stop);
+            Assert.Equal(i, asked);
+            if (i == 1)
+                cluster.Time.Advance(cluster.Options.SlowDriveAfter);
+        }
+
+        // The clock stands still: nothing is waited for.
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+        Assert.Equal(2, asked);
+        hung.Fault = (operation, _, _) =>
+        {
+            asked += operation == FragmentOperation.Read ? 1 : 0;
+            return default;
+        };
+        cluster.Time.Advance(cluster.Options.DriveProbeInterval);
+        for (int i = 0; i < 3; i++)
+        {
+            int before = asked;
+            Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+            Assert.True(asked > before);
+        }
+
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
+    public async Task DriveThatAnswersAgain_IsUsedAgain_AlsoWhereOnlySmallObjectsAreRead()
+    {
+        await using var cluster = new MemoryCluster(3);
+        byte[] bytes = cluster.Bytes(1000);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        foreach (MemoryFragmentStore drive in cluster.Drives)
+            MemoryCluster.Disconnect(drive);
+        await Assert.ThrowsAsync<ExtentUnavailableException>(() => cluster.ReadAsync(layout, Stop));
+        int asked = 0;
+        foreach (MemoryFragmentStore drive in cluster.Drives)
+        {
+            // Nothing is in memory.
+            drive.Fault = async (operation, _, givenUp) =>
+            {
+                if (operation != FragmentOperation.Read)
+                    return;
+                if (!givenUp.CanBeCanceled)
+                    await Task.Delay(Timeout.Infinite, Stop);
+                else if (drive == cluster.DriveOf(layout.PlacementGroup, 0))
+                    asked++;
+            };
+        }
+
+        cluster.Time.Advance(cluster.Options.DriveProbeInterval);
+        for (int i = 1; i <= 3; i++)
+        {
+            var destination = new byte[1000];
+            Assert.False(cluster.Store.TryReadSmall(layout, destination));
+            Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+            Assert.Equal(i, asked);
+        }
+
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
     public async Task HangingDrives_BeyondParity_EndAsUnavailableAfterTheTimeout()
     {
         await using var cluster = new MemoryCluster(9);
