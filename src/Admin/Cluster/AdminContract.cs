@@ -59,9 +59,11 @@ internal sealed record ClassStatus(string StorageClass, long SmallBelowBytes, st
 /// <param name="BytesPerSecond">Rebuilt bytes over the seconds that repair was at work, since the node started; null before it was.</param>
 /// <param name="LostBlocks">Blocks found since the node started to have too few fragments left, without those that were made whole or deleted since.</param>
 /// <param name="AwaitingBlocks">Blocks with too few fragments on the drives that are in, while drives that are out may have others of them.</param>
+/// <param name="UnidentifiedBlocks">Blocks of which only fragments are left that are so damaged that they do not say whose they are: of no object, or lost.</param>
 /// <param name="EstimatedSecondsLeft">Null where nothing is queued, or the rate is not known yet.</param>
 internal sealed record RepairStatus(
-    string State, long QueuedExtents, int QueuedGroups, int? FewestSpare, long RebuiltBytes, double? BytesPerSecond, double? EstimatedSecondsLeft, long LostBlocks, long AwaitingBlocks = 0);
+    string State, long QueuedExtents, int QueuedGroups, int? FewestSpare, long RebuiltBytes, double? BytesPerSecond, double? EstimatedSecondsLeft, long LostBlocks, long AwaitingBlocks = 0,
+    long UnidentifiedBlocks = 0);
 
 /// <param name="State">idle, running, throttled or paused.</param>
 /// <param name="Fraction">Of the pass under way, 0 to 1; null before the first has begun.</param>

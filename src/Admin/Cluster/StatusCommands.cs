@@ -221,6 +221,7 @@ internal static class ClusterText
             + $"{Quantities.Show(repair.RebuiltBytes)} rebuilt, rate {(repair.BytesPerSecond is { } rate ? Quantities.Show(rate) + "/s" : NotKnown)}{left}");
         if (repair.FewestSpare is { } spare) output.WriteLine($"  The block in most danger, of those found of late, could lose {Number(spare)} more fragments.");
         if (repair.AwaitingBlocks > 0) output.WriteLine($"  WAITING: {Number(repair.AwaitingBlocks)} blocks have too few fragments on the drives that are in; drives that are out may have others.");
+        if (repair.UnidentifiedBlocks > 0) output.WriteLine($"  UNKNOWN: of {Number(repair.UnidentifiedBlocks)} blocks only fragments are left that are so damaged that they do not say whose they are. They are of no object, or lost.");
         if (repair.LostBlocks > 0) output.WriteLine($"  LOST: {Number(repair.LostBlocks)} blocks have too few fragments left.");
     }
 

@@ -15,9 +15,15 @@ namespace ObjectStore.Maintenance.Repair;
 /// <param name="Details">One of its fragments; null where there is none: every drive answered and has nothing.</param>
 internal readonly record struct Inspection(Liveness.Liveness? Liveness, FragmentDetails? Details)
 {
-    public bool IsGone => Liveness is null && Details is null && EveryDriveAnswered;
+    public bool IsGone => Liveness is null && Details is null && EveryDriveAnswered && !FoundDamaged;
+
+    /// <summary>All that is left are records so damaged that they do not say whose they are: the metadata cannot be asked.</summary>
+    public bool IsUnidentified => Liveness is null && Details is null && EveryDriveAnswered && FoundDamaged;
 
     public bool EveryDriveAnswered { get; init; }
+
+    /// <summary>Whether there were fragments that could not be read.</summary>
+    public bool FoundDamaged { get; init; }
 }
 
 /// <summary>
@@ -240,7 +246,7 @@ internal sealed partial class BlockWorker(
     private async Task<Inspection> StatAsync(IReadOnlyList<(Guid Drive, FragmentKey Key)> places, ConcurrentDictionary<Guid, bool> hanging, CancellationToken cancellationToken)
     {
         // Without a place to look nothing was asked, and nothing is known.
-        bool everyDriveAnswered = places.Count > 0;
+        bool everyDriveAnswered = places.Count > 0, foundDamaged = false;
         foreach ((Guid id, FragmentKey key) in places)
         {
             if (hanging.ContainsKey(id) || drives.Find(id) is not { } drive)
@@ -259,9 +265,13 @@ internal sealed partial class BlockWorker(
                 hanging[id] = true;
                 everyDriveAnswered = false;
             }
+            catch (FragmentCorruptException)
+            {
+                // Another of them may say what it is. Never the same as "not there".
+                foundDamaged = true;
+            }
             catch (StorageException)
             {
-                // Damaged or out of reach; another of them may say as much. Never the same as "not there".
                 everyDriveAnswered = false;
             }
             catch (Exception e) when (!cancellationToken.IsCancellationRequested)
@@ -273,7 +283,7 @@ internal sealed partial class BlockWorker(
             }
         }
 
-        return new Inspection(null, null) { EveryDriveAnswered = everyDriveAnswered };
+        return new Inspection(null, null) { EveryDriveAnswered = everyDriveAnswered, FoundDamaged = foundDamaged };
     }
 
     private void BeginActive()

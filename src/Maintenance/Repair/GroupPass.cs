@@ -262,6 +262,12 @@ internal sealed class GroupPass(
                     await LookLaterAsync(candidate, candidate.MissingEverywhere, cancellationToken).ConfigureAwait(false);
                     wanted = candidate.AtSource;
                     break;
+                case null when known.IsUnidentified:
+                    // Nothing that could fill a slot is at hand, and nobody can say whether anything should be; the queue keeps it, and finds what a drive that comes back has of it. The slots
+                    // do not wait for that: a single record of a write that was given up, damaged, would keep them incomplete for good.
+                    await LookLaterAsync(candidate, candidate.MissingEverywhere, cancellationToken).ConfigureAwait(false);
+                    wanted = candidate.AtSource;
+                    break;
                 case null when !known.IsGone:
                     AddUndone(block.PlacementGroup);
                     wanted = candidate.AtSource;

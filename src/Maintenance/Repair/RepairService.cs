@@ -67,6 +67,7 @@ public sealed partial class RepairService : BackgroundService
     private readonly Dictionary<string, (DateTimeOffset At, int Attempts, long Epoch)> _retries = []; // Epoch: of the map that the pass went by
     private volatile GroupPass? _running;
     private long _queued;
+    private long _unidentified;
     private long _waiting;       // entries when they were last counted, without the degraded writes recorded after this time
     private long _settledUnixMs;
     private bool _isUnnamedKnown;
@@ -94,6 +95,8 @@ public sealed partial class RepairService : BackgroundService
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.queued", "{entry}", "Entries of the repair queue when it was last looked at.", () => Interlocked.Read(ref _queued));
         MaintenanceDiagnostics.ObserveGauge(
             "objectstore.repair.blocks.awaiting", "{block}", "Blocks with too few fragments on the drives that are in, while drives that are out may have others of them.", () => _worker.BlocksAwaiting);
+        MaintenanceDiagnostics.ObserveGauge(
+            "objectstore.repair.blocks.unidentified", "{block}", "Queued blocks of which only fragments are left that are so damaged that they do not say whose they are.", () => Interlocked.Read(ref _unidentified));
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.groups.left", "{group}", "Placement groups with slots that are not complete.", () => CountIncomplete().Groups);
     }
 
@@ -109,6 +112,7 @@ public sealed partial class RepairService : BackgroundService
             {
                 Active = _worker.Active,
                 BlocksAwaiting = _worker.BlocksAwaiting,
+                BlocksUnidentified = Interlocked.Read(ref _unidentified),
                 FewestSpare = _worker.FewestSpare,
             };
         }
@@ -281,6 +285,8 @@ public sealed partial class RepairService : BackgroundService
             postponed.Add(PutOff(entry));
             if (inspections[i] is { Liveness: Liveness.Liveness.Unnamed, Details: { } details })
                 _unnamed.Remember(entry, details.Descriptor, postponed[^1].NotBeforeUnixMs);
+            else if (inspections[i].IsUnidentified && entry.Record.BlockCount == 1)
+                _unnamed.Remember(entry, null, postponed[^1].NotBeforeUnixMs);
         }
 
         SetQueued();
@@ -335,7 +341,11 @@ public sealed partial class RepairService : BackgroundService
         }
     }
 
-    private void SetQueued() => Interlocked.Exchange(ref _queued, Math.Max(0, _waiting - (_isUnnamedKnown ? _unnamed.Count(_settledUnixMs) : 0)));
+    private void SetQueued()
+    {
+        Interlocked.Exchange(ref _queued, Math.Max(0, _waiting - (_isUnnamedKnown ? _unnamed.Count(_settledUnixMs) : 0)));
+        Interlocked.Exchange(ref _unidentified, _unnamed.CountUnidentified());
+    }
 
     private bool HasTarget(IClusterMap map, RepairEntry entry)
     {

@@ -18,6 +18,12 @@ public sealed record RepairStatus(
     /// <summary>Blocks with too few fragments on the drives that are in, while drives that are out may have others of them; as far as was found since the start.</summary>
     public long BlocksAwaiting { get; init; }
 
+    /// <summary>
+    /// Queued blocks of which only fragments are left that are so damaged that they do not say whose they are, as far as was found since the start: of no object, or lost. Not among
+    /// <see cref="Queued"/> and <see cref="BlocksLost"/>.
+    /// </summary>
+    public long BlocksUnidentified { get; init; }
+
     /// <summary>The fewest fragments to spare that a block was found with in the last 10 to 20 s, before it was repaired; null where none was found that lacks any.</summary>
     public int? FewestSpare { get; init; }
 }

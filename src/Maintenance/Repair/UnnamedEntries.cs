@@ -7,7 +7,8 @@ namespace ObjectStore.Maintenance.Repair;
 /// <summary>
 /// Which waiting entries of the repair queue are of extents that nothing names, as was found when they were last due: mostly what a process that died was writing. They stay queued until they
 /// are named or orphans, which takes days, and are nobody's missing redundancy. An entry is remembered until it is due again; of one that is not, it is not known and it counts as missing
-/// redundancy. So does what comes after <see cref="MaxEntries"/>. Used by one loop; no disk or drive is touched.
+/// redundancy. So does what comes after <see cref="MaxEntries"/>. Entries of which nobody can tell who named them, since all that is left is damaged beyond that, are remembered with them:
+/// nothing is left to repair them from. Used by one loop; no disk or drive is touched.
 /// </summary>
 /// <param name="writeMargin">How long a write may go on: an extent older than this is not named any more.</param>
 /// <param name="grace">How long after it is due an entry may wait for its turn.</param>
@@ -18,7 +19,8 @@ internal sealed class UnnamedEntries(IExtentLiveness liveness, TimeProvider time
     private readonly Dictionary<(ExtentId Extent, int FirstBlock), Known> _known = [];
 
     /// <summary>The entry was due, its extent was found unnamed, and it was put off.</summary>
-    public void Remember(RepairEntry entry, ExtentDescriptor extent, long nextDueUnixMs)
+    /// <param name="extent">Null where nothing is left that says what it was.</param>
+    public void Remember(RepairEntry entry, ExtentDescriptor? extent, long nextDueUnixMs)
     {
         if (_known.Count < MaxEntries || _known.ContainsKey(KeyOf(entry)))
             _known[KeyOf(entry)] = new Known(extent, entry.Record.Reason, entry.Record.RecordedUnixMs, nextDueUnixMs);
@@ -47,10 +49,10 @@ internal sealed class UnnamedEntries(IExtentLiveness liveness, TimeProvider time
                 _known.Remove(key);
         }
 
-        KeyValuePair<(ExtentId Extent, int), Known>[] young = [.. _known.Where(entry => entry.Key.Extent.CreatedUnixMs >= youngest)];
+        KeyValuePair<(ExtentId Extent, int), Known>[] young = [.. _known.Where(entry => entry.Value.Extent is not null && entry.Key.Extent.CreatedUnixMs >= youngest)];
         if (young.Length == 0)
             return;
-        IReadOnlyList<Liveness.Liveness> judged = await liveness.CheckAsync([.. young.Select(entry => entry.Value.Extent)], cancellationToken).ConfigureAwait(false);
+        IReadOnlyList<Liveness.Liveness> judged = await liveness.CheckAsync([.. young.Select(entry => entry.Value.Extent!)], cancellationToken).ConfigureAwait(false);
         for (int i = 0; i < young.Length; i++)
         {
             if (judged[i] != Liveness.Liveness.Unnamed)
@@ -61,7 +63,9 @@ internal sealed class UnnamedEntries(IExtentLiveness liveness, TimeProvider time
     /// <summary>How many there are among the entries that <see cref="IMaintenanceStore.CountRepairsAsync"/> counts for the same time.</summary>
     public int Count(long writtenByUnixMs) => _known.Values.Count(known => known.Reason != 0 || known.RecordedUnixMs <= writtenByUnixMs);
 
+    public int CountUnidentified() => _known.Values.Count(known => known.Extent is null);
+
     private static (ExtentId, int) KeyOf(RepairEntry entry) => (new ExtentId(new UInt128(entry.Record.ExtentHigh, entry.Record.ExtentLow)), entry.Record.FirstBlock);
 
-    private sealed record Known(ExtentDescriptor Extent, int Reason, long RecordedUnixMs, long DueUnixMs);
+    private sealed record Known(ExtentDescriptor? Extent, int Reason, long RecordedUnixMs, long DueUnixMs);
 }

@@ -201,7 +201,7 @@ internal sealed class AdminEndpoints(
             new Contract.RepairStatus(
                 StateOf(repairs.Paused, repairs.Queued > 0 || repairs.Pass is not null), repairs.Queued, repairs.GroupsLeft, repairs.FewestSpare, repairs.BytesRebuilt,
                 repairs.Active > TimeSpan.Zero ? repairs.BytesRebuilt / repairs.Active.TotalSeconds : null,
-                repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost, repairs.BlocksAwaiting),
+                repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost, repairs.BlocksAwaiting, repairs.BlocksUnidentified),
             DescribeScrub(),
             new Contract.CompactionStatus(StateOf(compaction.IsPaused, compaction.IsRunning), statistics.Sum(drive => drive.GarbageBytes), compaction.FreedBytes),
             new Contract.OrphanStatus(liveness.IsBraked));

@@ -17,7 +17,7 @@ public sealed partial class ClusterCommandTests
         Run run = await Tool(node, "status");
         Assert.Equal((0, ""), (run.ExitCode, run.Error));
         Assert.Equal(("GET /admin/v1/status", Token, ""), Assert.Single(node.Requests));
-        foreach (string part in (string[])[FirstDrive, "draining: asked for", "5+3 (asked for 6+3)", "NARROWED", "Repair: running", "512 MB/s", "14 min left", "can lose 2 more", "Scrub: throttled, 25", "Compaction: idle"])
+        foreach (string part in (string[])[FirstDrive, "draining: asked for", "5+3 (asked for 6+3)", "NARROWED", "Repair: running", "512 MB/s", "14 min left", "could lose 2 more", "Scrub: throttled, 25", "Compaction: idle"])
             Assert.Contains(part, run.Output, StringComparison.Ordinal);
     }
 
@@ -39,6 +39,7 @@ public sealed partial class ClusterCommandTests
     [Theory]
     [InlineData("status", "\"lostBlocks\": 0", "\"lostBlocks\": 2", "LOST: 2")]
     [InlineData("repair", "\"lostBlocks\": 0", "\"lostBlocks\": 2", "LOST: 2")]
+    [InlineData("status", "\"unidentifiedBlocks\": 0", "\"unidentifiedBlocks\": 4", "of 4 blocks only", 0)]
     [InlineData("status", "\"kept\": false", "\"kept\": true", "KEPT", 0)]
     [InlineData("orphans", "\"kept\": false", "\"kept\": true", "KEPT")]
     [InlineData("scrub", "\"corruptFragments\": 0", "\"corruptFragments\": 3", "CORRUPT: 3")]

@@ -143,6 +143,45 @@ public sealed class RepairQueueTests
     }
 
     [Fact]
+    public async Task BlockOfWhichOnlyDamagedRecordsAreLeft_ThatDoNotSayWhoseTheyAre_IsKeptAndToldByItself()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        TestExtent extent = await cluster.WriteAsync(Coded, without: new ShardSet(0b111110));
+        bool isDamaged = true;
+        cluster.Store(cluster.DriveOf(extent, 0)).Fault = (operation, key, _) => isDamaged && operation is FragmentOperation.Stat or FragmentOperation.Read && key?.Extent == extent.Id
+            ? ValueTask.FromException(new FragmentCorruptException(extent.Id, 0, 0, cluster.DriveOf(extent, 0), 1, 0, "test"))
+            : default;
+        await cluster.Queue.RecordAsync(Notice(extent, 0b11, RepairReason.Scrub));
+        RepairService repair = await cluster.StartRepairAsync();
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Equal((0, 1, 0), (repair.Status.Queued, repair.Status.BlocksUnidentified, repair.Status.BlocksLost));
+        Assert.Equal(1, Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10)).Attempts);
+
+        // It can be read after all: then it is known to be an object's, and lost.
+        isDamaged = false;
+        cluster.Time.Advance(TimeSpan.FromMinutes(1));
+        Assert.True(await repair.WorkOffQueueAsync(CancellationToken.None));
+        Assert.Equal((1, 0, 1), (repair.Status.Queued, repair.Status.BlocksUnidentified, repair.Status.BlocksLost));
+    }
+
+    [Fact]
+    public async Task BlockOfWhichOnlyDamagedRecordsAreLeft_KeepsNoSlotFromBeingCompleted()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        await cluster.WriteManyAsync(50);
+        TestExtent extent = await cluster.WriteAsync(Coded, without: new ShardSet(0b111100), commit: false); // of a write that was given up
+        Guid damaged = cluster.DriveOf(extent, 0);
+        cluster.Store(damaged).Fault = (operation, key, _) => operation is FragmentOperation.Stat or FragmentOperation.Read && key?.Extent == extent.Id
+            ? ValueTask.FromException(new FragmentCorruptException(extent.Id, 0, 0, damaged, 1, 0, "test"))
+            : default;
+        cluster.Lose(cluster.DriveOf(extent, 1));
+        RepairService repair = await cluster.StartRepairAsync();
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.AssertWholeAsync();
+        Assert.Contains(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 100), entry => entry.Record.ExtentLow == (ulong)extent.Id.Value);
+    }
+
+    [Fact]
     public async Task Entry_WhoseDriveIsAway_IsPutOffAndMadeWholeWhenItIsBack()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 8);

@@ -236,7 +236,7 @@ public sealed class ExtentReadTests
         }
 
         // The clock stands still: nothing is waited for.
-        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
+        Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop).WaitAsync(TimeSpan.FromSeconds(20), Stop));
         Assert.Equal(2, asked);
         hung.Fault = (operation, _, _) =>
         {
