@@ -33,6 +33,21 @@ public sealed class StateTests
     }
 
     [Fact]
+    public async Task Open_BringsTheLogThatAKilledProcessLeft_IntoTheDatabase_BeforeItIsAppendedTo()
+    {
+        using TestFolder folder = new(), killed = new(), alone = new();
+        GrainStateKey key = new("account", "state", "a");
+        using SqliteGrainStore store = SqliteGrainStore.Open(folder.Database);
+        Assert.True((await store.WriteAsync(key, new byte[] { 1, 2 }, null, TestContext.Current.CancellationToken)).Succeeded);
+        File.Copy(folder.Database, killed.Database);
+        File.Copy(folder.Database + "-wal", killed.Database + "-wal");
+        using SqliteGrainStore reopened = SqliteGrainStore.Open(killed.Database);
+        File.Copy(killed.Database, alone.Database);
+        using SqliteGrainStore without = SqliteGrainStore.Open(alone.Database);
+        Assert.Equal([1, 2], (await without.ReadAsync(key, TestContext.Current.CancellationToken))!.Value.Payload);
+    }
+
+    [Fact]
     public async Task ChangedBySomeoneElse_WriteThrowsInconsistentState_AndTheGrainReadsAfresh()
     {
         InMemoryGrainStateStore store = new();

@@ -90,6 +90,33 @@ public sealed class SqliteMetadataStoreTests
         }
     }
 
+    [Fact]
+    public async Task Open_BringsTheLogThatAKilledProcessLeft_IntoTheDatabase_BeforeItIsAppendedTo()
+    {
+        await using TemporaryMetadataStore temporary = await TemporaryMetadataStore.OpenAsync(directory => new SqliteMetadataOptions { Directory = directory, CheckpointBytes = 1L << 30 });
+        (BucketId bucket, long epoch) = await BucketAsync(temporary.Store);
+        for (int i = 0; i < 40; i++)
+        {
+            await PutAsync(temporary.Store, bucket, epoch, $"{i:000}");
+        }
+
+        string killed = Directory.CreateTempSubdirectory("objectstore-metadata-killed-").FullName, alone = Directory.CreateTempSubdirectory("objectstore-metadata-alone-").FullName;
+        try
+        {
+            File.Copy(temporary.Store.DatabasePath, Path.Combine(killed, SqliteMetadataOptions.FileName));
+            File.Copy(temporary.Store.DatabasePath + "-wal", Path.Combine(killed, SqliteMetadataOptions.FileName + "-wal"));
+            await using SqliteMetadataStore reopened = await SqliteMetadataStore.OpenAsync(new SqliteMetadataOptions { Directory = killed });
+            File.Copy(reopened.DatabasePath, Path.Combine(alone, SqliteMetadataOptions.FileName));
+            await using SqliteMetadataStore without = await SqliteMetadataStore.OpenAsync(new SqliteMetadataOptions { Directory = alone });
+            Assert.Equal(40, (await without.ListAsync(bucket, new IndexRange(1, [], null), Query())).Entries.Length);
+        }
+        finally
+        {
+            Directory.Delete(killed, recursive: true);
+            Directory.Delete(alone, recursive: true);
+        }
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]

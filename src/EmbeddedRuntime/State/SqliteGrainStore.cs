@@ -78,6 +78,7 @@ public sealed class SqliteGrainStore : IGrainStateStore, IReminderStore, IDispos
         {
             Execute(connection, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA locking_mode=NORMAL;");
             CreateSchema(connection, path);
+            SettleLog(connection);
             return new SqliteGrainStore(connection);
         }
         catch (Exception e)
@@ -216,6 +217,17 @@ public sealed class SqliteGrainStore : IGrainStateStore, IReminderStore, IDispos
         if (tables == 0)
             Execute(connection, Schema + $"PRAGMA application_id={ApplicationId}; PRAGMA user_version={SchemaVersion};");
         Execute(connection, "COMMIT");
+    }
+
+    /// <summary>
+    /// Copies what the process before left in the log into the database, synced, so that the log begins anew: what could not be synced then may be in the page cache only, where the kernel takes
+    /// it for clean, and commits behind it would be lost with it at a power cut. Without room for it the store opens all the same.
+    /// </summary>
+    private static void SettleLog(sqlite3 connection)
+    {
+        int result = raw.sqlite3_wal_checkpoint_v2(connection, "main", raw.SQLITE_CHECKPOINT_RESTART, out _, out _);
+        if (result is not (raw.SQLITE_OK or raw.SQLITE_BUSY or raw.SQLITE_FULL))
+            throw Failure(connection, result);
     }
 
     private static void Execute(sqlite3 connection, string sql)

@@ -17,4 +17,7 @@ public sealed class GatewayOptions
 
     /// <summary>Streaming uploads and copies at once; each holds a few blocks. More are answered with SlowDown.</summary>
     public int MaxConcurrentStreams { get; init; } = 256;
+
+    /// <summary>The longest that the bytes of one upload or part may take to arrive; less than the orphan grace, which is 72 h, by more than clocks differ. 48 h unless set.</summary>
+    public TimeSpan LongestWrite { get; init; } = TimeSpan.FromHours(48);
 }

@@ -65,8 +65,9 @@ internal static class Uploads
     /// <summary>Records a part whose bytes are durable. When the upload ended meanwhile the bytes are removed.</summary>
     public static async Task RecordAsync(S3Request request, IMultipartUploadGrain grain, UploadInfo upload, Storage.Extents.ExtentLayout layout, Grains.UploadPart part)
     {
+        await StoredBytes.RefuseOverdueAsync(request, layout);
         if (await grain.PutPartAsync(part)) return;
-        await request.Services.Extents.DeleteAsync(layout, CancellationToken.None);
+        await StoredBytes.DiscardAsync(request, layout);
         throw new S3Exception(S3Error.NoSuchUpload(upload.UploadId.ToString()));
     }
 }

@@ -57,9 +57,10 @@ internal static class PutObject
     /// </summary>
     public static async Task CommitAsync(S3Request request, BucketInfo bucket, string key, PutCommand command, ExtentLayout stored)
     {
+        await StoredBytes.RefuseOverdueAsync(request, stored);
         PutResult result = await request.ObjectGrain(bucket.Id, key).PutAsync(command);
         if (result.Status == PutStatus.Committed) return;
-        await request.Services.Extents.DeleteAsync(stored, CancellationToken.None);
+        await StoredBytes.DiscardAsync(request, stored);
         throw new S3Exception(result.Status switch
         {
             PutStatus.PreconditionFailed => S3Error.PreconditionFailed(command.Condition!.IfAbsent ? "If-None-Match" : "If-Match"),

@@ -8,8 +8,8 @@ using ObjectStore.Storage.Fragments;
 namespace ObjectStore.Maintenance.Liveness;
 
 /// <summary>
-/// <see cref="IExtentLiveness"/> over the metadata store. An extent's age is in its id, so that no clock of a drive matters. The grace has to be longer than any write takes; one that
-/// takes longer is refused when it commits, since its extents are garbage by then, and loses nothing that was acknowledged.
+/// <see cref="IExtentLiveness"/> over the metadata store. An extent's age is in its id, so that no clock of a drive matters. The grace has to be longer than any write takes: the
+/// gateway commits nothing that took 48 hours to arrive.
 ///
 /// It has a brake: where far more extents are nobody's than crashes leave behind, the metadata is more likely to be wrong (restored from an old backup, another pool's) than the data, and the
 /// fragments are then what the metadata can be recovered from. From there on nothing is condemned until <see cref="ReleaseBrake"/>.

@@ -67,6 +67,7 @@ public sealed partial class SqliteMetadataStore : IMetadataStore
             checkpointer = OpenConnection(path, busyTimeout: TimeSpan.Zero);
             checkpointer.Pragma("synchronous", 2);
             checkpointer.Execute("PRAGMA checkpoint_fullfsync=1");
+            SettleLog(checkpointer);
             return new SqliteMetadataStore(options, held, writer, checkpointer);
         }
         catch (Exception fault)
@@ -90,6 +91,19 @@ public sealed partial class SqliteMetadataStore : IMetadataStore
             }
 
             throw;
+        }
+    }
+
+    /// <summary>
+    /// Copies what the process before left in the log into the database, synced, so that the log begins anew. What that process could not sync may be in the page cache only, where the kernel
+    /// takes it for clean: commits behind it, each synced, would all be lost with it at a power cut. Without room for it the store opens all the same, so that something can be deleted.
+    /// </summary>
+    private static unsafe void SettleLog(SqliteConnection checkpointer)
+    {
+        int code = SqliteNative.WalCheckpoint(checkpointer.Handle, null, SqliteNative.CheckpointRestart, null, null);
+        if (code is not SqliteNative.Ok && (code & 0xFF) is not (SqliteNative.Busy or SqliteNative.Full))
+        {
+            throw checkpointer.Fault(code);
         }
     }
 

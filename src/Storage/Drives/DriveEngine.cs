@@ -76,23 +76,22 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     {
         long began = Stopwatch.GetTimestamp();
         bool rebuilt = false;
-        IndexDatabase database;
-        bool created;
+        DriveEngine engine;
         try
         {
-            database = IndexDatabase.Open(drive.IndexPath, identity.DriveId, out created);
+            IndexDatabase database = IndexDatabase.Open(drive.IndexPath, identity.DriveId, out bool created);
             rebuilt = created && drive.ListVolumes().Count > 0;
             if (rebuilt)
                 services.Events.IndexRebuildStarted(identity.DriveId, "There is no index.");
+            engine = Build(database);
         }
         catch (IndexDamagedException e)
         {
             services.Events.IndexRebuildStarted(identity.DriveId, e.Message);
-            database = Recreate(drive, identity);
+            engine = Build(Recreate(drive, identity));
             rebuilt = true;
         }
 
-        DriveEngine engine = Build(database);
         try
         {
             engine.Recover(began, rebuilt);
@@ -121,7 +120,22 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         engine.Start();
         return engine;
 
-        DriveEngine Build(IndexDatabase index) => new(drive, identity, new DriveIndex(drive, identity.DriveId, services.Options, services.Events, index), services);
+        // What the index reads of its database as it is made may be damaged as well.
+        DriveEngine Build(IndexDatabase database)
+        {
+            DriveIndex index;
+            try
+            {
+                index = new DriveIndex(drive, identity.DriveId, services.Options, services.Events, database);
+            }
+            catch
+            {
+                database.Dispose();
+                throw;
+            }
+
+            return new DriveEngine(drive, identity, index, services);
+        }
     }
 
     /// <summary>The writer with the least to do; the first of equals, so that small writes that are few share one sync.</summary>
@@ -663,6 +677,10 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         {
             var scanner = new VolumeScanner(volume.File, volume.Header, window);
             long start = volume.CompleteBelow;
+
+            // What was written and never synced is made durable before it is read, for the index takes in what is read. Where that fails the drive is not opened: the kernel takes what it could
+            // not write for clean, and only once it has let go of it, as it does for the scan, does a read say what is on the medium.
+            volume.File.Sync();
             volume.File.BeginScan(start);
             ScanResult result = scanner.Scan(start, (record, header, intact) =>
             {
@@ -705,13 +723,17 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             ends.Add((volume, volume.AppendOffset, volume.AppendChecksum));
         }
 
-        _index.FinishRecovery(tombstones, ends);
+        _index.FinishRecovery(tombstones, ends, _services.OnRecoveryStep);
         foreach (VolumeRow row in rows.Values.Where(row => !files.Contains(row.Id)))
         {
-            if (row.LiveFragments > 0)
-                _services.Events.VolumeMissing(DriveId, row.Id, row.LiveFragments);
-            else
+            if (row.LiveFragments == 0 || !IsNamed(row.Id))
+            {
                 _index.DropVolume(row.Id);
+                continue;
+            }
+
+            _index.Unreadable[row.Id] = $"the file of volume {row.Id} is gone";
+            _services.Events.VolumeMissing(DriveId, row.Id, row.LiveFragments);
         }
 
         _index.ReclaimVolumes();
@@ -723,6 +745,21 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             Fragments = fragments,
             Tombstones = tombstones.Count,
         });
+    }
+
+    /// <summary>Whether the index still has fragments in a volume, which it does not count where the file is gone.</summary>
+    private bool IsNamed(long volumeId)
+    {
+        FragmentKey? after = null;
+        do
+        {
+            _services.OnRecoveryStep();
+            (List<(FragmentKey, FragmentLocation)> page, after) = _index.ListVolume(volumeId, after);
+            if (page.Count > 0)
+                return true;
+        }
+        while (after is not null);
+        return false;
     }
 
     /// <summary>
@@ -773,7 +810,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             header = new VolumeHeader(_identity.ClusterId, _identity.DriveId, id, row.Generation, file.LengthBytes, 0);
         }
 
-        volume = new Volume(header, file);
+        volume = new Volume(header, file) { HasDamagedHeader = !decoded };
         if (row is not null && row.Generation == header.Generation)
         {
             volume.State = row.State;
@@ -847,14 +884,13 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     }
 
     /// <summary>
-    /// Settles a volume that was open: what was read may never have been synced, so it is now, before the index is told that it is complete. A clean end is
-    /// appended to further; an unclean one is sealed, so that no torn byte is ever among records.
+    /// Settles a volume that was open and has been synced. A clean end is appended to further; an unclean one is sealed, so that no torn byte is ever among records, and so is one whose
+    /// header is damaged.
     /// </summary>
     private void FinishTail(Volume volume, ScanResult result, AlignedBuffer page)
     {
         try
         {
-            volume.File.Sync();
             if (result.Sealed)
             {
                 volume.State = VolumeState.Sealed;
@@ -863,7 +899,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
             if (result.TornBytes > 0)
                 _services.Events.TornTailDropped(DriveId, volume.Id, result.EndOffset, result.TornBytes);
-            if (result.TornBytes == 0 && result.CorruptRegions.Count == 0 && result.Voids.Count == 0 && volume.AppendOffset + (8 * VolumeFormat.PageBytes) <= volume.Header.CapacityBytes
+            if (result.TornBytes == 0 && result.CorruptRegions.Count == 0 && result.Voids.Count == 0 && !volume.HasDamagedHeader && volume.AppendOffset + (8 * VolumeFormat.PageBytes) <= volume.Header.CapacityBytes
                 && volume.File.LengthBytes >= volume.Header.CapacityBytes)
             {
                 _open.Enqueue(volume);
@@ -877,6 +913,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         {
             volume.State = VolumeState.Poisoned;
             StorageMetrics.VolumesPoisoned.Add(1);
+            _index.Errors.CountPoisonedVolume();
             _services.Events.VolumePoisoned(DriveId, volume.Id, e);
         }
     }

@@ -255,7 +255,10 @@ internal sealed class DriveIndex : IDisposable
             Flush(durable: false);
     }
 
-    public void FinishRecovery(List<(Volume Volume, PendingRecord Record)> tombstones, IEnumerable<(Volume Volume, long End, ulong Checksum)> ends)
+    /// <param name="tombstones">In the order of their volumes.</param>
+    /// <param name="ends">How far each volume that was read is complete now.</param>
+    /// <param name="onStep">Called as it goes on: each look-up may be a read of a slow drive, and there may be many.</param>
+    public void FinishRecovery(List<(Volume Volume, PendingRecord Record)> tombstones, IEnumerable<(Volume Volume, long End, ulong Checksum)> ends, Action onStep)
     {
         lock (_state)
         {
@@ -263,6 +266,7 @@ internal sealed class DriveIndex : IDisposable
             Dictionary<FragmentKey, List<(Volume Volume, PendingRecord Record, bool Intact)>> copies = recovery.Copies.GroupBy(copy => copy.Record.Key).ToDictionary(group => group.Key, group => group.ToList());
             foreach ((Volume volume, PendingRecord record) in tombstones)
             {
+                onStep();
                 ApplyTombstones(volume, record);
                 foreach (TombstoneEntry entry in record.Tombstones!)
                 {
@@ -277,6 +281,8 @@ internal sealed class DriveIndex : IDisposable
 
             foreach ((FragmentKey key, List<(Volume Volume, PendingRecord Record, bool Intact)> of) in copies)
             {
+                onStep();
+
                 // The last one read is the newest where all are in one volume. The same key has the same bytes: any intact one will do.
                 foreach ((Volume volume, PendingRecord record, bool intact) in of)
                 {
@@ -425,10 +431,15 @@ internal sealed class DriveIndex : IDisposable
 
     /// <summary>
     /// Fragments in key order behind <paramref name="after"/>, those of <paramref name="groups"/> (null: all). Whatever was applied when this was called and is not deleted meanwhile is
-    /// among them. May return fewer than asked for, even none, and still have a next key, so that one call stays short.
+    /// among them. May return fewer than asked for, even none, and still have a next key, so that one call stays short. What is in <see cref="Unreadable"/> volumes is left out: whoever compares
+    /// listings finds that it is missing, and has it made again.
     /// </summary>
     public FragmentPage List(IReadOnlySet<int>? groups, FragmentKey? after, int maxEntries)
-        => List(groups is null ? null : location => groups.Contains(location.PlacementGroup), after, maxEntries);
+    {
+        if (Unreadable.IsEmpty)
+            return List(groups is null ? null : location => groups.Contains(location.PlacementGroup), after, maxEntries);
+        return List(location => (groups is null || groups.Contains(location.PlacementGroup)) && !Unreadable.ContainsKey(location.VolumeId), after, maxEntries);
+    }
 
     private FragmentPage List(Func<FragmentLocation, bool>? filter, FragmentKey? after, int maxEntries)
     {

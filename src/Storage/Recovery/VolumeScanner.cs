@@ -22,9 +22,17 @@ internal sealed record ScanResult(long EndOffset, long Records, long TornBytes, 
 /// stepped over; unless a void record says that an earlier recovery found them torn. Every intact record is kept, also behind a gap: it may have been acknowledged with the last batch, and
 /// where it was not, it is only an orphan. A gap, or a damaged payload, that nothing proves to have been synced is torn: void. What follows the last intact record is a torn end, and
 /// the log ends before it.
+///
+/// What the drive cannot read may have been acknowledged whatever the log proves: it is corruption, its records are kept where their headers can be read, and the log ends behind it, so that
+/// nothing is ever written over it.
 /// </summary>
 internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, AlignedBuffer window)
 {
+    private const int TriesPerPage = 3;
+    private const int MaxPageRetries = 64;
+
+    private readonly SortedSet<long> _unreadable = []; // offsets of pages
+    private int _pageRetries;
     private long _windowStart;
     private int _windowBytes;
 
@@ -94,7 +102,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             var range = new VolumeRange(recordHeader.Offset, recordHeader.Offset + recordHeader.RecordBytes);
             if (known.Exists(range.Overlaps))
                 continue;
-            if (range.Start < durableBelow)
+            if (range.Start < durableBelow || IsUnreadable(range))
             {
                 records++;
                 end = Math.Max(end, range.End);
@@ -110,19 +118,56 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         {
             if (known.Exists(gap.Overlaps))
                 continue;
+            if (IsUnreadable(gap))
+            {
+                corrupt.Add(gap);
+                continue;
+            }
+
             if (gap.Start < durableBelow)
                 corrupt.Add(gap with { End = Math.Min(gap.End, durableBelow) });
             if (gap.End > durableBelow && gap.Start < logEnd)
                 voids.Add(new VolumeRange(Math.Max(gap.Start, durableBelow), Math.Min(gap.End, logEnd)));
         }
 
-        if (!sealedByFooter && position < logEnd && position >= durableBelow && !IsZero(position, Math.Min(logEnd, length)))
+        if (!sealedByFooter && position < logEnd && position >= durableBelow && !IsZero(position, Math.Min(logEnd, length)) && !IsUnreadable(new VolumeRange(position, logEnd)))
             voids.Add(new VolumeRange(position, logEnd));
+        long unreadableEnd = AddUnreadable(corrupt, known, start, sealedByFooter ? end : length);
+
+        // What follows it may go on a record that begins there.
+        if (unreadableEnd > end && VolumeFormat.AlignToPage(tailEnd) > unreadableEnd)
+        {
+            corrupt.Add(new VolumeRange(unreadableEnd, VolumeFormat.AlignToPage(tailEnd)));
+            unreadableEnd = VolumeFormat.AlignToPage(tailEnd);
+        }
 
         // Synced bytes after the last record kept may only be padding or damage; the log never grows over them.
-        end = VolumeFormat.AlignToPage(Math.Max(end, durableBelow));
+        end = VolumeFormat.AlignToPage(Math.Max(Math.Max(end, durableBelow), unreadableEnd));
         long tornBytes = sealedByFooter ? 0 : Math.Max(0, tailEnd - end);
         return new ScanResult(end, records, tornBytes, sealedByFooter, corrupt, voids);
+    }
+
+    private bool IsUnreadable(VolumeRange range) => _unreadable.Count > 0 && _unreadable.GetViewBetween(range.Start & ~(VolumeFormat.PageBytes - 1L), range.End - 1).Count > 0;
+
+    /// <summary>Adds what could not be read to the corrupt regions, where it is not among them; returns its end.</summary>
+    private long AddUnreadable(List<VolumeRange> corrupt, List<VolumeRange> known, long from, long to)
+    {
+        long end = 0;
+        foreach (long page in _unreadable.Where(page => page >= from && page < to))
+        {
+            var range = new VolumeRange(page, page + VolumeFormat.PageBytes);
+            if (known.Exists(range.Overlaps))
+                continue;
+            end = range.End;
+            if (corrupt.Exists(region => region.Start <= range.Start && region.End >= range.End))
+                continue;
+            if (corrupt.Count > 0 && corrupt[^1].End == range.Start)
+                corrupt[^1] = corrupt[^1] with { End = range.End };
+            else
+                corrupt.Add(range);
+        }
+
+        return end;
     }
 
     /// <summary>
@@ -269,15 +314,15 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         if (offset < _windowStart || offset + count > _windowStart + _windowBytes)
         {
             _windowStart = offset & ~(VolumeFormat.PageBytes - 1L);
-            _windowBytes = ReadTolerant(file, _windowStart, window.GetSpan());
+            _windowBytes = ReadTolerant(_windowStart, window.GetSpan());
         }
 
         int at = (int)(offset - _windowStart);
         return window.GetSpan()[at..Math.Min(at + count, Math.Max(at, _windowBytes))];
     }
 
-    /// <summary>Reads, with zeros for the pages that the drive cannot read.</summary>
-    private static int ReadTolerant(IVolumeFile file, long offset, Span<byte> destination)
+    /// <summary>Reads, with zeros for the pages that the drive cannot read, which are remembered.</summary>
+    private int ReadTolerant(long offset, Span<byte> destination)
     {
         try
         {
@@ -289,21 +334,35 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             while (done < destination.Length && offset + done < file.LengthBytes)
             {
                 Span<byte> page = destination.Slice(done, Math.Min(VolumeFormat.PageBytes, destination.Length - done));
-                try
-                {
-                    int read = file.Read(offset + done, page, default, ReadCaching.Fill);
-                    done += read;
-                    if (read < page.Length)
-                        break;
-                }
-                catch (IOException)
-                {
-                    page.Clear();
-                    done += page.Length;
-                }
+                int read = ReadPage(offset + done, page);
+                done += read;
+                if (read < page.Length)
+                    break;
             }
 
             return done;
+        }
+    }
+
+    /// <summary>Tries again before it gives a page up, within a bound: a drive that is dying takes long for each.</summary>
+    private int ReadPage(long offset, Span<byte> page)
+    {
+        for (int tries = 1; ; tries++)
+        {
+            try
+            {
+                return file.Read(offset, page, default, ReadCaching.Fill);
+            }
+            catch (IOException) when (tries < TriesPerPage && _pageRetries < MaxPageRetries)
+            {
+                _pageRetries++;
+            }
+            catch (IOException)
+            {
+                page.Clear();
+                _unreadable.Add(offset);
+                return page.Length;
+            }
         }
     }
 }

@@ -20,6 +20,9 @@ internal sealed class FaultPlan
     public double WriteErrorProbability { get; set; }
     public double SyncErrorProbability { get; set; }
     public double ReadErrorProbability { get; set; }
+
+    /// <summary>Bytes of a volume that cannot be read, until they are written.</summary>
+    public Func<long, long, int, bool>? IsUnreadable { get; set; }
 }
 
 /// <summary>
@@ -73,7 +76,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
         Operation();
         if (sizeBytes > FreeBytes)
             throw new NoSpaceException("simulated ENOSPC");
-        var file = new SimulatedFile(this, sizeBytes);
+        var file = new SimulatedFile(this, volumeId, sizeBytes);
         _files.Add(volumeId, file);
         if (Chance(Faults.CreateErrorProbability))
             throw new IOException("simulated EIO on the sync of the folder");
@@ -98,12 +101,21 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
     /// <summary>Cuts power now: each unsynced sector is on the medium or not. The drive is as after the next start.</summary>
     public void PowerCut()
     {
-        _crashed = false;
-        DeletionBegan = false;
-        Faults = new FaultPlan();
+        Kill();
         foreach (SimulatedFile file in _files.Values)
             file.LoseUnsynced();
     }
+
+    /// <summary>The process is killed and the machine goes on: what was written and not synced is seen, and may still be lost. Of what goes wrong only the medium's damage stays.</summary>
+    public void Kill()
+    {
+        _crashed = false;
+        DeletionBegan = false;
+        Faults = new FaultPlan { IsUnreadable = Faults.IsUnreadable };
+    }
+
+    /// <summary>Whether a power cut could lose anything now.</summary>
+    public bool HasUnsynced => _files.Values.Any(file => file.HasUnsynced);
 
     /// <summary>Flips one bit of the medium.</summary>
     public void FlipBit(long volumeId, long offset, int bit) => _files[volumeId].FlipBit(offset, bit);
@@ -130,13 +142,15 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
 
     private bool Chance(double probability) => probability > 0 && _random.NextDouble() < probability;
 
-    private sealed class SimulatedFile(SimulatedDrive drive, long lengthBytes) : IVolumeFile
+    private sealed class SimulatedFile(SimulatedDrive drive, long volumeId, long lengthBytes) : IVolumeFile
     {
         private readonly HashSet<long> _dirty = [];
         private byte[] _seen = new byte[lengthBytes]; // what reads return
         private byte[] _medium = new byte[lengthBytes]; // what a power cut leaves at least
 
         public long LengthBytes => _seen.Length;
+
+        public bool HasUnsynced => _dirty.Count > 0;
 
         public bool DirectIo => true;
 
@@ -195,7 +209,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
             using Lock.Scope scope = drive._lock.EnterScope();
             if (caching == ReadCaching.Only && drive._random.Next(4) == 0)
                 return -1;
-            if (drive.Chance(drive.Faults.ReadErrorProbability))
+            if (drive.Chance(drive.Faults.ReadErrorProbability) || drive.Faults.IsUnreadable?.Invoke(volumeId, offset, first.Length + second.Length) == true)
                 throw new IOException("simulated EIO on read", Posix.ErrorIo);
             int done = 0;
             foreach (int part in (ReadOnlySpan<int>)[0, 1])
@@ -213,8 +227,15 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
         {
         }
 
+        /// <summary>The page cache lets go of what is clean: what a failed sync left behind is seen no more.</summary>
         public void BeginScan(long offset)
         {
+            using Lock.Scope scope = drive._lock.EnterScope();
+            for (long sector = offset / SectorBytes; sector * SectorBytes < LengthBytes; sector++)
+            {
+                if (!_dirty.Contains(sector))
+                    Sector(_medium, sector).CopyTo(Sector(_seen, sector));
+            }
         }
 
         public long NextData(long offset)

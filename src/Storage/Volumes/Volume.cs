@@ -22,6 +22,9 @@ internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposabl
     public IVolumeFile File { get; } = file;
     public long Id => Header.VolumeId;
 
+    /// <summary>Neither copy of its header could be read; the index has what was in it.</summary>
+    public bool HasDamagedHeader { get; init; }
+
     public VolumeState State
     {
         get => _state;

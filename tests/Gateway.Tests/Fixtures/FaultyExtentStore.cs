@@ -11,6 +11,12 @@ internal sealed class FaultyExtentStore(IExtentStore inner) : IExtentStore
     /// <summary>Thrown where an extent would become durable.</summary>
     public Func<Exception>? OnStore { get; set; }
 
+    /// <summary>Called when an extent has become durable.</summary>
+    public Action? OnStored { get; set; }
+
+    /// <summary>Thrown where an extent would be deleted.</summary>
+    public Func<Exception>? OnDelete { get; set; }
+
     /// <summary>Given the offset in the extent that comes next: an exception, or null to read on.</summary>
     public Func<long, Exception?>? OnRead { get; set; }
 
@@ -26,7 +32,7 @@ internal sealed class FaultyExtentStore(IExtentStore inner) : IExtentStore
 
     public void Reset()
     {
-        (OnStore, OnRead) = (null, null);
+        (OnStore, OnStored, OnDelete, OnRead) = (null, null, null, null);
         Stored.Clear();
         Deleted.Clear();
     }
@@ -50,6 +56,7 @@ internal sealed class FaultyExtentStore(IExtentStore inner) : IExtentStore
 
     public async ValueTask DeleteAsync(ExtentLayout layout, CancellationToken cancellationToken = default)
     {
+        if (OnDelete is { } fault) throw fault();
         await inner.DeleteAsync(layout, cancellationToken);
         Deleted.Enqueue(layout);
     }
@@ -61,6 +68,7 @@ internal sealed class FaultyExtentStore(IExtentStore inner) : IExtentStore
     private ExtentLayout Remember(ExtentLayout layout)
     {
         Stored.Enqueue(layout);
+        OnStored?.Invoke();
         return layout;
     }
 

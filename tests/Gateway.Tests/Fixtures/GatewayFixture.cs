@@ -29,6 +29,8 @@ public sealed class GatewayFixture : IAsyncLifetime
 
     internal FaultyExtentStore Extents { get; private set; } = null!;
 
+    internal LaterTime Time { get; } = new();
+
     internal FaultyMetadataStore Metadata { get; private set; } = null!;
 
     internal S3Gateway Gateway { get; private set; } = null!;
@@ -58,7 +60,7 @@ public sealed class GatewayFixture : IAsyncLifetime
         _services = services.BuildServiceProvider();
         await _services.StartEmbeddedGrainsAsync();
         GatewayServices gateway = new(
-            _services.GetRequiredService<IGrainFactory>(), Extents, TimeProvider.System, () => (NextRandom(), NextRandom()), new GatewayOptions { Domains = ["s3.test"] });
+            _services.GetRequiredService<IGrainFactory>(), Extents, Time, () => (NextRandom(), NextRandom()), new GatewayOptions { Domains = ["s3.test"] });
         Gateway = new S3Gateway(gateway, new OneKey(), NullLogger<S3Gateway>.Instance);
     }
 
@@ -108,6 +110,14 @@ public sealed class GatewayFixture : IAsyncLifetime
     }
 }
 
+/// <summary>The gateway's clock: the system's, or later.</summary>
+internal sealed class LaterTime : TimeProvider
+{
+    public TimeSpan Later { get; set; }
+
+    public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + Later;
+}
+
 /// <summary>A test with a bucket of its own and stores that work at its start.</summary>
 public abstract class GatewayTest(GatewayFixture gateway) : IAsyncLifetime
 {
@@ -127,6 +137,7 @@ public abstract class GatewayTest(GatewayFixture gateway) : IAsyncLifetime
         GC.SuppressFinalize(this);
         gateway.Extents.Reset();
         gateway.Metadata.Reset();
+        gateway.Time.Later = TimeSpan.Zero;
         return ValueTask.CompletedTask;
     }
 

@@ -26,6 +26,44 @@ public sealed class FaultTests(GatewayFixture gateway) : GatewayTest(gateway), I
         Assert.Equal(200, (await PutAsync("key", [1])).Status);
     }
 
+    [Theory]
+    [InlineData(100)]
+    [InlineData(Large)]
+    public async Task BytesThatTookLongerThanAnythingUnnamedIsKept_AreRefused_AndNothingIsStored(int size)
+    {
+        DriveStatistics before = Fixture.Drive;
+        Fixture.Extents.OnStored = () => Fixture.Time.Later = TimeSpan.FromHours(49);
+        Exchange put = await PutAsync("key", GatewayFixture.RandomBytes(size));
+        Assert.Equal((400, "RequestTimeout"), (put.Status, put.Code));
+        Fixture.Time.Later = TimeSpan.Zero;
+        await StoredNothingAsync("key", before);
+        Fixture.Extents.OnStored = () => Fixture.Time.Later = TimeSpan.FromHours(47);
+        Assert.Equal(200, (await PutAsync("key", GatewayFixture.RandomBytes(size))).Status);
+    }
+
+    [Fact]
+    public async Task PartThatTookLongerThanAnythingUnnamedIsKept_IsRefused()
+    {
+        Exchange made = await Fixture.SendAsync(new Call("POST", $"/{Bucket}/key", "uploads="));
+        string upload = Assert.Single(made.Values("UploadId"));
+        Fixture.Extents.OnStored = () => Fixture.Time.Later = TimeSpan.FromHours(49);
+        Exchange put = await Fixture.SendAsync(new Call("PUT", $"/{Bucket}/key", $"partNumber=1&uploadId={upload}") { Body = [1] });
+        Assert.Equal((400, "RequestTimeout"), (put.Status, put.Code));
+        (Fixture.Time.Later, Fixture.Extents.OnStored) = (TimeSpan.Zero, null);
+        put = await Fixture.SendAsync(new Call("PUT", $"/{Bucket}/key", $"partNumber=1&uploadId={upload}") { Body = [2] });
+        Assert.Equal(200, put.Status);
+    }
+
+    [Fact]
+    public async Task RefusedUpload_WhoseBytesCannotBeDeletedNow_IsAnsweredAsRefused()
+    {
+        Assert.Equal(200, (await PutAsync("key", [1])).Status);
+        Fixture.Extents.OnDelete = () => new DriveUnavailableException(Guid.Empty, "injected");
+        Exchange put = await PutAsync("key", [2], ("If-None-Match", "*"));
+        Assert.Equal((412, "PreconditionFailed"), (put.Status, put.Code));
+        Assert.Equal([1], (await GetAsync("key")).Body);
+    }
+
     [Fact]
     public async Task PoisonedVolume_IsServiceUnavailable_ToBeTriedAgain()
     {

@@ -87,6 +87,18 @@ internal sealed class SimulatedStore : IDisposable
         Store = Open();
     }
 
+    /// <summary>The process is killed; what it had not synced is still seen. The store is not started again.</summary>
+    public void Kill()
+    {
+        foreach (DriveEngine engine in Store.Engines)
+            engine.Abandon();
+        Store.Buffers.Close();
+        Drive.Kill();
+    }
+
+    /// <summary>Starts the store after <see cref="Kill"/>.</summary>
+    public void Start() => Store = Open();
+
     /// <summary>The index as it is now: what a power cut that undoes SQLite's unsynced transactions may bring back.</summary>
     public Dictionary<string, byte[]> CopyIndex()
         => Directory.GetFiles(_folder.Path).Where(file => !file.EndsWith("-shm", StringComparison.Ordinal)).ToDictionary(file => file, File.ReadAllBytes);
