@@ -42,4 +42,8 @@ internal static class MaintenanceDiagnostics
     public static void ObserveSeconds(string name, string description, Func<double> value) => Meter.CreateObservableCounter(name, value, "s", description);
 
     public static void ObserveGauge(string name, string unit, string description, Func<long> value) => Meter.CreateObservableGauge(name, value, unit, description);
+
+    /// <summary>A gauge that has no value now and then.</summary>
+    public static void ObserveWhereKnown(string name, string unit, string description, Func<double?> value) => Meter.CreateObservableGauge(
+        name, () => value() is { } known ? [new Measurement<double>(known)] : Array.Empty<Measurement<double>>(), unit, description);
 }

@@ -378,16 +378,29 @@ internal sealed class GroupPass(
         await metadata.SetCursorAsync(plan.CursorName, _cursor.Encode(), cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>About how many entries the drives will list.</summary>
+    /// <summary>About how many entries the drives will list: of what each has, the share that the pass's groups are of all that have slots on it.</summary>
     private async Task<long> EstimateAsync(CancellationToken cancellationToken)
     {
+        var all = new Dictionary<Guid, int>();
+        var ours = new Dictionary<Guid, int>();
+        IClusterMap current = map();
+        foreach (PlacementGroupId group in current.Groups)
+        {
+            foreach (Guid drive in current.SlotsOf(group).SelectMany(PassPlan.DrivesOf))
+            {
+                all[drive] = all.GetValueOrDefault(drive) + 1;
+                if (plan.Groups.ContainsKey(group.Value))
+                    ours[drive] = ours.GetValueOrDefault(drive) + 1;
+            }
+        }
+
         double expected = 0;
         foreach (IFragmentStore drive in plan.Drives.Select(drives.Find).OfType<IFragmentStore>())
         {
             try
             {
                 DriveStatistics statistics = await drive.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
-                expected += statistics.LiveFragments;
+                expected += statistics.LiveFragments * (double)ours.GetValueOrDefault(drive.DriveId) / Math.Max(1, all.GetValueOrDefault(drive.DriveId));
             }
             catch (Exception) when (!cancellationToken.IsCancellationRequested)
             {

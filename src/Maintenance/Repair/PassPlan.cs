@@ -39,25 +39,29 @@ internal sealed record PassPlan(
     public static bool HaveAbsent(IClusterMap map, int group) => MapLookup.TrySlotsOf(map, group, out IReadOnlyList<GroupSlot> slots) && HaveAbsent(slots);
 
     /// <summary>
-    /// The passes that fill the map's incomplete slots, most urgent first: the groups in which the most slots have their fragments nowhere at hand, and among these the narrowest,
-    /// which have the fewest to spare. Slots without a drive that answers are left out; nothing can be done for them.
+    /// The passes that fill the map's incomplete slots, most urgent first: those of groups in which slots have their fragments nowhere at hand, and of these the ones whose blocks can lose the
+    /// fewest more, and among these the narrowest, of which the fewest fragments are left. Slots without a drive that answers are left out; nothing can be done for them.
     /// </summary>
-    public static ImmutableArray<PassPlan> Fill(IClusterMap map, IFragmentStoreDirectory drives)
+    /// <param name="map">The map.</param>
+    /// <param name="drives">Those that can be reached.</param>
+    /// <param name="parityOf">How many fragments a block in a group of a width can lose.</param>
+    public static ImmutableArray<PassPlan> Fill(IClusterMap map, IFragmentStoreDirectory drives, Func<int, int> parityOf)
     {
-        var passes = new SortedDictionary<(int Present, int Width), Dictionary<int, IReadOnlyList<GroupSlot>>>();
+        Dictionary<int, int> parity = map.Widths.ToDictionary(width => width, parityOf);
+        var passes = new SortedDictionary<(bool IsMove, int Spare, int Width, int Without), Dictionary<int, IReadOnlyList<GroupSlot>>>();
         foreach (PlacementGroupId group in map.Groups)
         {
             IReadOnlyList<GroupSlot> slots = map.SlotsOf(group);
             if (!slots.Any(slot => !slot.IsComplete && slot.Drive is { } target && drives.Find(target) is not null))
                 continue;
             int without = slots.Count(slot => !IsAtHand(slot, drives));
-            (int, int) urgency = (-without, group.Width);
+            (bool, int, int, int) urgency = (without == 0, parity[group.Width] - without, group.Width, without);
             if (!passes.TryGetValue(urgency, out Dictionary<int, IReadOnlyList<GroupSlot>>? groups))
                 passes.Add(urgency, groups = []);
             groups.Add(group.Value, slots);
         }
 
-        return [.. passes.Select(pass => new PassPlan(PassKind.Fill, CursorPrefix + Digest(pass.Value), map.Epoch, -pass.Key.Present, pass.Value.ToImmutableDictionary(), null, null))];
+        return [.. passes.Select(pass => new PassPlan(PassKind.Fill, CursorPrefix + Digest(pass.Value), map.Epoch, pass.Key.Without, pass.Value.ToImmutableDictionary(), null, null))];
     }
 
     /// <summary>A comparison of all drives' listings.</summary>

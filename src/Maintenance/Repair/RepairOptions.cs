@@ -1,3 +1,5 @@
+using ObjectStore.Storage.Extents;
+
 namespace ObjectStore.Maintenance.Repair;
 
 /// <summary>Settings of <see cref="RepairService"/>.</summary>
@@ -50,6 +52,14 @@ public sealed class RepairOptions
 
     /// <summary>How long fragments stay on a drive that they were moved from, for readers that have not seen the new map. 2 min unless set.</summary>
     public TimeSpan SweepDelay { get; init; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>
+    /// The schemes in use: by them is known how many fragments a placement group of a width can lose, of those of that width the fewest. Where none is of that width, 3 are taken for it, or all
+    /// but one.
+    /// </summary>
+    public IReadOnlyCollection<Scheme> Schemes { get; init; } = [];
+
+    internal int ParityOf(int width) => Schemes.Where(scheme => scheme.Width == width).Select(scheme => scheme.ParityShards).DefaultIfEmpty(Math.Min(width - 1, 3)).Min();
 
     /// <exception cref="ArgumentException">A setting makes no sense.</exception>
     public void Validate()

@@ -97,6 +97,9 @@ public sealed partial class RepairService : BackgroundService
             "objectstore.repair.blocks.awaiting", "{block}", "Blocks with too few fragments on the drives that are in, while drives that are out may have others of them.", () => _worker.BlocksAwaiting);
         MaintenanceDiagnostics.ObserveGauge(
             "objectstore.repair.blocks.unidentified", "{block}", "Queued blocks of which only fragments are left that are so damaged that they do not say whose they are.", () => Interlocked.Read(ref _unidentified));
+        MaintenanceDiagnostics.ObserveWhereKnown(
+            "objectstore.repair.pass.left", "s", "Time until the pass that runs ends, by its pace so far.",
+            () => _running?.Status.EstimatedEnd is { } end ? Math.Max(0, (end - time.GetUtcNow()).TotalSeconds) : null);
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.groups.left", "{group}", "Placement groups with slots that are not complete.", () => CountIncomplete().Groups);
     }
 
@@ -468,7 +471,7 @@ public sealed partial class RepairService : BackgroundService
 
         bool swept = await _sweeps.RunDueAsync(cancellationToken).ConfigureAwait(false);
         IClusterMap map = _map();
-        ImmutableArray<PassPlan> plans = PassPlan.Fill(map, _drives);
+        ImmutableArray<PassPlan> plans = PassPlan.Fill(map, _drives, _options.ParityOf);
         if (plans.FirstOrDefault(IsDue) is { } urgent)
         {
             await FillAsync(urgent, plans, cancellationToken).ConfigureAwait(false);
@@ -563,7 +566,7 @@ public sealed partial class RepairService : BackgroundService
             if (ReferenceEquals(map, planned))
                 return false;
             planned = map;
-            return PassPlan.Fill(map, _drives).FirstOrDefault(other => other.CursorName == plan.CursorName || IsDue(other))?.CursorName != plan.CursorName;
+            return PassPlan.Fill(map, _drives, _options.ParityOf).FirstOrDefault(other => other.CursorName == plan.CursorName || IsDue(other))?.CursorName != plan.CursorName;
         };
     }
 
@@ -644,7 +647,7 @@ public sealed partial class RepairService : BackgroundService
         var pass = new GroupPass(PassPlan.Compare(PassKind.Audit, AuditPassCursor, map, null, null), _worker, _queue, _metadata, _drives, _map, _time, _options);
 
         // Gives way to slots that are to be filled, and to the newest extents; it goes on later.
-        PassOutcome outcome = await RunAsync(pass, () => PassPlan.Fill(_map(), _drives).Any(IsDue) || _time.GetUtcNow() >= _recentDue, cancellationToken).ConfigureAwait(false);
+        PassOutcome outcome = await RunAsync(pass, () => PassPlan.Fill(_map(), _drives, _options.ParityOf).Any(IsDue) || _time.GetUtcNow() >= _recentDue, cancellationToken).ConfigureAwait(false);
         if (outcome == PassOutcome.Yielded)
             return true;
         await WriteTimeAsync(AuditedCursor, now, cancellationToken).ConfigureAwait(false);

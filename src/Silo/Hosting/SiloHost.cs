@@ -283,7 +283,7 @@ internal static class SiloHost
 
         // A drive is given up within this time, so no slower is what follows looked at.
         TimeSpan poll = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
-        services.AddSingleton(new RepairOptions { BytesPerSecond = options.RepairBytesPerSecond, PollInterval = poll, RetryDelay = poll * 6 });
+        services.AddSingleton(new RepairOptions { BytesPerSecond = options.RepairBytesPerSecond, PollInterval = poll, RetryDelay = poll * 6, Schemes = [.. plane.Schemes.Schemes] });
         services.AddSingleton(new ScrubOptions { Period = options.ScrubPeriod, PollInterval = TimeSpan.FromSeconds(5) });
         services.AddSingleton(new Maintenance.Compaction.CompactionOptions());
         services.AddSingleton<RepairService>();

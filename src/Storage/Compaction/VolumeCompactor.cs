@@ -247,6 +247,21 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         private long Fill(Volume volume, VolumeScanner scanner, long position, Batch batch, AlignedBuffer area)
         {
             batch.Clear();
+            try
+            {
+                return FillEmpty(volume, scanner, position, batch, area);
+            }
+            catch
+            {
+                // Nobody is going to write them, and what they pin is the area.
+                foreach (WriteRequest copy in batch.Copies)
+                    copy.Unpin();
+                throw;
+            }
+        }
+
+        private long FillEmpty(Volume volume, VolumeScanner scanner, long position, Batch batch, AlignedBuffer area)
+        {
             long end = volume.DurableEnd, stop = position + (64L << 20); // a bound to how long cancellation waits
             int used = 0;
             while (position < stop)

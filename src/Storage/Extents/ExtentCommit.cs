@@ -244,10 +244,9 @@ internal sealed class ExtentCommit
         }
 
         TimeSpan took = lane.EndWrite(operation, error);
-        if (error is null)
-            _store.WriteLatency.Add(took);
         buffer.Release();
-        Settle(fragment.Block, shard, ticket, error, sync);
+        if (Settle(fragment.Block, shard, ticket, error, sync))
+            _store.WriteLatency.Add(took);
         _store.Background.Exit();
     }
 
@@ -267,10 +266,12 @@ internal sealed class ExtentCommit
         }
     }
 
-    private void Settle(int block, int shard, FragmentTicket ticket, Exception? error, bool sync)
+    /// <summary>Whether the fragment is one of those that make the quorum: how long the slowest take says nothing of how long to wait for them.</summary>
+    private bool Settle(int block, int shard, FragmentTicket ticket, Exception? error, bool sync)
     {
         Waiting? wake;
         Next next;
+        bool isOfQuorum = false;
         Spare[]? asked = null, unused = null;
         Span<Next> freed = stackalloc Next[Scheme.MaxShards];
         lock (_lock)
@@ -280,6 +281,7 @@ internal sealed class ExtentCommit
             if (error is null)
             {
                 at.Written[shard] = true;
+                isOfQuorum = at.Written.Count <= _scheme.WriteQuorum;
                 if (!sync)
                     (_slots[shard].Tickets ??= []).Add(ticket);
             }
@@ -320,6 +322,7 @@ internal sealed class ExtentCommit
 
         Continue(shard, next);
         wake?.Source.TrySetResult(true); // runs what waits right here, so it comes last
+        return isOfQuorum;
     }
 
     private void Close()

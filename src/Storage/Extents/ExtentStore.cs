@@ -106,7 +106,7 @@ public sealed class ExtentStore : IExtentStore
 
     internal BackgroundWork Background { get; } = new(MaxCleanups);
 
-    /// <summary>How long fragments take to be stored, over all drives.</summary>
+    /// <summary>How long fragments that make a quorum take to be stored, over all drives. The others are left out, so that one slow drive of many does not become the usual.</summary>
     internal LatencyWindow WriteLatency { get; } = new();
 
     /// <summary>How long a write that has its quorum waits for the rest.</summary>

@@ -34,8 +34,8 @@ public readonly record struct Scheme
 
     public ushort Id => (ushort)((DataShards << 8) | ParityShards);
 
-    /// <summary>Durable fragments of every block that an acknowledged write has at least: k + 1, or all where there are no more.</summary>
-    public int WriteQuorum => Math.Min(DataShards + 1, Width);
+    /// <summary>Durable fragments of every block that an acknowledged write has at least: k + 1; of copies more than half of them.</summary>
+    public int WriteQuorum => IsReplicated ? (Width / 2) + 1 : DataShards + 1;
 
     public static Scheme Copies(int copies) => new(1, copies - 1);
 

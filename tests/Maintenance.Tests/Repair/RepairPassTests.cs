@@ -123,6 +123,27 @@ public sealed class RepairPassTests
     }
 
     [Fact]
+    public async Task Passes_GoByTheFragmentsThatAreLeftToSpare_NotByThoseThatAreLost_AndMovesComeLast()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12, groups: 64);
+        cluster.Drain(cluster.Mapped[2].Id);
+        cluster.Lose(cluster.Mapped[0].Id);
+        cluster.Lose(cluster.Mapped[1].Id);
+        RepairOptions options = new() { Schemes = [Scheme.Copies(2), new Scheme(1, 2), new Scheme(2, 1), new Scheme(3, 3)] };
+        Assert.Equal((1, 3, 3), (options.ParityOf(3), options.ParityOf(6), options.ParityOf(20)));
+        List<(int Spare, int Width)> order = [.. PassPlan.Fill(cluster.Map, cluster, options.ParityOf).Select(plan =>
+        {
+            int width = new PlacementGroupId(plan.Groups.Keys.First()).Width;
+            return (plan.SlotsWithoutSource == 0 ? int.MaxValue : options.ParityOf(width) - plan.SlotsWithoutSource, width);
+        })];
+        Assert.Equal(order.Order(), order);
+        Assert.Contains((0, 3), order);
+        Assert.Contains((1, 6), order);
+        Assert.True(order.IndexOf((0, 3)) < order.IndexOf((1, 6)), "One copy of three is gone and one may be; of the others two of which three may be.");
+        Assert.Equal(int.MaxValue, order[^1].Spare);
+    }
+
+    [Fact]
     public async Task Drain_LeavesTheDriveEmptyAndRewritesNoMetadata()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 9);

@@ -174,6 +174,32 @@ public sealed class ExtentWriteTests
         Assert.Equal(bytes, await cluster.ReadAsync(layout, Stop));
     }
 
+    [Theory]
+    [InlineData(100)]
+    [InlineData(300_000)]
+    public async Task DriveThatIsAlwaysSlow_IsNotTakenForTheUsual(int length)
+    {
+        await using var cluster = new MemoryCluster(9);
+        MemoryFragmentStore slow = cluster.Drives[0];
+        slow.Fault = (operation, _, _) => operation == FragmentOperation.Write ? new ValueTask(Task.Delay(TimeSpan.FromMilliseconds(100), cluster.Time, CancellationToken.None)) : default;
+        for (int i = 0; i < 150; i++)
+        {
+            Task<ExtentLayout> write = cluster.Store.WriteAsync(cluster.Describe(), cluster.Bytes(length), Stop).AsTask();
+            while (!write.IsCompleted)
+            {
+                cluster.Time.Advance(TimeSpan.FromMilliseconds(1));
+                await Task.Yield();
+            }
+
+            await write;
+        }
+
+        Assert.InRange(cluster.Store.WriteLinger, TimeSpan.Zero, TimeSpan.FromMilliseconds(20));
+        Assert.NotEmpty(cluster.Repairs.Recorded);
+        cluster.Time.Advance(TimeSpan.FromSeconds(1));
+        await cluster.AssertIdleAsync(Stop);
+    }
+
     [Fact]
     public async Task HangingDrive_IsPassedOver_HoldsBoundedMemory_AndIsUsedAgainWhenItAnswers()
     {

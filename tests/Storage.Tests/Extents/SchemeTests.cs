@@ -62,4 +62,15 @@ public sealed class SchemeTests
         Assert.Equal(64, ShardSet.All(64).Count);
         Assert.Equal("0,1,2", ShardSet.All(3).ToString());
     }
+
+    [Theory]
+    [InlineData(1, 0, 1)]
+    [InlineData(1, 1, 2)]
+    [InlineData(1, 2, 2)]
+    [InlineData(1, 3, 3)]
+    [InlineData(1, 4, 3)]
+    [InlineData(6, 3, 7)]
+    [InlineData(2, 1, 3)]
+    [InlineData(17, 3, 18)]
+    public void Quorum_IsOneMoreThanItTakesToRead_AndOfCopiesMoreThanHalf(int k, int m, int quorum) => Assert.Equal(quorum, new Scheme(k, m).WriteQuorum);
 }
