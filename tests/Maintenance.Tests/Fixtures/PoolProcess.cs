@@ -5,6 +5,7 @@ using ObjectStore.Grains;
 using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Reclamation;
 using ObjectStore.Maintenance.Repair;
+using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
 using ObjectStore.Storage;
@@ -35,6 +36,8 @@ internal sealed class PoolProcess : IFragmentStoreDirectory, ISlotCompletion
     private readonly ExtentStore _extents;
     private readonly RepairQueue _queue;
     private readonly GarbageReclaimer _reclaimer;
+    private readonly LoadGovernor _governor;
+    private readonly MetadataExtentLiveness _liveness;
     private volatile ClusterMap _map;
 
     public PoolProcess(SimulatedPool pool, LocalDrives drives, IEnumerable<Guid> lost)
@@ -45,17 +48,31 @@ internal sealed class PoolProcess : IFragmentStoreDirectory, ISlotCompletion
         foreach (Guid drive in lost)
             _away[drive] = true;
         Metadata = new ObservedMetadataStore(pool.Metadata, pool.Time) { OnCall = OnMetadataCall };
-        var governor = new LoadGovernor(pool.Time, new LoadGovernorOptions());
-        var liveness = new MetadataExtentLiveness(Metadata, pool.Time, MetadataExtentLiveness.DefaultOrphanGrace, NullLogger<MetadataExtentLiveness>.Instance);
+        _governor = new LoadGovernor(pool.Time, new LoadGovernorOptions());
+        _liveness = new MetadataExtentLiveness(Metadata, pool.Time, MetadataExtentLiveness.DefaultOrphanGrace, NullLogger<MetadataExtentLiveness>.Instance);
         _queue = new RepairQueue(Metadata, pool.Time, new RepairQueueOptions(), NullLogger<RepairQueue>.Instance);
         _extents = new ExtentStore(pool.Options, new ExtentStoreServices(this, pool.Time, pool.NextRandom, NoStorageEvents.Instance, _queue), _map);
         _reclaimer = new GarbageReclaimer(Metadata, _extents, pool.Time, new GarbageReclaimerOptions(), NullLogger<GarbageReclaimer>.Instance);
         Repair = new RepairService(
-            Metadata, this, () => _map, _extents.Repairer, this, liveness, _queue, governor, pool.Time, new RepairOptions { CursorInterval = TimeSpan.FromTicks(1), ListPageEntries = 7 },
+            Metadata, this, () => _map, _extents.Repairer, this, _liveness, _queue, _governor, pool.Time, new RepairOptions { CursorInterval = TimeSpan.FromTicks(1), ListPageEntries = 7 },
             NullLogger<RepairService>.Instance);
     }
 
     public ObservedMetadataStore Metadata { get; }
+
+    /// <summary>From here on what reads report is recorded, as in a server.</summary>
+    public Task StartQueueAsync() => _queue.StartAsync(CancellationToken.None);
+
+    /// <summary>Scrubs one drive from its beginning to its end: its fragments and its sealed volumes.</summary>
+    public async Task ScrubAsync(Guid drive)
+    {
+        await Metadata.SetCursorAsync("scrub/" + drive.ToString("N"), null);
+        using var service = new ScrubService(
+            Metadata, this, () => _map, _queue, _liveness, _governor, _pool.Time, new ScrubOptions { FloorBytesPerSecond = 1 << 30 }, NullLogger<ScrubService>.Instance);
+        DriveScrubber scrubber = service.CreateScrubber(_stores[drive].Local);
+        await scrubber.LoadAsync(Death);
+        await scrubber.RunPassAsync(Death);
+    }
 
     public async Task StartAsync()
     {
@@ -197,10 +214,13 @@ internal sealed class PoolProcess : IFragmentStoreDirectory, ISlotCompletion
     // ---- What is to be true ----------------------------------------------------------------------------------------------------
 
     /// <summary>Reads an extent as a client does.</summary>
-    public async Task<byte[]> ReadAsync(TestExtent extent)
+    public Task<byte[]> ReadAsync(TestExtent extent) => ReadAsync(extent, 0, extent.LengthBytes);
+
+    /// <summary>Reads a range of an extent as a client does.</summary>
+    public async Task<byte[]> ReadAsync(TestExtent extent, int offset, int count)
     {
-        await using IExtentReader reader = _extents.OpenRead(new ExtentLayout(extent.Id, extent.Group, extent.Scheme.Id, extent.BlockSizeBytes, extent.LengthBytes), 0, extent.LengthBytes);
-        var bytes = new byte[extent.LengthBytes];
+        await using IExtentReader reader = _extents.OpenRead(new ExtentLayout(extent.Id, extent.Group, extent.Scheme.Id, extent.BlockSizeBytes, extent.LengthBytes), offset, count);
+        var bytes = new byte[count];
         for (int done = 0; done < bytes.Length;)
             done += await reader.ReadAsync(bytes.AsMemory(done));
         return bytes;

@@ -156,6 +156,9 @@ internal sealed class SimulatedPool : IAsyncDisposable
         Open.Clear();
     }
 
+    /// <summary>Flips a bit on a drive's medium.</summary>
+    public void FlipBit(Guid drive, long volumeId, long offset, int bit) => _drives[_mapped.FindIndex(mapped => mapped.Id == drive)].FlipBit(volumeId, offset, bit);
+
     public void SetMap(ClusterMap map) => _map = map;
 
     /// <summary>A drive with all that it held is gone, and others get its slots.</summary>
