@@ -19,7 +19,10 @@ public sealed class LocalDriveCompaction(LocalFragmentStore drive) : ICompactabl
         while (true)
         {
             CompactionReport report = await drive.CompactAsync(options, cancellationToken).ConfigureAwait(false);
-            total = new CompactionResult(total.Volumes + report.VolumesEmptied, total.CopiedBytes + report.BytesMoved, total.FreedBytes + report.FreedBytes);
+            total = new CompactionResult(total.Volumes + report.VolumesEmptied, total.CopiedBytes + report.BytesMoved, total.FreedBytes + report.FreedBytes)
+            {
+                Damaged = report.Damaged.Count == 0 ? total.Damaged : [.. total.Damaged ?? [], .. report.Damaged.Take(CompactionReport.MaxDamaged - (total.Damaged?.Count ?? 0))],
+            };
             if (report.VolumesEmptied == 0)
                 return total;
             await pace(report.BytesMoved, cancellationToken).ConfigureAwait(false);

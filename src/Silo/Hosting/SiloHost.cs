@@ -290,7 +290,8 @@ internal static class SiloHost
         services.AddSingleton<ScrubService>();
         services.AddSingleton(provider => new CompactionService(
             () => [.. plane.LocalStores.Select(drive => new Maintenance.LocalDriveCompaction(drive))], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
-            provider.GetRequiredService<Maintenance.Compaction.CompactionOptions>(), provider.GetRequiredService<ILogger<CompactionService>>()));
+            provider.GetRequiredService<Maintenance.Compaction.CompactionOptions>(), provider.GetRequiredService<ILogger<CompactionService>>(),
+            new FoundDamage(() => plane.Extents.ClusterMap, queue)));
         services.AddSingleton<StorageNodeKeeper>();
         services.AddSingleton(provider => new StorageNodeRegistration(
             provider.GetRequiredService<IGrainFactory>(), Environment.MachineName, plane.GetDrivesInUseAsync, provider.GetRequiredService<Topology>(), options.DrivePaths,

@@ -45,7 +45,14 @@ public sealed record CompactionOptions
 /// <param name="VolumesEmptied">Volumes whose live fragments have all been moved, and which are deleted.</param>
 /// <param name="VolumesLeft">Volumes that keep damaged fragments until repair has replaced them.</param>
 /// <param name="FreedBytes">What the deleted files took.</param>
-public sealed record CompactionReport(int VolumesEmptied, int VolumesLeft, long FragmentsMoved, long BytesMoved, long FreedBytes, long CorruptFragments);
+public sealed record CompactionReport(int VolumesEmptied, int VolumesLeft, long FragmentsMoved, long BytesMoved, long FreedBytes, long CorruptFragments)
+{
+    /// <summary>At most this many are named; the others are found as these go.</summary>
+    public const int MaxDamaged = 4096;
+
+    /// <summary>Fragments that were found damaged, which compaction cannot move.</summary>
+    public IReadOnlyList<FragmentEntry> Damaged { get; init; } = [];
+}
 
 /// <summary>A volume at one moment.</summary>
 /// <param name="LogBytes">Synced bytes of records and padding.</param>

@@ -82,6 +82,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         private long _freed;
         private long _corrupt;
         private readonly HashSet<(long VolumeId, long Offset)> _reported = [];
+        private readonly List<FragmentEntry> _damaged = [];
 
         public async ValueTask<CompactionReport> ExecuteAsync()
         {
@@ -105,7 +106,15 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                     await EmptyAsync(volume, window, area).ConfigureAwait(false);
             }
 
-            return new CompactionReport(_emptied, _left, _moved, _movedBytes, _freed, _corrupt);
+            return new CompactionReport(_emptied, _left, _moved, _movedBytes, _freed, _corrupt) { Damaged = _damaged };
+        }
+
+        private void Tell(FragmentKey key, FragmentLocation location, string what)
+        {
+            _corrupt++;
+            engine.Corrupt(key, location, what);
+            if (_damaged.Count < CompactionReport.MaxDamaged)
+                _damaged.Add(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
         }
 
         private async ValueTask SealAsync(Volume volume)
@@ -236,8 +245,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             {
                 if (_reported.Contains((volume.Id, location.Offset)) || scanner.IsIntact(key, location.Offset, volume.DurableEnd) || !engine.Index.IsLive(key, volume.Id, location.Offset))
                     continue;
-                _corrupt++;
-                engine.Corrupt(key, location, "compaction found no intact record of it");
+                Tell(key, location, "compaction found no intact record of it");
             }
 
             return next;
@@ -273,9 +281,8 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 {
                     if (!intact)
                     {
-                        _corrupt++;
                         _reported.Add((volume.Id, record.Offset));
-                        engine.Corrupt(record.FragmentKey, known, "compaction found its payload damaged");
+                        Tell(record.FragmentKey, known, "compaction found its payload damaged");
                     }
                     else
                     {
