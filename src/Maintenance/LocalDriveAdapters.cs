@@ -46,6 +46,9 @@ internal sealed class LocalVolumeVerifier(LocalFragmentStore drive, Func<double?
             return null;
         bool intact = matches && verification.Damaged.Count == 0;
         return new VolumeVerdict(
-            intact, verification.BytesRead, intact ? null : matches ? $"{verification.Damaged.Count} fragments are damaged" : $"it is not what was sealed; {verification.Damaged.Count} live fragments are damaged");
+            intact, verification.BytesRead, intact ? null : matches ? $"{verification.Damaged.Count} fragments are damaged" : $"it is not what was sealed; {verification.Damaged.Count} live fragments are damaged")
+        {
+            Damaged = verification.Damaged,
+        };
     }
 }

@@ -22,14 +22,14 @@ internal sealed partial class DurabilityCommand : ICommand
           --afr RATE             Failures in a drive-year, as 0.015 or 1.5%. Default: 0.015
           --drive-size SIZE      Bytes on a drive that repair rebuilds, for example 16TB. Default: 16TB
           --repair-rate RATE     Bytes a second at which a lost drive is rebuilt. Default: 500MB
-          --out-after TIME       From the loss of a drive to the beginning of its repair. Default: 15m
+          --out-after TIME       From the loss of a drive to the beginning of its repair. Default: 10m, as the server
           --repair-time TIME     The whole time instead of the three above, for example 6.5d
           --repair KIND          single: lost shards of a group share the rate, one after another. parallel: each has it to itself. Default: single
           --endpoint URL         A running node: take rate of repair, its own drives and their size from its metrics where it has them and no option says otherwise
           --drives N             Drives of the pool; fewer than a scheme's width narrows it. Default: 36
           --hosts N              Hosts (or racks, whatever is lost at once) that the drives are in. Default: 12
           --host-afr RATE        Hosts lost for good, with their drives, in a host-year. Default: 0.002, an assumption; 0 is never
-          --groups N             Placement groups of the pool. Default: 256
+          --groups N             Placement groups of a scheme. Default: 1024, as a pool has of each width
           --scheme K+M           A scheme instead of those of the storage classes; may be repeated. 3x is three copies
           --bit-error-rate P     Unreadable bits per bit read, as 1e-15. Default: latent errors are left out
           --scrub-period TIME    With --bit-error-rate: every byte is verified once in this time. Default: 14d

@@ -1,4 +1,5 @@
 using ObjectStore.Storage.Extents;
+using ObjectStore.Storage.Placement;
 
 namespace ObjectStore.Admin.Durability;
 
@@ -16,7 +17,7 @@ internal sealed record DurabilityInputs
     public string RepairRateSource { get; init; } = "--repair-rate, or its default";
 
     /// <summary>From the loss of a drive to the beginning of its repair.</summary>
-    public TimeSpan OutAfter { get; init; } = TimeSpan.FromMinutes(15);
+    public TimeSpan OutAfter { get; init; } = TimeSpan.FromMinutes(10);
 
     /// <summary>Given directly, instead of being made from size, rate and <see cref="OutAfter"/>.</summary>
     public TimeSpan? RepairTimeGiven { get; init; }
@@ -30,8 +31,8 @@ internal sealed record DurabilityInputs
     /// <summary>Hosts lost for good in a host-year, with their drives. An assumption: no published figure separates it from outages that end.</summary>
     public double HostAnnualFailureRate { get; init; } = 0.002;
 
-    /// <summary>Placement groups of the pool; of <see cref="Storage.StorageOptions.PlacementGroups"/>.</summary>
-    public int Groups { get; init; } = 256;
+    /// <summary>Placement groups of the pool; of each width in use.</summary>
+    public int Groups { get; init; } = MapPlanner.DefaultGroupCount;
 
     /// <summary>Null: latent errors are left out.</summary>
     public double? BitErrorRate { get; init; }

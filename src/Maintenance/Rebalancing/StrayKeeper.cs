@@ -29,7 +29,7 @@ internal enum StrayVerdict
 internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<IClusterMap> map, IExtentLiveness liveness, IRepairSink sink, TimeProvider time, ILogger logger)
 {
     /// <summary>Whether the map names the drive for the fragment, or does not know the fragment's group.</summary>
-    private bool Belongs(Guid drive, in FragmentEntry entry)
+    public bool Belongs(Guid drive, in FragmentEntry entry)
         => !MapLookup.TrySlotsOf(map(), entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots) || entry.Key.Shard >= slots.Count
             || slots[entry.Key.Shard].Drive == drive || slots[entry.Key.Shard].Sources.Contains(drive);
 

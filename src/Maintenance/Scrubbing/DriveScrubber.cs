@@ -311,9 +311,15 @@ internal sealed partial class DriveScrubber(
                 MaintenanceDiagnostics.ScrubbedBytes.Add(verdict.BytesRead);
                 if (!verdict.IsIntact)
                 {
-                    // What of it is live was read a moment ago as fragments, and told of where it is damaged.
                     LogVolume(volume.VolumeId, drive.DriveId, verdict.Problem);
                     Find("volume");
+
+                    // Some of it was read a moment ago as fragments, from memory maybe.
+                    foreach (FragmentEntry entry in verdict.Damaged ?? [])
+                    {
+                        if (strays.Belongs(drive.DriveId, entry))
+                            await strays.TellAsync(entry, cancellationToken).ConfigureAwait(false);
+                    }
                 }
             }
 

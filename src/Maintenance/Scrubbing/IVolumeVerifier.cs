@@ -1,3 +1,5 @@
+using ObjectStore.Storage.Fragments;
+
 namespace ObjectStore.Maintenance.Scrubbing;
 
 /// <summary>A sealed volume of a drive.</summary>
@@ -7,7 +9,11 @@ public readonly record struct SealedVolume(long VolumeId, long LengthBytes);
 /// <param name="IsIntact">Whether all of its bytes match the checksum it was sealed with.</param>
 /// <param name="BytesRead">Bytes read to say so.</param>
 /// <param name="Problem">What is wrong, for people; null where nothing is.</param>
-public readonly record struct VolumeVerdict(bool IsIntact, long BytesRead, string? Problem);
+public readonly record struct VolumeVerdict(bool IsIntact, long BytesRead, string? Problem)
+{
+    /// <summary>Live fragments in it that are damaged; null is none.</summary>
+    public IReadOnlyList<FragmentEntry>? Damaged { get; init; }
+}
 
 /// <summary>
 /// A drive whose sealed volumes have a file checksum: it covers what the fragments' checksums do not, such as records that were deleted since and room between them. Thread-safe.

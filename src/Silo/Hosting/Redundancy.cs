@@ -35,13 +35,21 @@ internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubSer
 
     public bool IsScrubbing => scrub.IsHurried;
 
-    /// <summary>The schemes that new objects get, in one line.</summary>
+    /// <summary>The schemes that new objects get, in one line: those of STANDARD, and of the other classes the ones that are narrower than asked for.</summary>
     public string Describe()
     {
-        ClassSchemes standard = plane.Schemes.For(SchemePolicy.Standard);
         int drives = Math.Max(1, plane.Extents.ClusterMap.WritableDrives);
-        Scheme small = standard.Small.Narrow(drives), large = standard.Large.Narrow(drives);
-        string used = small == large ? large.ToString() : $"{small} under {standard.SmallBelowBytes >> 10} KiB, else {large}";
-        return small == standard.Small && large == standard.Large ? used : $"{used} (for want of drives; asked for: {standard.Small} and {standard.Large})";
+        IEnumerable<string> others = plane.Schemes.Classes.Where(each => each.Key != SchemePolicy.Standard && IsNarrowed(each.Value, drives))
+            .OrderBy(each => each.Key, StringComparer.Ordinal).Select(each => $"{each.Key}: {Describe(each.Value, drives)}");
+        return string.Join("; ", others.Prepend(Describe(plane.Schemes.For(SchemePolicy.Standard), drives)));
+    }
+
+    private static bool IsNarrowed(ClassSchemes schemes, int drives) => schemes.Small.Narrow(drives) != schemes.Small || schemes.Large.Narrow(drives) != schemes.Large;
+
+    private static string Describe(ClassSchemes schemes, int drives)
+    {
+        Scheme small = schemes.Small.Narrow(drives), large = schemes.Large.Narrow(drives);
+        string used = small == large ? large.ToString() : $"{small} under {schemes.SmallBelowBytes >> 10} KiB, else {large}";
+        return IsNarrowed(schemes, drives) ? $"{used} (for want of drives; asked for: {schemes.Small} and {schemes.Large})" : used;
     }
 }

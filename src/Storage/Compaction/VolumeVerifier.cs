@@ -52,7 +52,8 @@ internal sealed class VolumeVerifier(DriveEngine engine)
 
     private sealed class Pass(DriveEngine engine, Volume volume, AlignedBuffer window)
     {
-        private readonly VolumeScanner _scanner = new(volume.File, volume.Header, window);
+        // Of a sealed volume what is on the medium, however much of it is in memory, and nothing else is pushed out of there for it.
+        private readonly VolumeScanner _scanner = new(volume.File, volume.Header, window, volume.State == Index.VolumeState.Sealed ? ReadCaching.Medium : ReadCaching.Fill);
         private readonly List<long> _intact = []; // offsets, ascending
         private readonly long _end = volume.DurableEnd;
         private readonly bool _sealed = volume.State == Index.VolumeState.Sealed;

@@ -52,6 +52,9 @@ internal enum ReadCaching
     /// they would push out others, and read cold the cache costs a core for each 0.8 GB/s (docs/performance.md).
     /// </summary>
     Bypass,
+
+    /// <summary>Past it whatever is there, where file and memory allow as above: what the medium says, not what was once read from it. For verification.</summary>
+    Medium,
 }
 
 /// <summary>One volume file. Reads are thread-safe; writes come from one thread.</summary>

@@ -124,8 +124,9 @@ internal sealed unsafe class LinuxVolumeFile : IVolumeFile
         fixed (byte* firstPointer = first, secondPointer = second)
         {
             int done = 0;
-            if (caching == ReadCaching.Bypass && _direct is { } direct && !_directReadsRefused
-                && IsAligned(offset) && IsAligned(first.Length) && IsAligned((nint)firstPointer) && IsAligned((nint)secondPointer) && !Posix.IsCached(_cached, offset, total))
+            if (caching is ReadCaching.Bypass or ReadCaching.Medium && _direct is { } direct && !_directReadsRefused
+                && IsAligned(offset) && IsAligned(first.Length) && IsAligned((nint)firstPointer) && IsAligned((nint)secondPointer)
+                && (caching == ReadCaching.Medium || !Posix.IsCached(_cached, offset, total)))
             {
                 done = Read(direct, offset, firstPointer, first.Length, secondPointer, 0, total - (total % AlignedBuffer.Alignment), 0);
                 if (done < 0)

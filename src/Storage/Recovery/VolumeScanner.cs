@@ -26,7 +26,7 @@ internal sealed record ScanResult(long EndOffset, long Records, long TornBytes, 
 /// What the drive cannot read may have been acknowledged whatever the log proves: it is corruption, its records are kept where their headers can be read, and the log ends behind it, so that
 /// nothing is ever written over it.
 /// </summary>
-internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, AlignedBuffer window)
+internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, AlignedBuffer window, ReadCaching caching = ReadCaching.Fill)
 {
     private const int TriesPerPage = 3;
     private const int MaxPageRetries = 64;
@@ -326,7 +326,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
     {
         try
         {
-            return file.Read(offset, destination, default, ReadCaching.Fill);
+            return file.Read(offset, destination, default, caching);
         }
         catch (IOException)
         {
@@ -351,7 +351,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         {
             try
             {
-                return file.Read(offset, page, default, ReadCaching.Fill);
+                return file.Read(offset, page, default, caching);
             }
             catch (IOException) when (tries < TriesPerPage && _pageRetries < MaxPageRetries)
             {

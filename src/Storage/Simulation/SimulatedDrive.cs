@@ -120,6 +120,9 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
     /// <summary>Flips one bit of the medium.</summary>
     public void FlipBit(long volumeId, long offset, int bit) => _files[volumeId].FlipBit(offset, bit);
 
+    /// <summary>Flips one bit of the medium under a page that is in memory, intact.</summary>
+    public void RotBit(long volumeId, long offset, int bit) => _files[volumeId].RotBit(offset, bit);
+
     public byte[] Content(long volumeId) => _files[volumeId].Content();
 
     public void Dispose()
@@ -211,12 +214,21 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
                 return -1;
             if (drive.Chance(drive.Faults.ReadErrorProbability) || drive.Faults.IsUnreadable?.Invoke(volumeId, offset, first.Length + second.Length) == true)
                 throw new IOException("simulated EIO on read", Posix.ErrorIo);
+            if (caching == ReadCaching.Medium)
+            {
+                // What is dirty is written before it is read.
+                long end = offset + first.Length + second.Length;
+                foreach (long sector in _dirty.Where(sector => (sector + 1) * SectorBytes > offset && sector * SectorBytes < end))
+                    Sector(_seen, sector).CopyTo(Sector(_medium, sector));
+            }
+
+            byte[] source = caching == ReadCaching.Medium ? _medium : _seen;
             int done = 0;
             foreach (int part in (ReadOnlySpan<int>)[0, 1])
             {
                 Span<byte> destination = part == 0 ? first : second;
                 int count = (int)Math.Clamp(LengthBytes - offset - done, 0, destination.Length);
-                _seen.AsSpan((int)offset + done, count).CopyTo(destination);
+                source.AsSpan((int)offset + done, count).CopyTo(destination);
                 done += count;
             }
 
@@ -264,6 +276,8 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
             _seen[offset] ^= (byte)(1 << bit);
             _medium[offset] ^= (byte)(1 << bit);
         }
+
+        public void RotBit(long offset, int bit) => _medium[offset] ^= (byte)(1 << bit);
 
         public byte[] Content() => [.. _seen];
 

@@ -159,6 +159,9 @@ internal sealed class SimulatedPool : IAsyncDisposable
     /// <summary>Flips a bit on a drive's medium.</summary>
     public void FlipBit(Guid drive, long volumeId, long offset, int bit) => _drives[_mapped.FindIndex(mapped => mapped.Id == drive)].FlipBit(volumeId, offset, bit);
 
+    /// <summary>Flips a bit on a drive's medium under a page that is in memory.</summary>
+    public void RotBit(Guid drive, long volumeId, long offset, int bit) => _drives[_mapped.FindIndex(mapped => mapped.Id == drive)].RotBit(volumeId, offset, bit);
+
     public void SetMap(ClusterMap map) => _map = map;
 
     /// <summary>A drive with all that it held is gone, and others get its slots.</summary>

@@ -86,6 +86,49 @@ public sealed class CorruptionTests(ITestOutputHelper output)
         Assert.True(byRead >= 5 * runs && byScrub >= 5 * runs && headers >= 10 * runs, $"{byRead}, {byScrub}, {headers}");
     }
 
+    [Fact]
+    public async Task MediumThatRots_UnderWhatIsInMemory_IsFoundByTheScrub_AndRepaired()
+    {
+        int seed = Number("OBJECTSTORE_SEED", Environment.TickCount & 0xFFFFF);
+        output.WriteLine($"seed {seed} (set OBJECTSTORE_SEED to replay)");
+        await using var pool = new SimulatedPool(seed, 9);
+        await pool.StartAsync(spare: 0);
+        PoolProcess process = pool.Process;
+        for (int i = 0; i < 30; i++)
+            await process.PutAsync(150_000 + pool.Next(100_000));
+        List<(TestExtent Extent, FragmentKey Key, Guid Drive)> rotten = [];
+        foreach (TestExtent extent in pool.Live.Values.OrderBy(extent => extent.Id).Take(10))
+        {
+            foreach (FragmentKey key in extent.Keys)
+            {
+                Guid drive = pool.SlotsOf(extent)[key.Shard].Drive!.Value;
+                Assert.True(process.Store(drive).Local.Engine.TryLocate(key, out FragmentLocation place, out Volume volume));
+                if (volume.State != VolumeState.Sealed || rotten.Exists(other => other.Extent == extent))
+                    continue;
+                pool.RotBit(drive, place.VolumeId, place.Offset + place.PayloadOffset + pool.Next(place.PayloadBytes), pool.Next(8));
+                rotten.Add((extent, key, drive));
+                Assert.True(await process.IsIntactAsync(extent, key, drive), "In memory it is.");
+            }
+        }
+
+        Assert.NotEmpty(rotten);
+        foreach (Guid drive in rotten.Select(one => one.Drive).Distinct())
+            await process.ScrubAsync(drive);
+        foreach ((TestExtent extent, FragmentKey key, _) in rotten)
+            Assert.True(await HasEntryAsync(process, extent), $"{key}");
+        for (int round = 0; (await process.Metadata.ListRepairsAsync(long.MaxValue, 10)).Length > 0; round++)
+        {
+            Assert.True(round < 50, process.Repair.Status.LastFailure);
+            await process.Repair.WorkOffQueueAsync(CancellationToken.None);
+            pool.Time.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        // What was in memory is so no more.
+        await pool.RestartAsync(loseIndexes: false);
+        foreach ((TestExtent extent, FragmentKey key, Guid drive) in rotten)
+            Assert.True(await pool.Process.IsIntactAsync(extent, key, drive), $"{key}");
+    }
+
     private static async Task AssertReadsRightAsync(SimulatedPool pool, TestExtent extent, string what)
     {
         byte[] expected = [.. Enumerable.Range(0, extent.Shards.Length).SelectMany(block => extent.Shards[block].Take(extent.Scheme.DataShards).SelectMany(shard => shard).Take(extent.BlockLength(block)))];

@@ -17,8 +17,10 @@ public sealed unsafe class LinuxVolumeFileTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    [Fact]
-    public void Read_PastTheCache_GivesTheBytes_OfAnyRangeIntoAnyMemory_AlsoThoseNotYetOnTheMedium()
+    [Theory]
+    [InlineData((int)ReadCaching.Bypass)]
+    [InlineData((int)ReadCaching.Medium)]
+    public void Read_PastTheCache_GivesTheBytes_OfAnyRangeIntoAnyMemory_AlsoThoseNotYetOnTheMedium(int caching)
     {
         using LinuxVolumeFile file = Fill();
         using var memory = new AlignedBuffer(FileBytes + 8192, honoursPins: true);
@@ -33,7 +35,7 @@ public sealed unsafe class LinuxVolumeFileTests : IDisposable
                         int there = Math.Min(first + length, FileBytes - offset);
                         Span<byte> head = memory.GetSpan()[..first], rest = memory.GetSpan().Slice(4096 + shift, length);
                         memory.GetSpan().Fill(0xEE);
-                        Assert.Equal(there, file.Read(offset, head, rest, ReadCaching.Bypass));
+                        Assert.Equal(there, file.Read(offset, head, rest, (ReadCaching)caching));
                         byte[] read = [.. head, .. rest];
                         Assert.Equal(_content[offset..(offset + there)], read[..there]);
                         Assert.Equal(0xEE, memory.GetSpan()[4096 + shift + length]);
@@ -43,16 +45,19 @@ public sealed unsafe class LinuxVolumeFileTests : IDisposable
         }
     }
 
-    [Fact]
-    public void Read_OfAFileThatWasCutOffWithinAPage_EndsThere()
+    [Theory]
+    [InlineData((int)ReadCaching.Bypass)]
+    [InlineData((int)ReadCaching.Medium)]
+    public void Read_OfAFileThatWasCutOffWithinAPage_EndsThere(int how)
     {
+        var caching = (ReadCaching)how;
         using LinuxVolumeFile file = Fill();
         file.Truncate(70_001);
         using var memory = new AlignedBuffer(FileBytes);
-        Assert.Equal(70_001, file.Read(0, default, memory.GetSpan(), ReadCaching.Bypass));
+        Assert.Equal(70_001, file.Read(0, default, memory.GetSpan(), caching));
         Assert.Equal(_content[..70_001], memory.GetSpan()[..70_001].ToArray());
-        Assert.Equal(70_001 - 65_536, file.Read(65_536, default, memory.GetSpan()[..8192], ReadCaching.Bypass));
-        Assert.Equal(0, file.Read(73_728, default, memory.GetSpan()[..8192], ReadCaching.Bypass));
+        Assert.Equal(70_001 - 65_536, file.Read(65_536, default, memory.GetSpan()[..8192], caching));
+        Assert.Equal(0, file.Read(73_728, default, memory.GetSpan()[..8192], caching));
     }
 
     [Fact]
