@@ -17,6 +17,8 @@ internal static class AdminApi
     public const string Drives = "/admin/v1/drives";
     public const string Repair = "/admin/v1/repair";
     public const string Scrub = "/admin/v1/scrub";
+    public const string Compaction = "/admin/v1/compaction";
+    public const string Garbage = "/admin/v1/garbage";
     public const string Orphans = "/admin/v1/orphans";
     public const string Format = Drives + "/format";
 
@@ -31,7 +33,7 @@ internal static class AdminApi
 /// <summary>GET /admin/v1/status: all there is to know, from one moment.</summary>
 internal sealed record ClusterStatus(
     Guid ClusterId, string Version, long MapEpoch, DriveStatus[] Drives, ClassStatus[] Classes, RepairStatus Repair, ScrubStatus Scrub, CompactionStatus Compaction,
-    OrphanStatus Orphans);
+    OrphanStatus Orphans, GarbageStatus? Garbage = null);
 
 /// <summary>GET /admin/v1/drives.</summary>
 internal sealed record DriveList(DriveStatus[] Drives);
@@ -78,6 +80,9 @@ internal sealed record CompactionStatus(string State, long GarbageBytes, long Re
 /// <param name="Kept">Whether fragments that nothing names are kept, since there are more of them than crashes leave behind.</param>
 internal sealed record OrphanStatus(bool Kept);
 
+/// <param name="State">running or paused: whether the bytes of what was deleted or overwritten are deleted when their time comes.</param>
+internal sealed record GarbageStatus(string State);
+
 /// <summary>POST …/state.</summary>
 /// <param name="Force">Do it although the map then has too few drives for the schemes in use; for removed, although the drive, which is out, may have what is nowhere else.</param>
 internal sealed record DriveStateRequest(string State, bool Force);
@@ -86,7 +91,7 @@ internal sealed record DriveStateRequest(string State, bool Force);
 /// <param name="Path">One of the drive folders of the node that is asked.</param>
 internal sealed record FormatRequest(string Path);
 
-/// <summary>POST /admin/v1/repair and /scrub: pause, resume; scrub: start as well. /orphans: release.</summary>
+/// <summary>POST /admin/v1/repair, /scrub, /compaction and /garbage: pause, resume; scrub: start as well. /orphans: release.</summary>
 internal sealed record ActionRequest(string Action);
 
 /// <summary>The body of every answer that is not 2xx. One line each.</summary>

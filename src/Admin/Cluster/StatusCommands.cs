@@ -50,7 +50,8 @@ internal sealed class StatusCommand : ICommand
         output.WriteLine();
         ClusterText.Repair(status.Repair, output);
         ClusterText.Scrub(status.Scrub, output);
-        output.WriteLine($"Compaction: {status.Compaction.State}, {Quantities.Show(status.Compaction.GarbageBytes)} garbage, {Quantities.Show(status.Compaction.ReclaimedBytes)} given back");
+        ClusterText.Compaction(status.Compaction, output);
+        ClusterText.Garbage(status.Garbage, output);
         ClusterText.Orphans(status.Orphans, output);
     }
 }
@@ -151,13 +152,19 @@ internal sealed class DriveStateCommand(
     }
 }
 
-/// <summary><c>s3-admin repair</c> and <c>s3-admin scrub</c>: how far it is, and pause and resume.</summary>
+/// <summary><c>s3-admin repair</c>, <c>scrub</c>, <c>compaction</c> and <c>garbage</c>: how far it is, and pause and resume.</summary>
 internal sealed class BackgroundCommand(string name, string path, string summary, string[] actions, string actionsHelp) : ICommand
 {
     public static IReadOnlyList<ICommand> All { get; } =
     [
         new BackgroundCommand("repair", AdminApi.Repair, "How far repair is; pause or resume it", ["pause", "resume"], "pause, resume     Stop and go on. A pause outlasts a restart, and what is missing stays missing meanwhile"),
         new BackgroundCommand("scrub", AdminApi.Scrub, "How far the scrub is; start, pause or resume it", ["start", "pause", "resume"], "start             Begin a pass now. pause, resume: stop and go on; a pause outlasts a restart"),
+        new BackgroundCommand(
+            "compaction", AdminApi.Compaction, "What compaction has given back; pause or resume it", ["pause", "resume"],
+            "pause, resume     Stop and go on. A pause outlasts a restart, and drives fill with garbage meanwhile. That of a node with drives only is not paused"),
+        new BackgroundCommand(
+            "garbage", AdminApi.Garbage, "Whether the bytes of what was deleted are deleted; pause or resume that", ["pause", "resume"],
+            "pause, resume     Stop and go on. A pause outlasts a restart. Bytes that nothing names since before it may be brought back from them, until it ends"),
         new BackgroundCommand(
             "orphans", AdminApi.Orphans, "Whether fragments that nothing names are kept; let them be deleted", ["release"],
             "release           Delete them again. They are kept once there are far more than crashes leave behind: make sure first that the metadata is the right one"),
@@ -189,8 +196,10 @@ internal sealed class BackgroundCommand(string name, string path, string summary
         if (json) context.Output.WriteLine(JsonSerializer.Serialize(status, AdminApiJson.Default.ClusterStatus));
         else if (path == AdminApi.Repair) ClusterText.Repair(status.Repair, context.Output);
         else if (path == AdminApi.Scrub) ClusterText.Scrub(status.Scrub, context.Output);
+        else if (path == AdminApi.Compaction) ClusterText.Compaction(status.Compaction, context.Output);
+        else if (path == AdminApi.Garbage) ClusterText.Garbage(status.Garbage, context.Output);
         else ClusterText.Orphans(status.Orphans, context.Output);
-        bool found = path switch { AdminApi.Repair => status.Repair.LostBlocks > 0, AdminApi.Scrub => status.Scrub.CorruptFragments > 0, _ => status.Orphans.Kept };
+        bool found = path switch { AdminApi.Repair => status.Repair.LostBlocks > 0, AdminApi.Scrub => status.Scrub.CorruptFragments > 0, AdminApi.Orphans => status.Orphans.Kept, _ => false };
         return found ? ExitCode.DamageFound : ExitCode.Success;
     }
 }
@@ -232,6 +241,12 @@ internal static class ClusterText
         output.WriteLine($"Scrub: {scrub.State}, {percent}, {Quantities.Show(scrub.VerifiedBytes)} verified, period {Time(scrub.PeriodSeconds)}, last whole pass {last}");
         if (scrub.CorruptFragments > 0) output.WriteLine($"  CORRUPT: {Number(scrub.CorruptFragments)} fragments were found corrupt in this pass and handed to repair.");
     }
+
+    public static void Compaction(CompactionStatus compaction, TextWriter output)
+        => output.WriteLine($"Compaction: {compaction.State}, {Quantities.Show(compaction.GarbageBytes)} garbage, {Quantities.Show(compaction.ReclaimedBytes)} given back");
+
+    public static void Garbage(GarbageStatus? garbage, TextWriter output) => output.WriteLine(
+        garbage is null ? $"Garbage: {NotKnown}" : garbage.State == "paused" ? "Garbage: PAUSED. The bytes of what is deleted and overwritten stay on the drives" : "Garbage: the bytes of what was deleted are deleted after their grace");
 
     public static void Orphans(OrphanStatus orphans, TextWriter output)
     {

@@ -4,6 +4,7 @@ using System.Diagnostics;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using ObjectStore.Grains;
+using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
 using ObjectStore.Storage.Extents;
 
@@ -18,6 +19,15 @@ namespace ObjectStore.Maintenance.Reclamation;
 public sealed partial class GarbageReclaimer(
     IMetadataStore metadata, IExtentStore extents, TimeProvider time, GarbageReclaimerOptions options, ILogger<GarbageReclaimer> logger) : BackgroundService
 {
+    private readonly PauseSwitch _pause = new();
+
+    public bool IsPaused => _pause.IsPaused;
+
+    /// <summary>Deletes nothing more until <see cref="Resume"/>, but what is being deleted: a batch at most. Does not outlive the process.</summary>
+    public void Pause() => _pause.Pause();
+
+    public void Resume() => _pause.Resume();
+
     /// <summary>Deletes what is due, in batches, until nothing is.</summary>
     /// <returns>The number of extents deleted.</returns>
     public async Task<long> ReclaimAsync(CancellationToken cancellationToken)
@@ -26,6 +36,7 @@ public sealed partial class GarbageReclaimer(
         long total = 0;
         while (true)
         {
+            await _pause.WaitAsync(cancellationToken).ConfigureAwait(false);
             DateTimeOffset now = time.GetUtcNow();
             ImmutableArray<ExtentGarbage> due = await metadata.ListGarbageAsync(now.ToUnixTimeMilliseconds(), options.BatchExtents, cancellationToken).ConfigureAwait(false);
             if (due.IsEmpty)

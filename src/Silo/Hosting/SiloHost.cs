@@ -261,7 +261,8 @@ internal static class SiloHost
         TimeSpan round = new GarbageReclaimerOptions().Interval;
         if (options.GarbageGrace < round) round = options.GarbageGrace > TimeSpan.FromSeconds(1) ? options.GarbageGrace : TimeSpan.FromSeconds(1);
         services.AddSingleton(new GarbageReclaimerOptions { Interval = round });
-        services.AddHostedService<GarbageReclaimer>();
+        services.AddSingleton<GarbageReclaimer>();
+        services.AddHostedService(provider => provider.GetRequiredService<GarbageReclaimer>());
         AddMaintenance(services, options, folder, plane, queue);
     }
 
@@ -301,7 +302,7 @@ internal static class SiloHost
         services.AddSingleton(provider => new AdminEndpoints(
             folder.ClusterId, provider.GetRequiredService<AdminToken>(), plane, provider.GetRequiredService<PoolClient>(), provider.GetRequiredService<RepairService>(),
             provider.GetRequiredService<ScrubService>(), provider.GetRequiredService<CompactionService>(), provider.GetRequiredService<LoadGovernor>(), options.ScrubPeriod,
-            provider.GetRequiredService<PauseKeeper>(), provider.GetRequiredService<MetadataExtentLiveness>(), provider.GetRequiredService<StorageNodeRegistration>(),
+            provider.GetRequiredService<PauseKeeper>(), provider.GetRequiredService<GarbageReclaimer>(), provider.GetRequiredService<MetadataExtentLiveness>(), provider.GetRequiredService<StorageNodeRegistration>(),
             provider.GetRequiredService<ILogger<AdminEndpoints>>()));
         services.AddHostedService(provider => provider.GetRequiredService<LoadGovernor>());
         services.AddHostedService(provider => provider.GetRequiredService<RepairQueue>());

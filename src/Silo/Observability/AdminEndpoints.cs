@@ -4,6 +4,7 @@ using System.Text.Json.Serialization.Metadata;
 using ObjectStore.Grains;
 using ObjectStore.Maintenance.Compaction;
 using ObjectStore.Maintenance.Liveness;
+using ObjectStore.Maintenance.Reclamation;
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Maintenance.Throttling;
@@ -22,7 +23,7 @@ namespace ObjectStore.Silo.Observability;
 /// </summary>
 internal sealed class AdminEndpoints(
     Guid clusterId, AdminToken token, DataPlane plane, PoolClient pool, RepairService repair, ScrubService scrub, CompactionService compaction, LoadGovernor governor, TimeSpan scrubPeriod,
-    PauseKeeper pauses, MetadataExtentLiveness liveness, StorageNodeRegistration registration, ILogger<AdminEndpoints> logger)
+    PauseKeeper pauses, GarbageReclaimer garbage, MetadataExtentLiveness liveness, StorageNodeRegistration registration, ILogger<AdminEndpoints> logger)
 {
     private const string Root = "/admin/v1";
     private const int MaxBodyBytes = 4096;
@@ -79,12 +80,16 @@ internal sealed class AdminEndpoints(
                 await SetDriveAsync(http, id, await ReadAsync(http, Json.DriveStateRequest));
                 break;
             case ["repair"] when post:
-                await ActAsync(http, ("pause", () => pauses.SetRepairAsync(true, http.RequestAborted)), ("resume", () => pauses.SetRepairAsync(false, http.RequestAborted)));
+                await ActAsync(http, PauseOf(PausableWork.Repair));
                 break;
             case ["scrub"] when post:
-                await ActAsync(
-                    http, ("pause", () => pauses.SetScrubAsync(true, http.RequestAborted)), ("resume", () => pauses.SetScrubAsync(false, http.RequestAborted)),
-                    ("start", () => Now(scrub.StartPass)));
+                await ActAsync(http, [.. PauseOf(PausableWork.Scrub), ("start", () => Now(scrub.StartPass))]);
+                break;
+            case ["compaction"] when post:
+                await ActAsync(http, PauseOf(PausableWork.Compaction));
+                break;
+            case ["garbage"] when post:
+                await ActAsync(http, PauseOf(PausableWork.Garbage));
                 break;
             case ["orphans"] when post:
                 await ActAsync(http, ("release", () => Now(liveness.ReleaseBrake)));
@@ -94,6 +99,10 @@ internal sealed class AdminEndpoints(
                 break;
         }
     }
+
+    // In effect also where the client has gone meanwhile: half of it would be paused until the next start, or from there on.
+    private (string Name, Func<Task> Run)[] PauseOf(PausableWork work)
+        => [("pause", () => pauses.SetAsync(work, paused: true, CancellationToken.None)), ("resume", () => pauses.SetAsync(work, paused: false, CancellationToken.None))];
 
     private async Task ActAsync(HttpContext http, params (string Name, Func<Task> Run)[] actions)
     {
@@ -204,7 +213,7 @@ internal sealed class AdminEndpoints(
                 repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost, repairs.BlocksAwaiting, repairs.BlocksUnidentified),
             DescribeScrub(),
             new Contract.CompactionStatus(StateOf(compaction.IsPaused, compaction.IsRunning), statistics.Sum(drive => drive.GarbageBytes), compaction.FreedBytes),
-            new Contract.OrphanStatus(liveness.IsBraked));
+            new Contract.OrphanStatus(liveness.IsBraked), new Contract.GarbageStatus(garbage.IsPaused ? "paused" : "running"));
     }
 
     private Contract.ScrubStatus DescribeScrub()

@@ -45,6 +45,19 @@ public sealed class GarbageReclaimerTests
     }
 
     [Fact]
+    public async Task Paused_NothingIsDeleted_UntilItIsResumed()
+    {
+        await _metadata.AddGarbageAsync([.. Enumerable.Range(1, 10).Select(Extent)], 0);
+        using GarbageReclaimer reclaimer = Create();
+        reclaimer.Pause();
+        Task<long> reclaiming = reclaimer.ReclaimAsync(CancellationToken.None);
+        await Task.Yield();
+        Assert.Equal((false, 0, true), (reclaiming.IsCompleted, _extents.Asked, reclaimer.IsPaused));
+        reclaimer.Resume();
+        Assert.Equal(10, await reclaiming.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
     public async Task Deletes_RunSoManyAtOnce()
     {
         await _metadata.AddGarbageAsync([.. Enumerable.Range(1, 50).Select(Extent)], 0);

@@ -163,7 +163,9 @@ public sealed class SeveralDrivesTests : IDisposable
             using S3Client writer = new(first.Endpoint, Keys);
             Assert.Equal(HttpStatusCode.OK, (await writer.PutAsync("/bucket")).Status);
             Assert.Equal(HttpStatusCode.OK, (await writer.PutAsync("/bucket/key", "value"u8.ToArray())).Status);
-            Assert.Equal(HttpStatusCode.OK, (await PostAsync(first, "repair", """{"action":"pause"}""")).Status);
+            foreach (string work in (string[])["repair", "scrub", "compaction", "garbage"])
+                Assert.Equal(HttpStatusCode.OK, (await PostAsync(first, work, """{"action":"pause"}""")).Status);
+            Assert.Equal(HttpStatusCode.OK, (await PostAsync(first, "scrub", """{"action":"resume"}""")).Status);
             await first.StopAsync();
         }
 
@@ -175,7 +177,9 @@ public sealed class SeveralDrivesTests : IDisposable
         await SaysAsync(host, "--format-new-drives");
         Assert.Equal(3, (await client.SendUnsignedAsync(HttpMethod.Get, "/health")).Text.Split("\"state\":\"Healthy\"").Length);
         JsonElement status = await AskAsync(host, "status");
-        Assert.Equal("paused", status.GetProperty("repair").GetProperty("state").GetString());
+        foreach (string work in (string[])["repair", "compaction", "garbage"])
+            Assert.Equal("paused", status.GetProperty(work).GetProperty("state").GetString());
+        Assert.NotEqual("paused", status.GetProperty("scrub").GetProperty("state").GetString());
         Assert.Equal(HttpStatusCode.NotFound, (await SendAsync(host, HttpMethod.Get, "", null)).Status);
 
         Assert.Equal(HttpStatusCode.BadRequest, (await PostAsync(host, "drives/format", "{\"path\":\"/elsewhere\"}")).Status);

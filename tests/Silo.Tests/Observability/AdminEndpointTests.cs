@@ -74,6 +74,8 @@ public sealed class AdminEndpointTests(RunningHost running) : IClassFixture<Runn
     [InlineData("/repair", "{\"action\":\"start\"}")]
     [InlineData("/scrub", "{\"action\":\"release\"}")]
     [InlineData("/orphans", "{\"action\":\"pause\"}")]
+    [InlineData("/compaction", "{\"action\":\"start\"}")]
+    [InlineData("/garbage", "{\"action\":\"release\"}")]
     [InlineData("/drives/format", "{}")]
     [InlineData("/drives/format", "{\"path\":null}")]
     [InlineData("/drives/format", "{\"path\":\"\"}")]
