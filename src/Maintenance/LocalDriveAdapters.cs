@@ -1,4 +1,5 @@
 using ObjectStore.Maintenance.Compaction;
+using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Fragments;
@@ -7,22 +8,51 @@ using ObjectStore.Storage.Index;
 namespace ObjectStore.Maintenance;
 
 /// <summary>Compacts a drive of this process one volume at a time, so that the pace is kept between volumes.</summary>
-public sealed class LocalDriveCompaction(LocalFragmentStore drive) : ICompactableDrive
+/// <param name="drive">The drive.</param>
+/// <param name="damage">Told of what is found damaged, durably, before the next step; null where nobody here can repair it, and the scrub finds it.</param>
+public sealed class LocalDriveCompaction(LocalFragmentStore drive, FoundDamage? damage = null) : ICompactableDrive
 {
+    // Of more the scrub tells.
+    private const int MaxDamaged = 65_536;
+
     public Guid DriveId => drive.DriveId;
 
     /// <inheritdoc/>
     public async ValueTask<CompactionResult> CompactAsync(double minimumGarbageRatio, Func<long, CancellationToken, ValueTask> pace, CancellationToken cancellationToken = default)
     {
-        Storage.Compaction.CompactionOptions options = new() { GarbageRatio = minimumGarbageRatio, BytesPerSecond = 0, MaxVolumes = 1, LastVolumeId = drive.ListVolumes().Max(volume => (long?)volume.VolumeId) };
+        var damaged = new List<FragmentEntry>();
+        Storage.Compaction.CompactionOptions options = new()
+        {
+            GarbageRatio = minimumGarbageRatio,
+            BytesPerSecond = 0,
+            MaxVolumes = 1,
+            LastVolumeId = drive.ListVolumes().Max(volume => (long?)volume.VolumeId),
+            OnDamaged = entry =>
+            {
+                lock (damaged)
+                {
+                    if (damaged.Count < MaxDamaged)
+                        damaged.Add(entry);
+                }
+            },
+        };
         CompactionResult total = default;
         while (true)
         {
-            CompactionReport report = await drive.CompactAsync(options, cancellationToken).ConfigureAwait(false);
-            total = new CompactionResult(total.Volumes + report.VolumesEmptied, total.CopiedBytes + report.BytesMoved, total.FreedBytes + report.FreedBytes)
+            CompactionReport report;
+            try
             {
-                Damaged = report.Damaged.Count == 0 ? total.Damaged : [.. total.Damaged ?? [], .. report.Damaged.Take(CompactionReport.MaxDamaged - (total.Damaged?.Count ?? 0))],
-            };
+                report = await drive.CompactAsync(options, cancellationToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                // Also of a run that failed: it does not look at the same volume again before its fragments have changed.
+                if (damaged.Count > 0 && damage is not null)
+                    await damage.TellAsync(DriveId, damaged, CancellationToken.None).ConfigureAwait(false);
+                damaged.Clear();
+            }
+
+            total = new CompactionResult(total.Volumes + report.VolumesEmptied, total.CopiedBytes + report.BytesMoved, total.FreedBytes + report.FreedBytes);
             if (report.VolumesEmptied == 0)
                 return total;
             await pace(report.BytesMoved, cancellationToken).ConfigureAwait(false);

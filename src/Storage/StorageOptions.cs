@@ -77,6 +77,12 @@ public sealed class StorageOptions
     /// <summary>Bytes of block buffers that readers hold at once before further ones wait.</summary>
     public long ReadBufferBytes { get; init; } = 256L << 20;
 
+    /// <summary>
+    /// Bytes of buffers that reads hold beyond <see cref="ReadBufferBytes"/> for what they read in place of fragments that are late, missing or damaged. While there is no room for more, one that is
+    /// late is waited for, and what is missing has its turn.
+    /// </summary>
+    public long SubstituteBufferBytes { get; init; } = 128L << 20;
+
     /// <summary>Free space never used for volumes. Null is the larger of 256 MiB and 1 % of the drive, kept for index and compaction.</summary>
     public long? HeadroomBytes { get; init; }
 
@@ -110,6 +116,7 @@ public sealed class StorageOptions
         ValidateExtents();
         Require(WriterQueueBytes >= 2 << 20, nameof(WriterQueueBytes), WriterQueueBytes, "use 2097152 or more.");
         Require(ReadBufferBytes >= 2 << 20, nameof(ReadBufferBytes), ReadBufferBytes, "use 2097152 or more.");
+        Require(SubstituteBufferBytes >= 0, nameof(SubstituteBufferBytes), SubstituteBufferBytes, "use 0 or more.");
         Require(HeadroomBytes is null or >= 0, nameof(HeadroomBytes), HeadroomBytes ?? 0, "use 0 or more.");
         Require(IndexFlushEntries >= 1, nameof(IndexFlushEntries), IndexFlushEntries, "use 1 or more.");
         Require(IndexFlushBytes >= 1, nameof(IndexFlushBytes), IndexFlushBytes, "use 1 or more.");

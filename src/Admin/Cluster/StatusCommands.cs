@@ -164,7 +164,7 @@ internal sealed class BackgroundCommand(string name, string path, string summary
             "pause, resume     Stop and go on. A pause outlasts a restart, and drives fill with garbage meanwhile. That of a node with drives only is not paused"),
         new BackgroundCommand(
             "garbage", AdminApi.Garbage, "Whether the bytes of what was deleted are deleted; pause or resume that", ["pause", "resume"],
-            "pause, resume     Stop and go on. A pause outlasts a restart. Bytes that nothing names since before it may be brought back from them, until it ends"),
+            "pause, resume     Stop and go on. A pause outlasts a restart. What the sweeps of drives that were moved from, and the scrub's of orphans, delete is not held"),
         new BackgroundCommand(
             "orphans", AdminApi.Orphans, "Whether fragments that nothing names are kept; let them be deleted", ["release"],
             "release           Delete them again. They are kept once there are far more than crashes leave behind: make sure first that the metadata is the right one"),
@@ -246,7 +246,7 @@ internal static class ClusterText
         => output.WriteLine($"Compaction: {compaction.State}, {Quantities.Show(compaction.GarbageBytes)} garbage, {Quantities.Show(compaction.ReclaimedBytes)} given back");
 
     public static void Garbage(GarbageStatus? garbage, TextWriter output) => output.WriteLine(
-        garbage is null ? $"Garbage: {NotKnown}" : garbage.State == "paused" ? "Garbage: PAUSED. The bytes of what is deleted and overwritten stay on the drives" : "Garbage: the bytes of what was deleted are deleted after their grace");
+        garbage is null ? $"Garbage: {NotKnown}" : garbage.State == "paused" ? "Garbage: PAUSED. The bytes of what is deleted and overwritten are not deleted" : "Garbage: the bytes of what was deleted are deleted after their grace");
 
     public static void Orphans(OrphanStatus orphans, TextWriter output)
     {

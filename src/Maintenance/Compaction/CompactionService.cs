@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
-using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Throttling;
 
 namespace ObjectStore.Maintenance.Compaction;
@@ -35,9 +34,7 @@ public sealed class CompactionOptions
 /// do not. Thread-safe.
 /// </summary>
 /// <param name="drives">The drives there are; asked at each interval.</param>
-/// <param name="damage">Told of what is found damaged; null where nobody here can repair it, and the scrub finds it.</param>
-public sealed partial class CompactionService(
-    Func<IReadOnlyCollection<ICompactableDrive>> drives, LoadGovernor governor, TimeProvider time, CompactionOptions options, ILogger<CompactionService> logger, FoundDamage? damage = null)
+public sealed partial class CompactionService(Func<IReadOnlyCollection<ICompactableDrive>> drives, LoadGovernor governor, TimeProvider time, CompactionOptions options, ILogger<CompactionService> logger)
     : BackgroundService
 {
     private static readonly TimeSpan YieldToClients = TimeSpan.FromMilliseconds(250);
@@ -115,8 +112,6 @@ public sealed partial class CompactionService(
                 Interlocked.Decrement(ref _atWork);
             }
 
-            if (damage is not null && result.Damaged is { Count: > 0 } damaged)
-                await damage.TellAsync(drive.DriveId, damaged, stoppingToken).ConfigureAwait(false);
             if (result.Volumes == 0)
                 return;
             Interlocked.Add(ref _freedBytes, result.FreedBytes);

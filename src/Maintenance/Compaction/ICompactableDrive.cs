@@ -1,15 +1,9 @@
-using ObjectStore.Storage.Fragments;
-
 namespace ObjectStore.Maintenance.Compaction;
 
 /// <param name="Volumes">Volumes that were rewritten and deleted.</param>
 /// <param name="CopiedBytes">Live bytes written anew.</param>
 /// <param name="FreedBytes">Bytes given back to the file system, without what was written anew.</param>
-public readonly record struct CompactionResult(int Volumes, long CopiedBytes, long FreedBytes)
-{
-    /// <summary>Fragments that were found damaged and stay where they are; null is none.</summary>
-    public IReadOnlyList<FragmentEntry>? Damaged { get; init; }
-}
+public readonly record struct CompactionResult(int Volumes, long CopiedBytes, long FreedBytes);
 
 /// <summary>A drive whose sealed volumes can be rewritten without their garbage. Thread-safe; one compaction runs at a time.</summary>
 public interface ICompactableDrive

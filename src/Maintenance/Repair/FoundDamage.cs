@@ -8,19 +8,20 @@ namespace ObjectStore.Maintenance.Repair;
 /// <summary>Hands to repair what a drive found damaged by itself. Thread-safe.</summary>
 public sealed class FoundDamage(Func<IClusterMap> map, IRepairSink sink)
 {
+    // A few at a time, since clients' commits wait for the same transaction.
+    private const int MaxNotices = 256;
+
     /// <summary>Records, durably, those that the map names the drive for. What it does not is a stray, which the scrub and the sweeps deal with.</summary>
-    public async ValueTask TellAsync(Guid drive, IReadOnlyList<FragmentEntry> damaged, CancellationToken cancellationToken = default)
+    public async ValueTask TellAsync(Guid drive, IEnumerable<FragmentEntry> damaged, CancellationToken cancellationToken = default)
     {
         IClusterMap current = map();
-        var notices = new List<RepairNotice>();
-        foreach (FragmentEntry entry in damaged)
-        {
-            if (Scheme.TryFromId(entry.SchemeId, out Scheme scheme) && MapLookup.TrySlotsOf(current, entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots)
-                && entry.Key.Shard < slots.Count && slots[entry.Key.Shard].Drive == drive)
-                notices.Add(new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub));
-        }
-
-        if (notices.Count > 0)
+        foreach (RepairNotice[] notices in damaged.Select(entry => NoticeOf(current, drive, entry)).OfType<RepairNotice>().Chunk(MaxNotices))
             await sink.RecordAsync(notices, cancellationToken).ConfigureAwait(false);
     }
+
+    private static RepairNotice? NoticeOf(IClusterMap map, Guid drive, FragmentEntry entry)
+        => Scheme.TryFromId(entry.SchemeId, out Scheme scheme) && MapLookup.TrySlotsOf(map, entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots)
+            && entry.Key.Shard < slots.Count && slots[entry.Key.Shard].Drive == drive
+            ? new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub)
+            : null;
 }

@@ -263,9 +263,7 @@ internal sealed class GroupPass(
                     wanted = candidate.AtSource;
                     break;
                 case null when known.IsUnidentified:
-                    // Nothing that could fill a slot is at hand, and nobody can say whether anything should be; the queue keeps it, and finds what a drive that comes back has of it. The slots
-                    // do not wait for that: a single record of a write that was given up, damaged, would keep them incomplete for good.
-                    await LookLaterAsync(candidate, candidate.MissingEverywhere, cancellationToken).ConfigureAwait(false);
+                    await LookLaterAtUnidentifiedAsync(candidate, candidate.MissingEverywhere, cancellationToken).ConfigureAwait(false);
                     wanted = candidate.AtSource;
                     break;
                 case null when !known.IsGone:
@@ -328,6 +326,10 @@ internal sealed class GroupPass(
         {
             await LookLaterAsync(candidate, work.Wanted, cancellationToken).ConfigureAwait(false);
         }
+        else if (now.IsUnidentified)
+        {
+            await LookLaterAtUnidentifiedAsync(candidate, work.Wanted, cancellationToken).ConfigureAwait(false);
+        }
         else if (now.Liveness is null && !now.IsGone)
         {
             AddUndone(candidate.Block.PlacementGroup);
@@ -336,6 +338,17 @@ internal sealed class GroupPass(
         {
             worker.Forget(candidate.Block.Extent, candidate.Block.Block);
         }
+    }
+
+    /// <summary>
+    /// Nothing that could fill a slot is at hand, and nobody can say whether anything should be. The queue keeps it. The slots do not wait for it: a single record of a write that was given up,
+    /// damaged, would keep them incomplete for good. But where drives that are out may have others of it they do: once the slots are complete nothing says any more that those drives are needed.
+    /// </summary>
+    private async ValueTask LookLaterAtUnidentifiedAsync(Candidate candidate, ShardSet shards, CancellationToken cancellationToken)
+    {
+        if (PassPlan.HaveAbsent(map(), candidate.Block.PlacementGroup))
+            AddUndone(candidate.Block.PlacementGroup);
+        await LookLaterAsync(candidate, shards, cancellationToken).ConfigureAwait(false);
     }
 
     private ValueTask LookLaterAsync(Candidate candidate, ShardSet shards, CancellationToken cancellationToken) => queue.RecordAsync(

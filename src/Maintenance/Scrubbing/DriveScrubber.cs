@@ -315,11 +315,7 @@ internal sealed partial class DriveScrubber(
                     Find("volume");
 
                     // Some of it was read a moment ago as fragments, from memory maybe.
-                    foreach (FragmentEntry entry in verdict.Damaged ?? [])
-                    {
-                        if (strays.Belongs(drive.DriveId, entry))
-                            await strays.TellAsync(entry, cancellationToken).ConfigureAwait(false);
-                    }
+                    await strays.TellAsync(drive.DriveId, verdict.Damaged ?? [], cancellationToken).ConfigureAwait(false);
                 }
             }
 

@@ -289,10 +289,10 @@ internal static class SiloHost
         services.AddSingleton(new Maintenance.Compaction.CompactionOptions());
         services.AddSingleton<RepairService>();
         services.AddSingleton<ScrubService>();
+        FoundDamage damage = new(() => plane.Extents.ClusterMap, queue);
         services.AddSingleton(provider => new CompactionService(
-            () => [.. plane.LocalStores.Select(drive => new Maintenance.LocalDriveCompaction(drive))], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
-            provider.GetRequiredService<Maintenance.Compaction.CompactionOptions>(), provider.GetRequiredService<ILogger<CompactionService>>(),
-            new FoundDamage(() => plane.Extents.ClusterMap, queue)));
+            () => [.. plane.LocalStores.Select(drive => new Maintenance.LocalDriveCompaction(drive, damage))], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
+            provider.GetRequiredService<Maintenance.Compaction.CompactionOptions>(), provider.GetRequiredService<ILogger<CompactionService>>()));
         services.AddSingleton<StorageNodeKeeper>();
         services.AddSingleton(provider => new StorageNodeRegistration(
             provider.GetRequiredService<IGrainFactory>(), Environment.MachineName, plane.GetDrivesInUseAsync, provider.GetRequiredService<Topology>(), options.DrivePaths,

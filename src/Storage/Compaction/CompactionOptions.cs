@@ -30,6 +30,9 @@ public sealed record CompactionOptions
     /// <summary>Only volumes up to this one are compacted: those that one of several runs has written are left to a later time. Null is all that are there when the run begins.</summary>
     public long? LastVolumeId { get; init; }
 
+    /// <summary>Told of each fragment that is found damaged and stays where it is, as it is found, also by a run that fails. Called from threads of the drive; returns quickly and does not throw.</summary>
+    public Action<FragmentEntry>? OnDamaged { get; init; }
+
     /// <exception cref="StorageOptionsException">A setting is out of range.</exception>
     public void Validate()
     {
@@ -45,14 +48,7 @@ public sealed record CompactionOptions
 /// <param name="VolumesEmptied">Volumes whose live fragments have all been moved, and which are deleted.</param>
 /// <param name="VolumesLeft">Volumes that keep damaged fragments until repair has replaced them.</param>
 /// <param name="FreedBytes">What the deleted files took.</param>
-public sealed record CompactionReport(int VolumesEmptied, int VolumesLeft, long FragmentsMoved, long BytesMoved, long FreedBytes, long CorruptFragments)
-{
-    /// <summary>At most this many are named; the others are found as these go.</summary>
-    public const int MaxDamaged = 4096;
-
-    /// <summary>Fragments that were found damaged, which compaction cannot move.</summary>
-    public IReadOnlyList<FragmentEntry> Damaged { get; init; } = [];
-}
+public sealed record CompactionReport(int VolumesEmptied, int VolumesLeft, long FragmentsMoved, long BytesMoved, long FreedBytes, long CorruptFragments);
 
 /// <summary>A volume at one moment.</summary>
 /// <param name="LogBytes">Synced bytes of records and padding.</param>

@@ -82,7 +82,6 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         private long _freed;
         private long _corrupt;
         private readonly HashSet<(long VolumeId, long Offset)> _reported = [];
-        private readonly List<FragmentEntry> _damaged = [];
 
         public async ValueTask<CompactionReport> ExecuteAsync()
         {
@@ -106,15 +105,14 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                     await EmptyAsync(volume, window, area).ConfigureAwait(false);
             }
 
-            return new CompactionReport(_emptied, _left, _moved, _movedBytes, _freed, _corrupt) { Damaged = _damaged };
+            return new CompactionReport(_emptied, _left, _moved, _movedBytes, _freed, _corrupt);
         }
 
         private void Tell(FragmentKey key, FragmentLocation location, string what)
         {
             _corrupt++;
             engine.Corrupt(key, location, what);
-            if (_damaged.Count < CompactionReport.MaxDamaged)
-                _damaged.Add(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
+            options.OnDamaged?.Invoke(new FragmentEntry(key, location.PlacementGroup, location.SchemeId, location.PayloadBytes));
         }
 
         private async ValueTask SealAsync(Volume volume)
@@ -243,7 +241,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             (List<(FragmentKey, FragmentLocation)> page, FragmentKey? next) = engine.Index.ListVolume(volume.Id, after);
             foreach ((FragmentKey key, FragmentLocation location) in page)
             {
-                if (_reported.Contains((volume.Id, location.Offset)) || scanner.IsIntact(key, location.Offset, volume.DurableEnd) || !engine.Index.IsLive(key, volume.Id, location.Offset))
+                if (_reported.Contains((volume.Id, location.Offset)) || scanner.IsIntact(key, location.Offset, location.RecordBytes, volume.DurableEnd) || !engine.Index.IsLive(key, volume.Id, location.Offset))
                     continue;
                 Tell(key, location, "compaction found no intact record of it");
             }

@@ -118,7 +118,7 @@ internal sealed class VolumeVerifier(DriveEngine engine)
             {
                 if (location.Offset >= _end)
                     continue;
-                if (_intact.BinarySearch(location.Offset) >= 0 || _scanner.IsIntact(key, location.Offset, volume.DurableEnd))
+                if (_intact.BinarySearch(location.Offset) >= 0 || _scanner.IsIntact(key, location.Offset, location.RecordBytes, volume.DurableEnd))
                 {
                     _live++;
                 }

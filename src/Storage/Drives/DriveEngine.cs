@@ -315,7 +315,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         }
 
         if (_index.Unreadable.TryGetValue(location.VolumeId, out string? reason))
-            throw Corrupt(key, location, reason);
+            throw Corrupt(key, location, reason, isCounted: false);
         volume = null!;
         return false;
     }
@@ -323,7 +323,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     /// <summary>Throws where the drive as a whole does not answer: what it cannot read then says nothing of single fragments.</summary>
     public void RequireAnswer(IOException cause)
     {
-        if (cause.HResult is Posix.ErrorNoDeviceAddress or Posix.ErrorNoDevice or Posix.ErrorStale or Posix.ErrorNotConnected or Posix.ErrorShutdown)
+        if (Posix.IsOfWholeDevice(cause))
             throw Unavailable(cause);
         try
         {
@@ -348,10 +348,16 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     public StorageException Translate(Exception cause)
         => cause is NoSpaceException ? new DriveFullException(DriveId, 0, HeadroomBytes) : Unavailable(cause);
 
-    public FragmentCorruptException Corrupt(FragmentKey key, FragmentLocation location, string reason, Exception? inner = null)
+    /// <param name="key">The fragment.</param>
+    /// <param name="location">Where it was.</param>
+    /// <param name="reason">For people.</param>
+    /// <param name="inner">What the drive said.</param>
+    /// <param name="isCounted">Whether it says something of how the drive fares now: of a volume that was found gone at the start it does not, however many fragments were in it.</param>
+    public FragmentCorruptException Corrupt(FragmentKey key, FragmentLocation location, string reason, Exception? inner = null, bool isCounted = true)
     {
         StorageMetrics.FragmentsCorrupt.Add(1);
-        Errors.CountCorruptFragment(location.VolumeId, location.Offset);
+        if (isCounted)
+            Errors.CountCorruptFragment(location.VolumeId, location.Offset);
         _services.Events.FragmentCorrupt(DriveId, location.VolumeId, location.Offset, key.Extent, key.Block, key.Shard, reason);
         return new FragmentCorruptException(key.Extent, key.Block, key.Shard, DriveId, location.VolumeId, location.Offset, reason, inner);
     }
@@ -675,7 +681,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
         foreach (Volume volume in tails)
         {
-            var scanner = new VolumeScanner(volume.File, volume.Header, window);
+            var scanner = new VolumeScanner(volume.File, volume.Header, window, triesPerPage: VolumeScanner.RecoveryTries);
             long start = volume.CompleteBelow;
 
             // What was written and never synced is made durable before it is read, for the index takes in what is read. Where that fails the drive is not opened: the kernel takes what it could
@@ -862,7 +868,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
                     && VolumeHeader.TryDecode(page, out VolumeHeader read) && read.VolumeId == id && read.DriveId == _identity.DriveId)
                     (header, found) = (read, true);
             }
-            catch (IOException)
+            catch (IOException e) when (!Posix.IsOfWholeDevice(e))
             {
                 // The other copy is there for this.
             }

@@ -31,6 +31,9 @@ internal static unsafe partial class Posix
     public const int ErrorNotSupported = 95;
     public const int ErrorNotConnected = 107;
     public const int ErrorShutdown = 108;
+
+    /// <summary>Whether an error says that the drive as a whole is not there, and nothing of what was asked for.</summary>
+    public static bool IsOfWholeDevice(IOException error) => error.HResult is ErrorNoDeviceAddress or ErrorNoDevice or ErrorStale or ErrorNotConnected or ErrorShutdown;
     public const int ErrorStale = 116;
     public const int ErrorQuota = 122;
 

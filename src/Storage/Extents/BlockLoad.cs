@@ -26,6 +26,9 @@ internal readonly record struct ShardRange(int Shard, int Offset, int Length)
 /// </summary>
 internal sealed class BlockLoad
 {
+    // How soon one that is late is hedged after room for it has come.
+    private static readonly TimeSpan CrowdedPoll = TimeSpan.FromMilliseconds(50);
+
     private readonly Lock _lock = new();
     private readonly ExtentStore _store;
     private readonly BlockAddress _block;
@@ -38,7 +41,10 @@ internal sealed class BlockLoad
     private readonly List<ShardRead> _reads = [];
     private int _reserved; // charged buffers of the common range's size that nobody has yet
     private readonly ShardRange _common; // covers every wanted range; what others are read for
-    private readonly long _began;
+    private long _began; // later by what was waited for room
+    private bool _hasSubstitutes; // these three are of the one who runs the load
+    private long _substitutes; // bytes of the budget for what is read in place of others
+    private int _substituteReads; // of these, buffers for reads that have not begun
     private TaskCompletionSource? _signal;
     private Exception? _firstError;
     private bool _ended;
@@ -151,28 +157,92 @@ internal sealed class BlockLoad
             List<ShardRange>? start = null;
             TaskCompletionSource? signal = null;
             TimeSpan wait = default;
+            bool isCrowded;
+            int missing;
             lock (_lock)
             {
                 if (IsDoneLocked())
                     return;
-                start = NextReadsLocked(out bool dead);
+                start = NextReadsLocked(out bool failed, out bool dead);
                 if (dead)
                     throw FailureLocked(null);
+                missing = 0;
+                isCrowded = start.Count > 0 && !TryTakeSubstitutesLocked(start.Count, out missing);
+                if (isCrowded && !failed)
+                    start.Clear();
+                else if (!failed && !isCrowded)
+                    StorageMetrics.ReadsHedged.Add(start.Count);
                 if (start.Count == 0)
                 {
                     TimeSpan left = _store.Options.ReadTimeout - _store.Time.GetElapsedTime(_began);
                     if (left <= TimeSpan.Zero)
                         throw FailureLocked(new TimeoutException($"The drives did not answer within {_store.Options.ReadTimeout.TotalSeconds} s."));
-                    wait = UntilHedgeLocked(left);
+                    wait = UntilHedgeLocked(isCrowded && left > CrowdedPoll ? CrowdedPoll : left);
                     signal = _signal = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
                 }
             }
 
+            if (isCrowded && start.Count > 0)
+            {
+                // By then more may have come, or failed.
+                await WaitForSubstitutesAsync(start.Count, missing, cancellationToken).ConfigureAwait(false);
+                continue;
+            }
+
+            _substituteReads = Math.Max(0, _substituteReads - start.Count);
             foreach (ShardRange range in start)
                 Start(range, forced: true);
             if (signal is not null)
                 await WaitAsync(signal, wait, cancellationToken).ConfigureAwait(false);
         }
+    }
+
+    /// <summary>
+    /// Takes room for reads in place of others and for what is computed from them. Once: who has some does not wait for more, so that all who have some get done.
+    /// </summary>
+    /// <param name="reads">How many.</param>
+    /// <param name="missing">Wanted ranges that will be computed, as it looks.</param>
+    private bool TryTakeSubstitutesLocked(int reads, out int missing)
+    {
+        missing = 0;
+        if (_forRepair)
+            return true;
+        int more = Math.Max(0, reads - _substituteReads);
+        if (_hasSubstitutes)
+        {
+            _store.SubstituteBudget.Force(SubstituteBytes(more));
+        }
+        else
+        {
+            foreach (ShardRange range in _wanted)
+                missing += FindLocked(range, null) is null or { Status: ShardReadStatus.Bad } or { Status: ShardReadStatus.Running, IsLate: true } ? 1 : 0;
+            if (!_store.SubstituteBudget.TryTake(SubstituteBytes(reads + missing)))
+                return false;
+            NoteSubstitutes(reads, missing);
+            more = 0;
+        }
+
+        _substituteReads += more;
+        _substitutes += SubstituteBytes(more);
+        return true;
+    }
+
+    private void NoteSubstitutes(int reads, int missing)
+    {
+        _hasSubstitutes = true;
+        _substituteReads = reads;
+        _substitutes = SubstituteBytes(reads + missing);
+    }
+
+    private long SubstituteBytes(int buffers) => (long)buffers * _store.Buffers.For(_common.Length).BufferBytes;
+
+    /// <summary>As long as it takes: those who have the room need nothing but their drives, which answer in time or not at all.</summary>
+    private async ValueTask WaitForSubstitutesAsync(int reads, int missing, CancellationToken cancellationToken)
+    {
+        long from = _store.Time.GetTimestamp();
+        await _store.SubstituteBudget.TakeAsync(SubstituteBytes(reads + missing), null, Timeout.InfiniteTimeSpan, cancellationToken).ConfigureAwait(false);
+        NoteSubstitutes(reads, missing);
+        _began += _store.Time.GetTimestamp() - from;
     }
 
     private bool IsDoneLocked()
@@ -197,11 +267,13 @@ internal sealed class BlockLoad
     }
 
     /// <summary>The reads to start now: so many that k shards are read or being read in time, where a wanted one is not.</summary>
-    private List<ShardRange> NextReadsLocked(out bool dead)
+    /// <param name="failed">Whether a wanted one is not being read any more: these are needed.</param>
+    /// <param name="dead">Whether there are too few that could be.</param>
+    private List<ShardRange> NextReadsLocked(out bool failed, out bool dead)
     {
-        dead = false;
+        (failed, dead) = (false, false);
         List<ShardRange> start = [];
-        bool late = false, failed = false;
+        bool late = false;
         foreach (ShardRange range in _wanted)
         {
             ShardRead? read = FindLocked(range, null);
@@ -234,8 +306,6 @@ internal sealed class BlockLoad
                 start.Add(range);
                 inTime++;
                 possible++;
-                if (late)
-                    StorageMetrics.ReadsHedged.Add(1);
             }
         }
 
@@ -490,6 +560,8 @@ internal sealed class BlockLoad
             }
         }
 
+        if (_substitutes > 0)
+            _store.SubstituteBudget.Release(_substitutes);
         if (_reserved > 0)
             _budget.Release((long)_reserved * _store.Buffers.For(_common.Length).BufferBytes);
         if (stragglers)

@@ -46,6 +46,7 @@ public sealed class ExtentStore : IExtentStore
         Buffers = new ShardBuffers(options.ShardSizeBytes);
         WriteBudget = new BufferBudget(options.WriteBufferBytes, services.Time);
         ReadBudget = new BufferBudget(options.ReadBufferBytes, services.Time);
+        SubstituteBudget = new BufferBudget(options.SubstituteBufferBytes, services.Time);
         RepairBudget = new BufferBudget(options.RepairBufferBytes, services.Time);
         Repairer = new FragmentRepairer(this);
     }
@@ -101,6 +102,9 @@ public sealed class ExtentStore : IExtentStore
     internal BufferBudget WriteBudget { get; }
 
     internal BufferBudget ReadBudget { get; }
+
+    /// <summary>Bounds what reads take beyond their budget.</summary>
+    internal BufferBudget SubstituteBudget { get; }
 
     internal BufferBudget RepairBudget { get; }
 

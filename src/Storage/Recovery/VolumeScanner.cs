@@ -26,9 +26,11 @@ internal sealed record ScanResult(long EndOffset, long Records, long TornBytes, 
 /// What the drive cannot read may have been acknowledged whatever the log proves: it is corruption, its records are kept where their headers can be read, and the log ends behind it, so that
 /// nothing is ever written over it.
 /// </summary>
-internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, AlignedBuffer window, ReadCaching caching = ReadCaching.Fill)
+internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, AlignedBuffer window, ReadCaching caching = ReadCaching.Fill, int triesPerPage = 1)
 {
-    private const int TriesPerPage = 3;
+    /// <summary>How often recovery tries a page that cannot be read: what it gives up is not in the index from then on. Others come again.</summary>
+    public const int RecoveryTries = 3;
+
     private const int MaxPageRetries = 64;
 
     private readonly SortedSet<long> _unreadable = []; // offsets of pages
@@ -206,9 +208,14 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
     public static long After(in RecordHeader record, bool intact) => record.Offset + (intact ? record.RecordBytes : VolumeFormat.AlignToRecord(record.HeaderBytes));
 
     /// <summary>Whether an intact record of the fragment stands there now.</summary>
-    public bool IsIntact(FragmentKey key, long offset, long end)
+    /// <param name="key">The fragment.</param>
+    /// <param name="offset">Where.</param>
+    /// <param name="recordBytes">How long the index says it is; no more is read.</param>
+    /// <param name="end">Where the log ends.</param>
+    public bool IsIntact(FragmentKey key, long offset, int recordBytes, long end)
     {
-        _windowBytes = 0;
+        _windowStart = offset & ~(VolumeFormat.PageBytes - 1L);
+        _windowBytes = ReadTolerant(_windowStart, window.GetSpan()[..(int)Math.Min(window.LengthBytes, VolumeFormat.AlignToPage(offset - _windowStart + Math.Max(recordBytes, RecordHeader.MaxBytes)))]);
         return TryReadRecord(offset, end, out RecordHeader record, out ReadOnlySpan<byte> bytes) && record.IsFragment && record.FragmentKey == key && PayloadIsIntact(record, bytes);
     }
 
@@ -218,6 +225,8 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         while (start < end)
         {
             ReadOnlySpan<byte> bytes = Get(start, (int)Math.Min(window.LengthBytes - VolumeFormat.PageBytes, end - start));
+            if (bytes.IsEmpty)
+                break; // behind the end of a file that was cut short
             checksum = Crc64Nvme.Append(checksum, bytes);
             start += bytes.Length;
         }
@@ -285,6 +294,8 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
             long windowEnd = _windowStart + _windowBytes;
             long stop = position >= _windowStart && position < windowEnd ? windowEnd : position + VolumeFormat.MaxRecordBytes;
             ReadOnlySpan<byte> bytes = Get(position, (int)(Math.Min(stop, limit) - position));
+            if (bytes.IsEmpty)
+                return -1; // as above
             int at = 0;
             while (at < bytes.Length)
             {
@@ -328,7 +339,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         {
             return file.Read(offset, destination, default, caching);
         }
-        catch (IOException)
+        catch (IOException e) when (!Posix.IsOfWholeDevice(e))
         {
             int done = 0;
             while (done < destination.Length && offset + done < file.LengthBytes)
@@ -347,17 +358,24 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
     /// <summary>Tries again before it gives a page up, within a bound: a drive that is dying takes long for each.</summary>
     private int ReadPage(long offset, Span<byte> page)
     {
+        if (_unreadable.Contains(offset))
+        {
+            // Each try may take the drive seconds.
+            page.Clear();
+            return page.Length;
+        }
+
         for (int tries = 1; ; tries++)
         {
             try
             {
                 return file.Read(offset, page, default, caching);
             }
-            catch (IOException) when (tries < TriesPerPage && _pageRetries < MaxPageRetries)
+            catch (IOException) when (tries < triesPerPage && _pageRetries < MaxPageRetries)
             {
                 _pageRetries++;
             }
-            catch (IOException)
+            catch (IOException e) when (!Posix.IsOfWholeDevice(e))
             {
                 page.Clear();
                 _unreadable.Add(offset);

@@ -1,12 +1,8 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using ObjectStore.EmbeddedRuntime.Simulation;
 using ObjectStore.Maintenance.Compaction;
-using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Tests.Fixtures;
 using ObjectStore.Maintenance.Throttling;
-using ObjectStore.Metadata;
-using ObjectStore.Storage.Extents;
-using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Repair;
 
 namespace ObjectStore.Maintenance.Tests.Compaction;
@@ -30,23 +26,6 @@ public sealed class CompactionServiceTests
         await AdvanceUntilAsync(() => slow.Runs >= 2);
         Assert.Equal(1, slow.MostInside);
         await service.StopAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
-    }
-
-    [Fact]
-    public async Task WhatIsFoundDamaged_IsHandedToRepair_ButForStrays()
-    {
-        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
-        TestExtent extent = await cluster.WriteAsync(Scheme.Copies(3));
-        FragmentEntry Entry(int shard) => new(new FragmentKey(extent.Id, 0, (ushort)shard), extent.Group, extent.Scheme.Id, 1000);
-        Drive drive = new(cluster.DriveOf(extent, 1)) { Damaged = [Entry(1), Entry(2)] };
-        using var governor = new LoadGovernor(_time, new LoadGovernorOptions());
-        using var service = new CompactionService(
-            () => [drive], governor, _time, new CompactionOptions(), NullLogger<CompactionService>.Instance, new FoundDamage(() => cluster.Map, cluster.Queue));
-        await service.StartAsync(CancellationToken.None);
-        await AdvanceUntilAsync(() => drive.Runs >= 2);
-        await service.StopAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
-        RepairEntry entry = Assert.Single(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 10));
-        Assert.Equal(((ulong)extent.Id.Value, 0b10UL, (int)RepairReason.Scrub), (entry.Record.ExtentLow, entry.Record.Shards, entry.Record.Reason));
     }
 
     [Fact]
@@ -150,21 +129,14 @@ public sealed class CompactionServiceTests
         }
     }
 
-    private sealed class Drive(Guid id) : ICompactableDrive
+    private sealed class Drive(int number) : ICompactableDrive
     {
-        public Drive(int number)
-            : this(new Guid(number, 0, 0, new byte[8]))
-        {
-        }
-
         private readonly TaskCompletionSource _waits = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private int _runs;
         private int _inside;
 
-        public Guid DriveId { get; } = id;
-
-        public IReadOnlyList<FragmentEntry>? Damaged { get; init; }
+        public Guid DriveId { get; } = new(number, 0, 0, new byte[8]);
 
         public bool Fail { get; init; }
 
@@ -198,7 +170,7 @@ public sealed class CompactionServiceTests
                 }
 
                 _done.TrySetResult();
-                return Fail ? throw new IOException("test") : new CompactionResult(1, 100, 900) { Damaged = Damaged };
+                return Fail ? throw new IOException("test") : new CompactionResult(1, 100, 900);
             }
             finally
             {

@@ -60,6 +60,8 @@ internal sealed class PoolProcess : IFragmentStoreDirectory, ISlotCompletion
 
     public ObservedMetadataStore Metadata { get; }
 
+    public FoundDamage Damage => new(() => _map, _queue);
+
     /// <summary>From here on what reads report is recorded, as in a server.</summary>
     public Task StartQueueAsync() => _queue.StartAsync(CancellationToken.None);
 

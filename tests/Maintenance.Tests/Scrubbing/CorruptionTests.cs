@@ -129,6 +129,30 @@ public sealed class CorruptionTests(ITestOutputHelper output)
             Assert.True(await pool.Process.IsIntactAsync(extent, key, drive), $"{key}");
     }
 
+    [Fact]
+    public async Task WhatCompactionFindsDamaged_IsHandedToRepair()
+    {
+        int seed = Number("OBJECTSTORE_SEED", Environment.TickCount & 0xFFFFF);
+        output.WriteLine($"seed {seed} (set OBJECTSTORE_SEED to replay)");
+        await using var pool = new SimulatedPool(seed, 9);
+        await pool.StartAsync(spare: 0);
+        PoolProcess process = pool.Process;
+        for (int i = 0; i < 30; i++)
+            await process.PutAsync(100_000 + pool.Next(100_000));
+        TestExtent[] extents = [.. pool.Live.Values.OrderBy(extent => extent.Id)];
+        FragmentKey key = extents[1].Keys.First();
+        Guid drive = pool.SlotsOf(extents[1])[key.Shard].Drive!.Value;
+        Assert.True(process.Store(drive).Local.Engine.TryLocate(key, out FragmentLocation place, out _));
+        pool.FlipBit(drive, place.VolumeId, place.Offset + place.PayloadOffset, 3);
+        foreach (TestExtent extent in extents.Where((_, i) => i != 1))
+            await process.DeleteAsync(extent);
+        pool.Time.Advance(TimeSpan.FromMinutes(5));
+        await process.ReclaimAsync();
+        await new LocalDriveCompaction(process.Store(drive).Local, process.Damage).CompactAsync(0.1, (_, _) => default, TestContext.Current.CancellationToken);
+        Assert.True(await HasEntryAsync(process, extents[1]));
+        Assert.Single(await process.Metadata.ListRepairsAsync(long.MaxValue, 10));
+    }
+
     private static async Task AssertReadsRightAsync(SimulatedPool pool, TestExtent extent, string what)
     {
         byte[] expected = [.. Enumerable.Range(0, extent.Shards.Length).SelectMany(block => extent.Shards[block].Take(extent.Scheme.DataShards).SelectMany(shard => shard).Take(extent.BlockLength(block)))];

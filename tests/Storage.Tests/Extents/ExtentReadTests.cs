@@ -255,6 +255,86 @@ public sealed class ExtentReadTests
     }
 
     [Fact]
+    public async Task ReadsWithoutADrive_TakeTurns_WithinTheRoomForWhatTheyReadInItsPlace()
+    {
+        StorageOptions settings = MemoryCluster.Settings();
+        var options = new StorageOptions { Schemes = settings.Schemes, ShardSizeBytes = 64 << 10, BlockSizeBytes = 128 << 10, SubstituteBufferBytes = 5 * (64 << 10) };
+        await using var cluster = new MemoryCluster(9, groups: 1, options: options);
+        byte[] bytes = cluster.Bytes(6 * (64 << 10));
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        MemoryCluster.Disconnect(cluster.DriveOf(layout.PlacementGroup, 2));
+        long pool = cluster.Store.Buffers.For(64 << 10).BufferBytes;
+        var gate = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        int asked = 0, most = 0, inside = 0;
+        for (int shard = 6; shard < 9; shard++)
+        {
+            cluster.DriveOf(layout.PlacementGroup, shard).Fault = async (operation, _, givenUp) =>
+            {
+                if (operation != FragmentOperation.Read || !givenUp.CanBeCanceled)
+                    return;
+                Interlocked.Increment(ref asked);
+                int now = Interlocked.Increment(ref inside);
+                most = Math.Max(most, now);
+                await gate.Task;
+                Interlocked.Decrement(ref inside);
+            };
+        }
+
+        Task<byte[]>[] reads = [.. Enumerable.Range(0, 20).Select(_ => cluster.ReadAsync(layout, Stop))];
+
+        // Each needs three shards beside those that it reads of itself, a parity among them, and a buffer for what is computed: there is room for one of them at a time.
+        try
+        {
+            while (Volatile.Read(ref asked) == 0)
+                await Task.Delay(1, Stop);
+            Assert.InRange(cluster.Store.SubstituteBudget.TakenBytes, pool, 5 * pool);
+        }
+        finally
+        {
+            gate.SetResult();
+        }
+
+        foreach (Task<byte[]> read in reads)
+            Assert.Equal(bytes, await read.WaitAsync(TimeSpan.FromSeconds(20), Stop));
+        Assert.Equal(20, asked);
+        Assert.Equal(1, most);
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
+    public async Task LateRead_IsWaitedFor_WhileThereIsNoRoomToHedgeIt()
+    {
+        StorageOptions settings = MemoryCluster.Settings();
+        var options = new StorageOptions { Schemes = settings.Schemes, ShardSizeBytes = 64 << 10, BlockSizeBytes = 128 << 10, SubstituteBufferBytes = 64 << 10 };
+        await using var cluster = new MemoryCluster(9, groups: 1, options: options);
+        byte[] bytes = cluster.Bytes(6 * (64 << 10));
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        TaskCompletionSource hang = MemoryCluster.Hang(cluster.DriveOf(layout.PlacementGroup, 0), FragmentOperation.Read);
+        Assert.True(cluster.Store.SubstituteBudget.TryTake(1));
+        Task<byte[]> late = cluster.ReadAsync(layout, Stop), answered = cluster.ReadAsync(layout, Stop);
+        for (int i = 0; i < 10; i++)
+        {
+            cluster.Time.Advance(TimeSpan.FromMilliseconds(60));
+            await Task.Yield();
+        }
+
+        bool wereHedged = late.IsCompleted || answered.IsCompleted;
+        cluster.Store.SubstituteBudget.Release(1);
+        for (int i = 0; i < 200 && !(late.IsCompleted && answered.IsCompleted); i++)
+        {
+            cluster.Time.Advance(TimeSpan.FromMilliseconds(60));
+            await Task.Delay(1, Stop);
+        }
+
+        bool wereRead = late.IsCompletedSuccessfully && answered.IsCompletedSuccessfully;
+        hang.SetResult();
+        Assert.Equal((false, true), (wereHedged, wereRead));
+        Assert.Equal(bytes, await late);
+        Assert.Equal(bytes, await answered);
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
     public async Task DriveThatAnswersAgain_IsUsedAgain_AlsoWhereOnlySmallObjectsAreRead()
     {
         await using var cluster = new MemoryCluster(3);

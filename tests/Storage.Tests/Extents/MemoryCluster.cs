@@ -144,7 +144,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
     {
         await Store.Background.WhenIdleAsync().WaitAsync(TimeSpan.FromSeconds(20), stop);
         Assert.Equal(0, Store.Buffers.Lent);
-        Assert.Equal((0L, 0L, 0L), (Store.WriteBudget.TakenBytes, Store.ReadBudget.TakenBytes, Store.RepairBudget.TakenBytes));
+        Assert.Equal((0L, 0L, 0L, 0L), (Store.WriteBudget.TakenBytes, Store.ReadBudget.TakenBytes, Store.RepairBudget.TakenBytes, Store.SubstituteBudget.TakenBytes));
     }
 
     public int Fragments => Drives.Sum(drive => drive.Count);
