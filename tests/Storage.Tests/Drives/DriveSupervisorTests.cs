@@ -680,6 +680,15 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
 
         Assert.InRange(corrupt, 1, writes.Count / 2);
         await _drives.Until(DriveHealthState.Suspect, 0, "corrupt");
+
+        // Neither the scrub nor compaction looks for the rest of it for ever.
+        long id = drive.ListVolumes().Min(volume => volume.VolumeId);
+        Storage.Compaction.VolumeVerification? verification = await drive.VerifyVolumeAsync(id, 0, Stop).AsTask().WaitAsync(TimeSpan.FromSeconds(60), Stop);
+        Assert.NotNull(verification);
+        Assert.NotEqual(true, verification.ChecksumMatches);
+        Assert.Equal(corrupt, verification.Damaged.Count);
+        await drive.DeleteAsync(new[] { writes[0].Key }, Stop);
+        await drive.CompactAsync(new Storage.Compaction.CompactionOptions { GarbageRatio = 0, BytesPerSecond = 0 }, Stop).AsTask().WaitAsync(TimeSpan.FromSeconds(60), Stop);
         await SupervisedDrives.AssertServes(drive, await _drives.WriteAsync(drive));
         Assert.Same(drive, _drives.StoreAt(0));
     }
