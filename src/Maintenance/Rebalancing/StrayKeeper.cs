@@ -28,8 +28,6 @@ internal enum StrayVerdict
 /// <summary>Decides about strays, and brings home what is missing there. Thread-safe.</summary>
 internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<IClusterMap> map, IExtentLiveness liveness, IRepairSink sink, TimeProvider time, ILogger logger)
 {
-    private const int MaxNotices = 256;
-
     /// <summary>Whether the map names the drive for the fragment, or does not know the fragment's group.</summary>
     private bool Belongs(Guid drive, in FragmentEntry entry)
         => !MapLookup.TrySlotsOf(map(), entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots) || entry.Key.Shard >= slots.Count
@@ -61,13 +59,6 @@ internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<I
     {
         if (NoticeOf(entry) is { } notice)
             await sink.RecordAsync(notice, cancellationToken).ConfigureAwait(false);
-    }
-
-    /// <summary>The same of many, those that belong on the drive; a few at a time, since clients' commits wait for the same transaction.</summary>
-    public async ValueTask TellAsync(Guid drive, IEnumerable<FragmentEntry> entries, CancellationToken cancellationToken)
-    {
-        foreach (RepairNotice[] notices in entries.Where(entry => Belongs(drive, entry)).Select(NoticeOf).OfType<RepairNotice>().Chunk(MaxNotices))
-            await sink.RecordAsync(notices, cancellationToken).ConfigureAwait(false);
     }
 
     private static RepairNotice? NoticeOf(FragmentEntry entry) => Scheme.TryFromId(entry.SchemeId, out Scheme scheme)

@@ -11,7 +11,7 @@ public sealed class FoundDamage(Func<IClusterMap> map, IRepairSink sink)
     // A few at a time, since clients' commits wait for the same transaction.
     private const int MaxNotices = 256;
 
-    /// <summary>Records, durably, those that the map names the drive for. What it does not is a stray, which the scrub and the sweeps deal with.</summary>
+    /// <summary>Records, durably, those that the map names the drive for, as the slot's own or as one that it is filled from. The others are strays, which the scrub and the sweeps deal with.</summary>
     public async ValueTask TellAsync(Guid drive, IEnumerable<FragmentEntry> damaged, CancellationToken cancellationToken = default)
     {
         IClusterMap current = map();
@@ -21,7 +21,7 @@ public sealed class FoundDamage(Func<IClusterMap> map, IRepairSink sink)
 
     private static RepairNotice? NoticeOf(IClusterMap map, Guid drive, FragmentEntry entry)
         => Scheme.TryFromId(entry.SchemeId, out Scheme scheme) && MapLookup.TrySlotsOf(map, entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots)
-            && entry.Key.Shard < slots.Count && slots[entry.Key.Shard].Drive == drive
+            && entry.Key.Shard < slots.Count && (slots[entry.Key.Shard].Drive == drive || slots[entry.Key.Shard].Sources.Contains(drive))
             ? new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub)
             : null;
 }

@@ -10,6 +10,7 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Rebalancing;
+using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
 using ObjectStore.Storage;
@@ -21,7 +22,7 @@ namespace ObjectStore.Maintenance.Scrubbing;
 
 /// <summary>Run by one loop; <see cref="Status"/> from anywhere.</summary>
 internal sealed partial class DriveScrubber(
-    IFragmentStore drive, IMaintenanceStore metadata, IExtentLiveness liveness, StrayKeeper strays, LoadGovernor governor, PauseSwitch pause, TimeProvider time,
+    IFragmentStore drive, IMaintenanceStore metadata, IExtentLiveness liveness, StrayKeeper strays, FoundDamage damage, LoadGovernor governor, PauseSwitch pause, TimeProvider time,
     ScrubOptions options, ILogger logger)
 {
     // A pass that used the whole period would be late with the first hiccup.
@@ -315,7 +316,7 @@ internal sealed partial class DriveScrubber(
                     Find("volume");
 
                     // Some of it was read a moment ago as fragments, from memory maybe.
-                    await strays.TellAsync(drive.DriveId, verdict.Damaged ?? [], cancellationToken).ConfigureAwait(false);
+                    await damage.TellAsync(drive.DriveId, verdict.Damaged ?? [], cancellationToken).ConfigureAwait(false);
                 }
             }
 

@@ -3,6 +3,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Maintenance.Rebalancing;
+using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
 using ObjectStore.Storage.Fragments;
@@ -43,7 +44,7 @@ public sealed partial class ScrubService(
     public bool IsHurried => _running.Values.Any(running => running.Scrubber.IsHurried);
 
     internal DriveScrubber CreateScrubber(IFragmentStore drive)
-        => new(drive, metadata, liveness, new StrayKeeper(drives, map, liveness, sink, time, logger), governor, _pause, time, options, logger);
+        => new(drive, metadata, liveness, new StrayKeeper(drives, map, liveness, sink, time, logger), new FoundDamage(map, sink), governor, _pause, time, options, logger);
 
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

@@ -157,8 +157,8 @@ internal sealed class BlockLoad
             List<ShardRange>? start = null;
             TaskCompletionSource? signal = null;
             TimeSpan wait = default;
-            bool isCrowded;
-            int missing;
+            bool isCrowded = false;
+            int missing = 0;
             lock (_lock)
             {
                 if (IsDoneLocked())
@@ -166,12 +166,15 @@ internal sealed class BlockLoad
                 start = NextReadsLocked(out bool failed, out bool dead);
                 if (dead)
                     throw FailureLocked(null);
-                missing = 0;
-                isCrowded = start.Count > 0 && !TryTakeSubstitutesLocked(start.Count, out missing);
-                if (isCrowded && !failed)
-                    start.Clear();
-                else if (!failed && !isCrowded)
-                    StorageMetrics.ReadsHedged.Add(start.Count);
+                if (start.Count > 0)
+                {
+                    isCrowded = !TryTakeSubstitutesLocked(start.Count, out missing);
+                    if (!failed && isCrowded)
+                        start.Clear();
+                    else if (!failed)
+                        StorageMetrics.ReadsHedged.Add(start.Count);
+                }
+
                 if (start.Count == 0)
                 {
                     TimeSpan left = _store.Options.ReadTimeout - _store.Time.GetElapsedTime(_began);

@@ -264,7 +264,7 @@ public sealed class ExtentReadTests
         ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
         MemoryCluster.Disconnect(cluster.DriveOf(layout.PlacementGroup, 2));
         long pool = cluster.Store.Buffers.For(64 << 10).BufferBytes;
-        var gate = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        TaskCompletionSource gate = new(TaskCreationOptions.RunContinuationsAsynchronously), first = new(TaskCreationOptions.RunContinuationsAsynchronously);
         int asked = 0, most = 0, inside = 0;
         for (int shard = 6; shard < 9; shard++)
         {
@@ -275,6 +275,7 @@ public sealed class ExtentReadTests
                 Interlocked.Increment(ref asked);
                 int now = Interlocked.Increment(ref inside);
                 most = Math.Max(most, now);
+                first.TrySetResult();
                 await gate.Task;
                 Interlocked.Decrement(ref inside);
             };
@@ -285,8 +286,7 @@ public sealed class ExtentReadTests
         // Each needs three shards beside those that it reads of itself, a parity among them, and a buffer for what is computed: there is room for one of them at a time.
         try
         {
-            while (Volatile.Read(ref asked) == 0)
-                await Task.Delay(1, Stop);
+            await first.Task.WaitAsync(TimeSpan.FromSeconds(20), Stop);
             Assert.InRange(cluster.Store.SubstituteBudget.TakenBytes, pool, 5 * pool);
         }
         finally
@@ -312,21 +312,21 @@ public sealed class ExtentReadTests
         TaskCompletionSource hang = MemoryCluster.Hang(cluster.DriveOf(layout.PlacementGroup, 0), FragmentOperation.Read);
         Assert.True(cluster.Store.SubstituteBudget.TryTake(1));
         Task<byte[]> late = cluster.ReadAsync(layout, Stop), answered = cluster.ReadAsync(layout, Stop);
-        for (int i = 0; i < 10; i++)
+        using CancellationTokenSource limit = new(TimeSpan.FromSeconds(20));
+        bool wereHedged = false, wereRead = false;
+        for (int i = 0; !wereRead && !limit.IsCancellationRequested; i++)
         {
+            if (i == 100)
+            {
+                wereHedged = late.IsCompleted || answered.IsCompleted;
+                cluster.Store.SubstituteBudget.Release(1);
+            }
+
             cluster.Time.Advance(TimeSpan.FromMilliseconds(60));
             await Task.Yield();
+            wereRead = i > 100 && late.IsCompletedSuccessfully && answered.IsCompletedSuccessfully;
         }
 
-        bool wereHedged = late.IsCompleted || answered.IsCompleted;
-        cluster.Store.SubstituteBudget.Release(1);
-        for (int i = 0; i < 200 && !(late.IsCompleted && answered.IsCompleted); i++)
-        {
-            cluster.Time.Advance(TimeSpan.FromMilliseconds(60));
-            await Task.Delay(1, Stop);
-        }
-
-        bool wereRead = late.IsCompletedSuccessfully && answered.IsCompletedSuccessfully;
         hang.SetResult();
         Assert.Equal((false, true), (wereHedged, wereRead));
         Assert.Equal(bytes, await late);
