@@ -8,7 +8,7 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit, int urgentL
 {
     private readonly Lock _lock = new();
     private readonly LinkedList<Waiter> _waiters = [];
-    private readonly Dictionary<Guid, int> _drives = [];
+    private readonly Dictionary<Guid, DriveCount> _drives = []; // those that someone inside or waiting works on
     private int _inside;
 
     public int Inside
@@ -26,13 +26,14 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit, int urgentL
         Waiter waiter;
         lock (_lock)
         {
-            if (_waiters.Count == 0 && HasRoom(drives, isUrgent))
+            DriveCount[] counts = Find(drives);
+            if (_waiters.Count == 0 && HasRoom(counts, isUrgent))
             {
-                Take(drives);
+                Take(counts);
                 return;
             }
 
-            waiter = new Waiter(drives, isUrgent);
+            waiter = new Waiter(counts, isUrgent);
             if (isUrgent && FirstNotUrgent() is { } next)
                 _waiters.AddBefore(next, waiter.Node);
             else
@@ -51,8 +52,9 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit, int urgentL
             _inside--;
             foreach (Guid drive in drives)
             {
-                if (--_drives[drive] == 0)
-                    _drives.Remove(drive);
+                DriveCount count = _drives[drive];
+                count.Inside--;
+                Forget(count);
             }
 
             Admit();
@@ -67,6 +69,8 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit, int urgentL
             if (waiter.Node.List is null)
                 return;
             gate._waiters.Remove(waiter.Node);
+            foreach (DriveCount count in waiter.Drives)
+                gate.Forget(count);
         }
 
         waiter.Entered.TrySetCanceled(cancellationToken);
@@ -98,35 +102,67 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit, int urgentL
 
     private int Limit(bool isUrgent) => Math.Max(isUrgent ? urgentLimit : 1, totalLimit());
 
-    private bool HasRoom(IReadOnlyCollection<Guid> drives, bool isUrgent)
+    private bool HasRoom(DriveCount[] drives, bool isUrgent)
     {
         if (_inside >= Limit(isUrgent))
             return false;
-        foreach (Guid drive in drives)
+        foreach (DriveCount drive in drives)
         {
-            if (_drives.GetValueOrDefault(drive) >= driveLimit)
+            if (drive.Inside >= driveLimit)
                 return false;
         }
 
         return true;
     }
 
-    private void Take(IReadOnlyCollection<Guid> drives)
+    private void Take(DriveCount[] drives)
     {
         _inside++;
+        foreach (DriveCount drive in drives)
+            drive.Inside++;
+    }
+
+    /// <summary>Once for each who comes: hundreds may wait, and each who leaves looks at all of them.</summary>
+    private DriveCount[] Find(IReadOnlyCollection<Guid> drives)
+    {
+        var counts = new DriveCount[drives.Count];
+        int found = 0;
         foreach (Guid drive in drives)
-            _drives[drive] = _drives.GetValueOrDefault(drive) + 1;
+        {
+            if (!_drives.TryGetValue(drive, out DriveCount? count))
+                _drives.Add(drive, count = new DriveCount(drive));
+            count.Users++;
+            counts[found++] = count;
+        }
+
+        return counts;
+    }
+
+    private void Forget(DriveCount drive)
+    {
+        if (--drive.Users == 0)
+            _drives.Remove(drive.Id);
+    }
+
+    private sealed class DriveCount(Guid id)
+    {
+        public Guid Id => id;
+
+        public int Inside { get; set; }
+
+        /// <summary>With those who wait.</summary>
+        public int Users { get; set; }
     }
 
     private sealed class Waiter
     {
-        public Waiter(IReadOnlyCollection<Guid> drives, bool isUrgent)
+        public Waiter(DriveCount[] drives, bool isUrgent)
         {
             (Drives, IsUrgent) = (drives, isUrgent);
             Node = new LinkedListNode<Waiter>(this);
         }
 
-        public IReadOnlyCollection<Guid> Drives { get; }
+        public DriveCount[] Drives { get; }
 
         public bool IsUrgent { get; }
 

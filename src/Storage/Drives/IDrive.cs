@@ -47,6 +47,9 @@ internal enum ReadCaching
     /// <summary>From it or not at all: does not wait for the drive.</summary>
     Only,
 
+    /// <summary>As <see cref="Only"/>, and where they are not all there nothing is read ahead: for bytes that are to leave no trace, as with <see cref="Bypass"/>.</summary>
+    IfPresent,
+
     /// <summary>
     /// Past it, unless all the bytes are there, and where file and memory allow: whole pages into memory, and from an offset, aligned to 4,096 bytes. The rest goes through it. For bytes that nobody will want again soon:
     /// they would push out others, and read cold the cache costs a core for each 0.8 GB/s (docs/performance.md).
@@ -75,7 +78,7 @@ internal interface IVolumeFile : IDisposable
 
     /// <summary>
     /// Reads <paramref name="first"/> and then <paramref name="second"/> from consecutive bytes. Returns the bytes read, short only at the end of the file; −1
-    /// with <see cref="ReadCaching.Only"/> where not all the bytes are in memory.
+    /// with <see cref="ReadCaching.Only"/> and <see cref="ReadCaching.IfPresent"/> where not all the bytes are in memory.
     /// </summary>
     int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching);
 

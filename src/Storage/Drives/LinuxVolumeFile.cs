@@ -118,9 +118,12 @@ internal sealed unsafe class LinuxVolumeFile : IVolumeFile
 
     public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
     {
-        if (caching == ReadCaching.Only && _noWaitRefused)
+        bool isOnlyFromMemory = caching is ReadCaching.Only or ReadCaching.IfPresent;
+        if (isOnlyFromMemory && _noWaitRefused)
             return -1;
         int total = first.Length + second.Length;
+        if (caching == ReadCaching.IfPresent && !Posix.IsCached(_cached, offset, total))
+            return -1;
         fixed (byte* firstPointer = first, secondPointer = second)
         {
             int done = 0;
@@ -136,7 +139,7 @@ internal sealed unsafe class LinuxVolumeFile : IVolumeFile
                 }
             }
 
-            done = Read(_cached, offset, firstPointer, first.Length, secondPointer, done, total, caching == ReadCaching.Only ? Posix.ReadNoWait : 0);
+            done = Read(_cached, offset, firstPointer, first.Length, secondPointer, done, total, isOnlyFromMemory ? Posix.ReadNoWait : 0);
             if (done < 0 && Marshal.GetLastPInvokeError() is Posix.ErrorNotSupported or Posix.ErrorInvalid)
                 _noWaitRefused = true;
             return done;

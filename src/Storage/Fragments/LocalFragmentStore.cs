@@ -17,7 +17,8 @@ namespace ObjectStore.Storage.Fragments;
 /// go through memory of the drive's own, and the only operation that does not end is a write the kernel holds of page-aligned memory whose owner does not look at pins.
 ///
 /// A read is first tried without blocking (place from memory; RWF_NOWAIT: bytes from the page cache only); what is not there is read on the drive's own threads. After such a miss the next reads of the
-/// same extent block at once: attempts that fail would spoil the kernel's detection of sequential reading, and with it its readahead.
+/// same extent block at once: attempts that fail would spoil the kernel's detection of sequential reading, and with it its readahead. Reads that are to leave no trace in the page cache, and looks at a
+/// header, ask whether the bytes are there before they are tried.
 /// </summary>
 public sealed class LocalFragmentStore : IFragmentStore
 {
@@ -107,6 +108,8 @@ public sealed class LocalFragmentStore : IFragmentStore
         RequireOpen();
         Require(address, offsetBytes, destination.Length);
         cancellationToken.ThrowIfCancellationRequested();
+        if (Read(address, offsetBytes, destination.Span, ReadCaching.IfPresent))
+            return default;
         return new ValueTask(_engine.Threads.ReadAsync(destination, memory => Read(address, offsetBytes, memory.Span, ReadCaching.Bypass)));
     }
 
@@ -121,7 +124,8 @@ public sealed class LocalFragmentStore : IFragmentStore
     {
         RequireOpen();
         cancellationToken.ThrowIfCancellationRequested();
-        return new ValueTask<FragmentDetails?>(_engine.Threads.RunAsync(() => Stat(key)).WaitAsync(cancellationToken));
+        return TryStatFromMemory(key, out FragmentDetails? details) ? new ValueTask<FragmentDetails?>(details)
+            : new ValueTask<FragmentDetails?>(_engine.Threads.RunAsync(() => Stat(key)).WaitAsync(cancellationToken));
     }
 
     public async ValueTask DeleteAsync(ReadOnlyMemory<FragmentKey> keys, CancellationToken cancellationToken = default)
@@ -315,8 +319,8 @@ public sealed class LocalFragmentStore : IFragmentStore
     private bool Read(in FragmentAddress address, int offsetBytes, Span<byte> destination, ReadCaching caching)
     {
         FragmentKey key = address.Key;
-        if (caching == ReadCaching.Only && _engine.Threaded)
-            return ReadFromMemory(address, offsetBytes, destination);
+        if (caching is ReadCaching.Only or ReadCaching.IfPresent && _engine.Threaded)
+            return ReadFromMemory(address, offsetBytes, destination, caching);
         for (int tries = 0; TryLocate(key, out FragmentLocation location, out Volume volume) && tries < MaxLocateTries; tries++)
         {
             RequirePlausible(address, location);
@@ -335,7 +339,7 @@ public sealed class LocalFragmentStore : IFragmentStore
     }
 
     /// <summary>On a caller's thread, which must not wait for the drive: neither for the index's database nor for the volume.</summary>
-    private bool ReadFromMemory(in FragmentAddress address, int offsetBytes, Span<byte> destination)
+    private bool ReadFromMemory(in FragmentAddress address, int offsetBytes, Span<byte> destination, ReadCaching caching)
     {
         FragmentKey key = address.Key;
         bool? found = _engine.Index.TryGetInMemory(key, out FragmentLocation location);
@@ -346,7 +350,7 @@ public sealed class LocalFragmentStore : IFragmentStore
         RequirePlausible(address, location);
         try
         {
-            return ReadAt(address, location, volume, offsetBytes, destination, ReadCaching.Only);
+            return ReadAt(address, location, volume, offsetBytes, destination, caching);
         }
         catch (ObjectDisposedException) when (!_disposed)
         {
@@ -397,37 +401,67 @@ public sealed class LocalFragmentStore : IFragmentStore
         return true;
     }
 
+    /// <summary>On a caller's thread, which must not wait for the drive. False where it would have to.</summary>
+    private bool TryStatFromMemory(FragmentKey key, out FragmentDetails? details)
+    {
+        details = null;
+        bool? found = _engine.Index.TryGetInMemory(key, out FragmentLocation location);
+        if (found is not true)
+            return found is false;
+        if (!_engine.Index.Volumes.TryGetValue(location.VolumeId, out Volume? volume))
+            return false;
+        try
+        {
+            return (details = StatAt(key, location, volume, ReadCaching.IfPresent)) is not null;
+        }
+        catch (ObjectDisposedException) when (!_disposed)
+        {
+            return false;
+        }
+    }
+
     private FragmentDetails? Stat(FragmentKey key)
     {
         for (int tries = 0; TryLocate(key, out FragmentLocation location, out Volume volume) && tries < MaxLocateTries; tries++)
         {
-            RequirePlausible(key, location);
-            Span<byte> header = stackalloc byte[location.PayloadOffset];
             try
             {
-                if (volume.File.Read(location.Offset, header, default, ReadCaching.Fill) < header.Length)
-                    throw _engine.Corrupt(key, location, "the volume ends within it");
-            }
-            catch (IOException e)
-            {
-                _engine.RequireAnswer(e);
-                throw _engine.Corrupt(key, location, "the drive cannot read it", e);
+                return StatAt(key, location, volume, ReadCaching.Fill);
             }
             catch (ObjectDisposedException) when (!_disposed)
             {
                 _engine.Index.Forget(key);
-                continue;
             }
-
-            RecordHeader record = DecodeHeader(key, location, volume, header);
-            if (!Scheme.TryFromId(record.SchemeId, out Scheme scheme))
-                throw _engine.Corrupt(key, location, $"its scheme {record.SchemeId:x4} is none");
-            var descriptor = new ExtentDescriptor(record.Extent, record.PlacementGroup, record.BucketId, record.Key(header).ToArray(), record.Version, record.PartNumber);
-            return new FragmentDetails(
-                key, descriptor, scheme, record.BlockSizeBytes, record.BlockLengthBytes, record.PayloadBytes, DateTimeOffset.FromUnixTimeMilliseconds(record.CreatedUnixMilliseconds));
         }
 
         return null;
+    }
+
+    /// <summary>Null where the header is not in memory and only that was asked for.</summary>
+    private FragmentDetails? StatAt(FragmentKey key, in FragmentLocation location, Volume volume, ReadCaching caching)
+    {
+        RequirePlausible(key, location);
+        Span<byte> header = stackalloc byte[location.PayloadOffset];
+        try
+        {
+            int read = volume.File.Read(location.Offset, header, default, caching);
+            if (read < 0)
+                return null;
+            if (read < header.Length)
+                throw _engine.Corrupt(key, location, "the volume ends within it");
+        }
+        catch (IOException e)
+        {
+            _engine.RequireAnswer(e);
+            throw _engine.Corrupt(key, location, "the drive cannot read it", e);
+        }
+
+        RecordHeader record = DecodeHeader(key, location, volume, header);
+        if (!Scheme.TryFromId(record.SchemeId, out Scheme scheme))
+            throw _engine.Corrupt(key, location, $"its scheme {record.SchemeId:x4} is none");
+        var descriptor = new ExtentDescriptor(record.Extent, record.PlacementGroup, record.BucketId, record.Key(header).ToArray(), record.Version, record.PartNumber);
+        return new FragmentDetails(
+            key, descriptor, scheme, record.BlockSizeBytes, record.BlockLengthBytes, record.PayloadBytes, DateTimeOffset.FromUnixTimeMilliseconds(record.CreatedUnixMilliseconds));
     }
 
     private bool TryLocate(FragmentKey key, out FragmentLocation location, out Volume volume)

@@ -210,7 +210,7 @@ internal sealed unsafe class SimulatedDrive(int seed, long capacityBytes, string
         public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
         {
             using Lock.Scope scope = drive._lock.EnterScope();
-            if (caching == ReadCaching.Only && drive._random.Next(4) == 0)
+            if (caching is ReadCaching.Only or ReadCaching.IfPresent && drive._random.Next(4) == 0)
                 return -1;
             if (drive.Chance(drive.Faults.ReadErrorProbability) || drive.Faults.IsUnreadable?.Invoke(volumeId, offset, first.Length + second.Length) == true)
                 throw new IOException("simulated EIO on read", Posix.ErrorIo);

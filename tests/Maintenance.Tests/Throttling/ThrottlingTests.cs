@@ -263,11 +263,17 @@ public sealed class ThrottlingTests
         Assert.Equal(1, gate.Inside);
 
         using CancellationTokenSource stop = new();
-        Task waiting = gate.EnterAsync([b], isUrgent: false, stop.Token).AsTask();
+        Task waiting = gate.EnterAsync([a, b], isUrgent: false, stop.Token).AsTask();
         await stop.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
         gate.Leave([b]);
         Assert.Equal(0, gate.Inside);
+
+        // Of what waited and went nothing is left that counts.
+        limit = 2;
+        await gate.EnterAsync([a, b], isUrgent: false, CancellationToken.None);
+        await gate.EnterAsync([a], isUrgent: false, CancellationToken.None);
+        Assert.Equal(2, gate.Inside);
     }
 
     [Fact]

@@ -110,7 +110,7 @@ internal sealed class FaultyDrive(IDrive inner, DriveFaults faults) : IDrive
 
         public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
         {
-            if (caching == ReadCaching.Only && faults.HangReads)
+            if (caching is ReadCaching.Only or ReadCaching.IfPresent && faults.HangReads)
                 return -1;
             faults.Pass(faults.HangReads);
             return inner.Read(offset, first, second, caching);

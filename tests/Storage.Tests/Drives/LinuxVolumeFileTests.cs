@@ -78,6 +78,23 @@ public sealed unsafe class LinuxVolumeFileTests : IDisposable
         Assert.Equal(_content, memory.GetSpan().ToArray());
     }
 
+    [Fact]
+    public void Read_OfWhatIsPresent_GivesItOrNothing_AndBringsNothingThere()
+    {
+        using LinuxVolumeFile file = Fill();
+        using SafeFileHandle handle = Posix.Open(Path.Combine(_folder.Path, "volume"), Posix.OpenReadOnly);
+        using var memory = new AlignedBuffer(FileBytes);
+        file.Sync();
+        Assert.Equal(0, Posix.Advise(handle, 0, 0, Posix.AdviseDontNeed));
+        Assert.Equal(-1, file.Read(0, default, memory.GetSpan(), ReadCaching.IfPresent));
+        Assert.False(Posix.IsCached(handle, 0, 4096));
+        file.Read(0, default, memory.GetSpan(), ReadCaching.Fill);
+        Assert.SkipUnless(Posix.IsCached(handle, 0, FileBytes), "the kernel does not tell what is cached, or does not keep it");
+        memory.GetSpan().Clear();
+        Assert.Equal(FileBytes, file.Read(0, default, memory.GetSpan(), ReadCaching.IfPresent));
+        Assert.Equal(_content, memory.GetSpan().ToArray());
+    }
+
     private LinuxVolumeFile Fill()
     {
         new Random(3).NextBytes(_content);

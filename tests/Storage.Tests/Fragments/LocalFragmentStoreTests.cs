@@ -241,6 +241,32 @@ public sealed class LocalFragmentStoreTests : FragmentStoreContract, IDisposable
         Assert.Equal(0, allocated);
     }
 
+    [Fact]
+    public async Task ReadOnceAndStat_OfWhatIsInMemory_DoNotWaitForTheDrivesThreads()
+    {
+        await using LocalDrives drives = await OpenDrives(Path.Combine(_folder.Path, "drive"));
+        LocalFragmentStore store = drives.Drives[0];
+        FragmentWrite write = Make(100_000);
+        await store.WriteAsync(write, true, Stop);
+        var bytes = new byte[100_000];
+        await store.ReadAsync(Address(write), 0, bytes, Stop); // brings it into memory where it was written past it
+        Assert.SkipUnless(IsPresent(store, write.Key, bytes.Length), "the kernel does not tell what is cached, or does not keep it");
+        bytes.AsSpan().Clear();
+        ValueTask read = store.ReadOnceAsync(Address(write), 0, bytes, Stop);
+        Assert.True(read.IsCompletedSuccessfully);
+        Assert.True(write.Payload.Span.SequenceEqual(bytes));
+        ValueTask<FragmentDetails?> stat = store.StatAsync(write.Key, Stop);
+        Assert.True(stat.IsCompletedSuccessfully);
+        Assert.Equal(write.BlockLengthBytes, (await stat)!.BlockLengthBytes);
+        Assert.Null(await store.StatAsync(write.Key with { Block = 7 }, Stop));
+
+        static bool IsPresent(LocalFragmentStore store, FragmentKey key, int length)
+        {
+            Assert.True(store.Engine.TryLocate(key, out FragmentLocation location, out Volume volume));
+            return volume.File.Read(location.Offset, default, new byte[location.PayloadOffset + length], ReadCaching.IfPresent) == location.PayloadOffset + length;
+        }
+    }
+
     protected override async Task<IFragmentStore> OpenAsync()
     {
         // The store owns the engine; LocalDrives is only its list.
