@@ -60,9 +60,10 @@ internal sealed class PrometheusExporter : IDisposable
         }
 
         text.Append(CultureInfo.InvariantCulture, $"# TYPE objectstore_metrics_dropped_total counter\nobjectstore_metrics_dropped_total {Interlocked.Read(ref _dropped)}\n");
-        using System.Diagnostics.Process process = System.Diagnostics.Process.GetCurrentProcess();
-        text.Append(CultureInfo.InvariantCulture, $"# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total {process.TotalProcessorTime.TotalSeconds}\n");
-        text.Append(CultureInfo.InvariantCulture, $"# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes {process.WorkingSet64}\n");
+
+        // Not by Process, which reads a file for each thread.
+        text.Append(CultureInfo.InvariantCulture, $"# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total {Environment.CpuUsage.TotalTime.TotalSeconds}\n");
+        text.Append(CultureInfo.InvariantCulture, $"# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes {Environment.WorkingSet}\n");
         return text.ToString();
     }
 
