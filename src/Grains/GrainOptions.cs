@@ -63,6 +63,12 @@ public sealed class GrainOptions
     /// </summary>
     public TimeSpan DownOutAfter { get; init; } = TimeSpan.FromMinutes(10);
 
+    /// <summary>How often a node's grain tells the pool what its drives hold.</summary>
+    public TimeSpan SpaceReportInterval { get; init; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>How long a drive must have been full before it loses a part of its share, and as long again before the next; the same for getting it back.</summary>
+    public TimeSpan FullDrivePatience { get; init; } = TimeSpan.FromMinutes(10);
+
     /// <summary>The number of placement groups of each width of a pool that is made. Fixed for the pool's life, so it suits the size it may grow to.</summary>
     public int PlacementGroups { get; init; } = MapPlanner.DefaultGroupCount;
 
@@ -85,6 +91,8 @@ public sealed class GrainOptions
         Require(NodeCheckInterval > TimeSpan.Zero, nameof(NodeCheckInterval), NodeCheckInterval, "use a time above zero");
         Require(DriveErrorMemory > TimeSpan.Zero, nameof(DriveErrorMemory), DriveErrorMemory, "use a time above zero");
         Require(DownOutAfter > TimeSpan.Zero, nameof(DownOutAfter), DownOutAfter, "use a time above zero; 00:10:00 is the default");
+        Require(SpaceReportInterval > TimeSpan.Zero, nameof(SpaceReportInterval), SpaceReportInterval, "use a time above zero");
+        Require(FullDrivePatience > TimeSpan.Zero, nameof(FullDrivePatience), FullDrivePatience, "use a time above zero; 00:10:00 is the default");
         Require(PlacementGroups is >= 1 and <= 1 << 16, nameof(PlacementGroups), PlacementGroups, "use 1 to 65536");
     }
 

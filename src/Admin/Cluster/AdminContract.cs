@@ -45,10 +45,11 @@ internal sealed record DriveList(DriveStatus[] Drives);
 /// <param name="SourceOf">Slots of other drives that are still being filled and whose data this one has, or had: what is left to move. A drive that is drained can go when it is 0.</param>
 /// <param name="CapacityBytes">Null where it is not known, as are the other sizes.</param>
 /// <param name="UsedBytes">Live and garbage; known of the drives of the node that answers.</param>
+/// <param name="Reduction">Of its share of the pool, 0 to 0.9: what it does not get because it was full while others had room.</param>
 /// <param name="Errors">Of late, as its node counts them; null where it has said nothing of the drive.</param>
 internal sealed record DriveStatus(
     Guid DriveId, string NodeId, string Path, string Domain, string State, string? Reason, long? CapacityBytes, long? FreeBytes, long? UsedBytes, long? GarbageBytes, long? LiveFragments, int Slots,
-    int IncompleteSlots, int SourceOf, long? Errors);
+    int IncompleteSlots, int SourceOf, long? Errors, double Reduction = 0);
 
 /// <param name="Small">The scheme asked for small parts, and <paramref name="SmallUsed"/> the one that new parts get.</param>
 /// <param name="Narrowed">Whether either is narrower than asked for, since there are too few drives.</param>

@@ -215,12 +215,18 @@ internal static class ClusterText
         foreach (DriveStatus drive in drives)
         {
             table.Add(
-                drive.DriveId.ToString("D"), drive.NodeId, drive.Domain, drive.Reason is null ? drive.State : $"{drive.State}: {drive.Reason}", Size(drive.UsedBytes),
+                drive.DriveId.ToString("D"), drive.NodeId, drive.Domain, State(drive), Size(drive.UsedBytes),
                 Size(drive.GarbageBytes), Size(drive.FreeBytes), Size(drive.CapacityBytes), Number(drive.Slots), Number(drive.IncompleteSlots), Number(drive.SourceOf),
                 drive.Errors is { } errors ? Number(errors) : NotKnown, drive.Path);
         }
 
         table.Print(output);
+    }
+
+    private static string State(DriveStatus drive)
+    {
+        string state = drive.Reason is null ? drive.State : $"{drive.State}: {drive.Reason}";
+        return drive.Reduction > 0 ? string.Create(CultureInfo.InvariantCulture, $"{state}; share less {drive.Reduction:P0}") : state;
     }
 
     public static void Repair(RepairStatus repair, TextWriter output)

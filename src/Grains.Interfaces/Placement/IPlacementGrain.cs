@@ -32,6 +32,13 @@ public interface IPlacementGrain : IGrainWithStringKey
     Task<ImmutableArray<DriveChange>> ReportDrivesAsync(ImmutableArray<DriveVerdict> verdicts);
 
     /// <summary>
+    /// What the drives of a node hold, told every minute. One that stays full while others have room loses a tenth of its share at a time, and gets it back when it has more room than they
+    /// have: <see cref="PoolDrive.Reduction"/>. Nothing is changed that would break a rule or moves nothing.
+    /// </summary>
+    [Alias("ReportSpace")]
+    Task ReportSpaceAsync(ImmutableArray<DriveSpace> drives);
+
+    /// <summary>
     /// Sees to it that the map has groups for a scheme, narrowed to the drives that take writes now. Asked before the first extent of a width is written, so that a pool has groups only of
     /// widths that are in use: those of a width as great as the number of drives leave no drive to take the place of one that drains or is lost. Durable when it is answered. The answer is the
     /// map; it is without such groups only where no drive takes writes.
@@ -191,10 +198,19 @@ public enum PoolDriveState
 /// <summary>A drive of a pool.</summary>
 /// <param name="Slots">Slots that name it as their drive.</param>
 /// <param name="SourceOf">Incomplete slots whose bytes it has, or had: what a drain has yet to move.</param>
+/// <param name="Weight">Its share, before the reduction.</param>
+/// <param name="Reduction">Of its share, 0 to 0.9: what it does not get because it was full while others had room.</param>
 [GenerateSerializer, Immutable, Alias("ObjectStore.PoolDrive")]
 public sealed record PoolDrive(
     [property: Id(0)] string DriveId, [property: Id(1)] string NodeId, [property: Id(2)] PoolDriveState State, [property: Id(3)] DriveDomain Domain, [property: Id(4)] double Weight,
-    [property: Id(5)] int Slots, [property: Id(6)] int SourceOf);
+    [property: Id(5)] int Slots, [property: Id(6)] int SourceOf, [property: Id(7)] double Reduction = 0);
+
+/// <summary>What a drive holds, by its node.</summary>
+/// <param name="FreeBytes">Of the file system it is on.</param>
+/// <param name="IsFull">Whether it takes no writes for want of space.</param>
+[GenerateSerializer, Immutable, Alias("ObjectStore.DriveSpace")]
+public sealed record DriveSpace(
+    [property: Id(0)] string DriveId, [property: Id(1)] string NodeId, [property: Id(2)] long CapacityBytes, [property: Id(3)] long FreeBytes, [property: Id(4)] bool IsFull);
 
 /// <summary>Whether a drive is given up or taken back.</summary>
 /// <param name="NodeId">The node that says so; nothing is done where another has registered the drive since.</param>

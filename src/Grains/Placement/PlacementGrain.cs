@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Globalization;
+using Microsoft.Extensions.Logging;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Placement;
 using Orleans;
@@ -12,14 +13,17 @@ namespace ObjectStore.Grains;
 /// two activations one loses, and goes.
 /// </summary>
 [GrainType("placement")]
-public sealed class PlacementGrain(
+public sealed partial class PlacementGrain(
     [PersistentState("cluster-map", GrainStorageNames.Metadata)] IPersistentState<PlacementState> state,
-    GrainOptions options) : Grain, IPlacementGrain
+    GrainOptions options,
+    TimeProvider time,
+    ILogger<PlacementGrain> logger) : Grain, IPlacementGrain
 {
     private const double CapacityTolerance = 0.05;
 
     private static readonly PlacementMap NoMap = new(0, []);
 
+    private readonly DriveShares _shares = new(time, options);
     private ClusterMap? _map;
     private PlacementMap _encoded = NoMap;
     private ImmutableSortedDictionary<string, DriveRecord> _drives = ImmutableSortedDictionary.Create<string, DriveRecord>(StringComparer.Ordinal);
@@ -47,7 +51,7 @@ public sealed class PlacementGrain(
         return Task.FromResult<ImmutableArray<PoolDrive>>([.. _drives.Values.Select(drive =>
         {
             (int slots, int sourceOf) = uses.GetValueOrDefault(Guid.Parse(drive.DriveId));
-            return new PoolDrive(drive.DriveId, drive.NodeId, drive.State, drive.Domain, drive.Weight, slots, sourceOf);
+            return new PoolDrive(drive.DriveId, drive.NodeId, drive.State, drive.Domain, drive.Weight, slots, sourceOf, drive.Reduction);
         })]);
     }
 
@@ -91,6 +95,43 @@ public sealed class PlacementGrain(
     }
 
     /// <inheritdoc/>
+    public async Task ReportSpaceAsync(ImmutableArray<DriveSpace> drives)
+    {
+        foreach (DriveSpace space in drives)
+        {
+            string id = Normal(space.DriveId);
+            if (_drives.TryGetValue(id, out DriveRecord? record) && record.NodeId == space.NodeId && record.State == PoolDriveState.In)
+                _shares.Hear(id, space);
+        }
+
+        if (_map is not { } map)
+            return;
+        HashSet<Guid>? moving = null;
+        IReadOnlyList<(string DriveId, double Reduction)> changes = _shares.Decide(
+            [.. _drives.Values.Where(static drive => drive.State == PoolDriveState.In)], id => !(moving ??= Moving(map)).Contains(Guid.Parse(id)));
+        if (changes.Count == 0)
+            return;
+        ImmutableSortedDictionary<string, DriveRecord> changed = _drives.SetItems(
+            changes.Select(change => KeyValuePair.Create(change.DriveId, _drives[change.DriveId] with { Reduction = change.Reduction })));
+        ClusterMap? next = Plan(map, changed);
+        foreach ((string id, _) in changes)
+            _shares.Restart(id);
+
+        // Where every group needs the drive, or its domain has no other, its share decides nothing.
+        if (next is null || Incomplete(next) == Incomplete(map) || MapRules.Check(next, 1) is [_])
+            return;
+        Dictionary<string, double> before = changes.ToDictionary(change => change.DriveId, change => _drives[change.DriveId].Reduction);
+        await WriteAsync(next, changed);
+        foreach ((string id, double reduction) in changes)
+        {
+            if (reduction > before[id])
+                LogReduced(id, reduction);
+            else
+                LogRaised(id, reduction);
+        }
+    }
+
+    /// <inheritdoc/>
     public Task<DriveChange> SetDriveAsync(string driveId, DriveOrder order, bool force)
     {
         if (!force && order is (DriveOrder.Drain or DriveOrder.TakeOut) && TooFewWithout(driveId) is { } tooFew)
@@ -108,7 +149,7 @@ public sealed class PlacementGrain(
             DriveOrder.Drain => drive with { Ordered = PoolDriveState.Draining },
             DriveOrder.TakeOut => drive with { Ordered = PoolDriveState.Out },
             DriveOrder.Remove or DriveOrder.GiveUp => drive with { Ordered = PoolDriveState.Removed },
-            DriveOrder.Use => drive with { Ordered = PoolDriveState.In },
+            DriveOrder.Use => drive with { Ordered = PoolDriveState.In, Reduction = 0 },
             _ => throw new ArgumentOutOfRangeException(nameof(order), order, null),
         }, mayTakeMost: true);
     }
@@ -149,6 +190,20 @@ public sealed class PlacementGrain(
     {
         double asked = drive.Weight ?? (drive.CapacityBytes > 0 ? Math.Max(1, drive.CapacityBytes >> 30) : weight > 0 ? weight : 1);
         return drive.Weight is null && Math.Abs(asked - weight) < CapacityTolerance * weight ? weight : asked;
+    }
+
+    /// <summary>Drives that something is on its way to or from.</summary>
+    private static HashSet<Guid> Moving(ClusterMap map)
+    {
+        HashSet<Guid> moving = [];
+        foreach (GroupSlot slot in map.Groups.SelectMany(map.SlotsOf).Where(static slot => !slot.IsComplete))
+        {
+            if (slot.Drive is { } drive)
+                moving.Add(drive);
+            moving.UnionWith(slot.Sources);
+        }
+
+        return moving;
     }
 
     private static Dictionary<Guid, (int Slots, int SourceOf)> Uses(ClusterMap map)
@@ -219,7 +274,7 @@ public sealed class PlacementGrain(
             map,
             [.. drives.Values.Where(drive => drive.State != PoolDriveState.Removed).Select(static drive => new MappedDrive(
                 Guid.Parse(drive.DriveId),
-                drive.State == PoolDriveState.In ? drive.Weight : 0,
+                drive.State == PoolDriveState.In ? drive.Weight * (1 - drive.Reduction) : 0,
                 new FailureDomain(drive.Domain.Region, drive.Domain.Zone, drive.Domain.Rack, drive.Domain.Host),
                 IsReadable: drive.State is PoolDriveState.In or PoolDriveState.Draining))],
             options.PlacementGroups,
@@ -257,6 +312,7 @@ public sealed class PlacementGrain(
             {
                 Domain = new DriveDomain(drive.Domain.Region, drive.Domain.Zone, drive.Domain.Rack, drive.Domain.Host),
                 Weight = drive.Weight > 0 ? drive.Weight : record.Weight,
+                Reduction = 0, // it is in the weight that the map names
 
                 // Where the drive is not readable the map does not say why; what an operator ordered stands, or the drive's next registration would put it in again.
                 Ordered = !drive.IsReadable ? record.Ordered : drive.Weight == 0 ? PoolDriveState.Draining : PoolDriveState.In,
@@ -266,6 +322,12 @@ public sealed class PlacementGrain(
 
         return (map, drives);
     }
+
+    [LoggerMessage(1, LogLevel.Warning, "Drive {Drive} is full while others have room: its share of the pool is smaller by {Reduction:P0} now, and what that leaves over moves elsewhere")]
+    private partial void LogReduced(string drive, double reduction);
+
+    [LoggerMessage(2, LogLevel.Information, "Drive {Drive} has more room than others again: its share of the pool is smaller by only {Reduction:P0} now")]
+    private partial void LogRaised(string drive, double reduction);
 
     private async Task WriteAsync(ClusterMap? map, ImmutableSortedDictionary<string, DriveRecord> drives)
     {
@@ -320,6 +382,9 @@ public sealed record DriveRecord
 
     /// <summary>Whether it was down for too long and has not been heard of since.</summary>
     [Id(5)] public bool IsLost { get; init; }
+
+    /// <summary>Of its share, 0 to 0.9: what it does not get because it was full while others had room.</summary>
+    [Id(6)] public double Reduction { get; init; }
 
     /// <summary>Both together. An order to take the drive out or remove it stands above its loss, that above a drain.</summary>
     public PoolDriveState State => Ordered is PoolDriveState.Out or PoolDriveState.Removed ? Ordered : IsLost ? PoolDriveState.Lost : Ordered;

@@ -27,6 +27,7 @@ public sealed partial class StorageNodeGrain(
     private readonly Dictionary<string, Drive> _drives = new(StringComparer.Ordinal);
     private ImmutableArray<DriveReport> _strangers = [];
     private long? _heardAt;
+    private long? _spaceTold;
     private long _heardUnixMs;
 
     /// <inheritdoc/>
@@ -133,7 +134,19 @@ public sealed partial class StorageNodeGrain(
     }
 
     /// <inheritdoc/>
-    public Task CheckAsync() => JudgeAsync(lostToo: true);
+    public async Task CheckAsync()
+    {
+        await JudgeAsync(lostToo: true);
+        if (!state.RecordExists || (_spaceTold is { } told && time.GetElapsedTime(told) < options.SpaceReportInterval))
+            return;
+        NodeState node = SilenceNow();
+        ImmutableArray<DriveSpace> spaces = [.. _drives.Where(drive => StateOf(drive.Value, node) is NodeState.Up or NodeState.Suspect && drive.Value.IsHeard)
+            .Select(drive => new DriveSpace(drive.Key, NodeId, drive.Value.Report.CapacityBytes, drive.Value.Report.FreeBytes, drive.Value.Report.Condition == DriveCondition.Full))];
+        if (spaces.IsEmpty)
+            return;
+        _spaceTold = time.GetTimestamp();
+        await GrainFactory.GetGrain<IPlacementGrain>(state.State.Pool).ReportSpaceAsync(spaces);
+    }
 
     private string NodeId => this.GetPrimaryKeyString();
 
@@ -222,6 +235,9 @@ public sealed partial class StorageNodeGrain(
     {
         public DriveReport Report { get; private set; } = report;
 
+        /// <summary>Whether the report is its node's, and not what was expected of it.</summary>
+        public bool IsHeard { get; private set; }
+
         /// <summary>Since when its node says that it has failed.</summary>
         public long? FailedAt { get; private set; }
 
@@ -242,7 +258,7 @@ public sealed partial class StorageNodeGrain(
             else if (ErrorsAt is { } at && time.GetElapsedTime(at, now) >= errorMemory)
                 ErrorsAt = null;
             FailedAt = report.Condition == DriveCondition.Failed ? FailedAt ?? now : null;
-            Report = report;
+            (Report, IsHeard) = (report, true);
         }
 
         /// <summary>Its node lives and says nothing of it.</summary>

@@ -264,7 +264,7 @@ internal sealed class AdminEndpoints(
                     state switch { NodeState.Unknown => "suspect", NodeState.Removed => "removed", _ => state.ToString().ToLowerInvariant() },
                     status?.Report.Reason ?? (state == NodeState.Draining ? "asked for" : null),
                     status?.Report.CapacityBytes is > 0 and var capacity ? capacity : null, status?.Report is { CapacityBytes: > 0, FreeBytes: var free } ? free : null,
-                    numbers?.LiveBytes + numbers?.GarbageBytes, numbers?.GarbageBytes, numbers?.LiveFragments, drive.Slots, incomplete.GetValueOrDefault(id), drive.SourceOf, status?.Report.ErrorCount);
+                    numbers?.LiveBytes + numbers?.GarbageBytes, numbers?.GarbageBytes, numbers?.LiveFragments, drive.Slots, incomplete.GetValueOrDefault(id), drive.SourceOf, status?.Report.ErrorCount, drive.Reduction);
             }),
         ];
     }

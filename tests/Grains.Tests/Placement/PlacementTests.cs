@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Placement;
 
@@ -379,6 +380,116 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         NodeStatus status = await node.GetStatusAsync();
         Assert.Equal([NodeState.Draining, NodeState.Down], status.Drives.Select(drive => drive.State));
         Assert.Equal("/d9", status.Drives[1].Report.Path);
+    }
+
+    [Fact]
+    public async Task DriveThatStaysFull_LosesItsShareStepByStep_AndGetsItBackWithRoom()
+    {
+        await RegisterWithRoomAsync();
+        await TellAsync(15, full: 1);
+        await WaitAsync(TimeSpan.FromMinutes(9), full: 1);
+        Assert.All(await Pool.GetDrivesAsync(), drive => Assert.Equal(0, drive.Reduction));
+        int slots = (await Pool.GetDrivesAsync())[0].Slots;
+        await WaitAsync(TimeSpan.FromMinutes(2), full: 1);
+        PoolDrive[] first = [.. await Pool.GetDrivesAsync()];
+        Assert.Equal((0.1, 100.0), (first[0].Reduction, first[0].Weight));
+        Assert.InRange(first[0].Slots, slots * 0.8, slots * 0.97);
+        Assert.All(first[1..], drive => Assert.Equal(0, drive.Reduction));
+        ClusterMap map = await MapAsync();
+        Assert.Equal(90, map.Drives[0].Weight, 6);
+        Assert.Empty(MapRules.Check(map));
+
+        // What is on its way counts as being there.
+        await WaitAsync(TimeSpan.FromMinutes(25), full: 1);
+        Assert.Equal(0.1, (await Pool.GetDrivesAsync())[0].Reduction);
+        await Pool.CompleteSlotsAsync([.. Filled(map)]);
+        await WaitAsync(TimeSpan.FromMinutes(2), full: 1);
+        Assert.Equal(0.2, (await Pool.GetDrivesAsync())[0].Reduction);
+        await Pool.CompleteSlotsAsync([.. Filled(await MapAsync())]);
+
+        // Neither full nor emptier than the others: it stays as it is.
+        await WaitAsync(TimeSpan.FromMinutes(25), full: 0);
+        Assert.Equal(0.2, (await Pool.GetDrivesAsync())[0].Reduction);
+        await WaitAsync(TimeSpan.FromMinutes(12), full: 0, empty: 1);
+        Assert.Equal(0.1, (await Pool.GetDrivesAsync())[0].Reduction);
+        await Pool.CompleteSlotsAsync([.. Filled(await MapAsync())]);
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(1), DriveOrder.Use)).Status);
+        Assert.Equal(0, (await Pool.GetDrivesAsync())[0].Reduction);
+        Assert.Equal(100, (await MapAsync()).Drives[0].Weight);
+    }
+
+    [Fact]
+    public async Task FullDrive_KeepsItsShare_WhereNoOtherHasRoom_OneIsNotHeardOf_OrNothingCanMove()
+    {
+        await RegisterWithRoomAsync();
+        foreach (int minute in Enumerable.Range(0, 25))
+        {
+            await TellAsync(15, full: 1, freeGibibytes: 9);
+            Cluster.Time.Advance(TimeSpan.FromMinutes(1));
+        }
+
+        Cluster.Time.Advance(TimeSpan.FromMinutes(5));
+        foreach (int minute in Enumerable.Range(0, 25))
+        {
+            await TellAsync(14, full: 1); // the fifteenth was heard of before
+            Cluster.Time.Advance(TimeSpan.FromMinutes(1));
+        }
+
+        Assert.All(await Pool.GetDrivesAsync(), drive => Assert.Equal(0, drive.Reduction));
+        await WaitAsync(TimeSpan.FromMinutes(12), full: 1);
+        Assert.Equal(0.1, (await Pool.GetDrivesAsync())[0].Reduction);
+
+        // Three drives for three copies: each has a copy of all.
+        IPlacementGrain narrow = Cluster.Grains.GetGrain<IPlacementGrain>(_pool + "-narrow");
+        await narrow.RegisterDrivesAsync(new NodeRegistration(_pool + "-narrow", "n", [.. Enumerable.Range(1, 3).Select(Drive)]));
+        long epoch = (await narrow.RequireGroupsAsync(Scheme.Copies(3).Id)).Epoch;
+        foreach (int minute in Enumerable.Range(0, 25))
+        {
+            await narrow.ReportSpaceAsync(Spaces(3, full: 1));
+            Cluster.Time.Advance(TimeSpan.FromMinutes(1));
+        }
+
+        Assert.Equal(epoch, (await narrow.GetMapAsync())!.Epoch);
+    }
+
+    [Fact]
+    public async Task NodesCheck_TellsThePoolOfFullDrives()
+    {
+        IStorageNodeGrain node = Node("node");
+        await node.RegisterAsync(Registration("", [.. Enumerable.Range(1, 15).Select(Drive)]));
+        await Pool.RequireGroupsAsync(new Scheme(6, 3).Id);
+        NodeHeartbeat heartbeat = new(2, [Report(1) with { Condition = DriveCondition.Full, FreeBytes = 1 << 20 }, .. Enumerable.Range(2, 14).Select(Report)]);
+        for (int minute = 0; minute < 13; minute++)
+        {
+            await node.HeartbeatAsync(heartbeat);
+            await node.CheckAsync();
+            Cluster.Time.Advance(TimeSpan.FromMinutes(1));
+        }
+
+        Assert.Equal([0.1, .. Enumerable.Repeat(0.0, 14)], (await Pool.GetDrivesAsync()).Select(drive => drive.Reduction));
+    }
+
+    /// <summary>Fifteen drives and no group that needs them all.</summary>
+    private async Task RegisterWithRoomAsync()
+    {
+        await Pool.RegisterDrivesAsync(Registration("n", [.. Enumerable.Range(1, 15).Select(Drive)]));
+        await Pool.RequireGroupsAsync(Scheme.Copies(3).Id);
+        await Pool.RequireGroupsAsync(new Scheme(6, 3).Id);
+    }
+
+    private static ImmutableArray<DriveSpace> Spaces(int drives, int full, int empty = 0, int freeGibibytes = 30)
+        => [.. Enumerable.Range(1, drives).Select(number => new DriveSpace(Name(number), "n", 100L << 30, (long)(number == full ? 0 : number == empty ? 60 : freeGibibytes) << 30, number == full))];
+
+    private Task TellAsync(int drives, int full, int empty = 0, int freeGibibytes = 30) => Pool.ReportSpaceAsync(Spaces(drives, full, empty, freeGibibytes));
+
+    /// <summary>Time passes, and every minute the nodes tell what their drives hold.</summary>
+    private async Task WaitAsync(TimeSpan time, int full, int empty = 0)
+    {
+        for (TimeSpan passed = default; passed < time; passed += TimeSpan.FromMinutes(1))
+        {
+            Cluster.Time.Advance(TimeSpan.FromMinutes(1));
+            await TellAsync(15, full, empty);
+        }
     }
 
     private static Guid Id(int number) => new(number, 0, 0, new byte[8]);
