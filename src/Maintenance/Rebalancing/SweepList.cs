@@ -133,7 +133,8 @@ internal sealed partial class SweepList(
     [LoggerMessage(22, LogLevel.Warning, "Drive {Drive} could not be swept; it is tried again")]
     private partial void LogFailure(Guid drive, Exception exception);
 
-    private sealed record Sweep(DateTimeOffset NotBefore, IReadOnlySet<int> Groups)
+    /// <summary>As it is kept as a cursor.</summary>
+    internal sealed record Sweep(DateTimeOffset NotBefore, IReadOnlySet<int> Groups)
     {
         // version 1 | not before 8 | groups 4 each; little-endian
         public byte[] Encode()

@@ -690,9 +690,9 @@ public sealed partial class RepairService : BackgroundService
     private static string OutCursorOf(Guid drive) => OutCursorPrefix + drive.ToString("N");
 
     // version 1 | drives 16 each, in order
-    private static byte[] EncodeDrives(IEnumerable<Guid> drives) => [1, .. drives.Order().SelectMany(drive => drive.ToByteArray())];
+    internal static byte[] EncodeDrives(IEnumerable<Guid> drives) => [1, .. drives.Order().SelectMany(drive => drive.ToByteArray())];
 
-    private static IEnumerable<Guid> DecodeDrives(byte[]? value)
+    internal static IEnumerable<Guid> DecodeDrives(byte[]? value)
         => value is [1, ..] && value.Length % 16 == 1 ? Enumerable.Range(0, value.Length / 16).Select(i => new Guid(value.AsSpan(1 + 16 * i, 16))) : [];
 
     // version 1 | Unix milliseconds 8, little-endian

@@ -1,3 +1,4 @@
+using ObjectStore.Maintenance.Rebalancing;
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Storage.Extents;
@@ -31,6 +32,30 @@ public sealed class CursorTests
             Convert.ToHexString(cursor.Encode()));
         Assert.Equal(cursor, ScrubCursor.Decode(cursor.Encode()));
         Assert.Equal(cursor with { After = null, IsDone = false }, ScrubCursor.Decode((cursor with { After = null, IsDone = false }).Encode()));
+    }
+
+    [Fact]
+    public void Sweep_MatchesTheGoldenBytes()
+    {
+        var sweep = new SweepList.Sweep(DateTimeOffset.FromUnixTimeMilliseconds(0x212223242526), new HashSet<int> { 0x31323334, 5 });
+        Assert.Equal("01" + "2625242322210000" + "34333231" + "05000000", Convert.ToHexString(sweep.Encode()));
+        SweepList.Sweep read = SweepList.Sweep.Decode(sweep.Encode())!;
+        Assert.Equal(sweep.NotBefore, read.NotBefore);
+        Assert.Equal([5, 0x31323334], read.Groups.Order());
+        Assert.Null(SweepList.Sweep.Decode([2, .. sweep.Encode()[1..]]));
+        Assert.Null(SweepList.Sweep.Decode(sweep.Encode()[..^1]));
+    }
+
+    [Fact]
+    public void DrivesOfTheMap_MatchTheGoldenBytes()
+    {
+        Guid first = new("00010203-0405-0607-0809-0a0b0c0d0e0f"), second = new("10111213-1415-1617-1819-1a1b1c1d1e1f");
+        byte[] value = RepairService.EncodeDrives([second, first]);
+        Assert.Equal("01" + "0302010005040706" + "08090A0B0C0D0E0F" + "1312111015141716" + "18191A1B1C1D1E1F", Convert.ToHexString(value));
+        Assert.Equal([first, second], RepairService.DecodeDrives(value));
+        Assert.Empty(RepairService.DecodeDrives([2, .. value[1..]]));
+        Assert.Empty(RepairService.DecodeDrives(value[..^1]));
+        Assert.Empty(RepairService.DecodeDrives(null));
     }
 
     [Fact]

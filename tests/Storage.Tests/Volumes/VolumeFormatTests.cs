@@ -1,6 +1,11 @@
+using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Integrity;
+using ObjectStore.Storage.Simulation;
+using ObjectStore.Storage.Tests.Extents;
+using ObjectStore.Storage.Tests.Simulation;
 using ObjectStore.Storage.Volumes;
 
 namespace ObjectStore.Storage.Tests.Volumes;
@@ -133,10 +138,65 @@ public sealed class VolumeFormatTests
         Assert.Equal(header, decoded);
     }
 
-    private static string Golden(string name)
+    [Fact]
+    public void EndOfAVolume_MatchesTheGoldenBytes()
+    {
+        var drive = new SimulatedDrive(1, 1 << 20, indexPath: null);
+        var header = new VolumeHeader(new Guid("00010203-0405-0607-0809-0a0b0c0d0e0f"), new Guid("10111213-1415-1617-1819-1a1b1c1d1e1f"), 0x21, 0x3132333435363738, 1 << 16, 0x41);
+        using var volume = new Volume(header, drive.CreateVolume(0x21, 1 << 16)) { AppendOffset = 0x5000, DurableEnd = 0x4000, AppendChecksum = 0x5152535455565758 };
+        using var page = new AlignedBuffer(VolumeFormat.PageBytes);
+        VolumeWriter.WriteFooter(volume, page, new ManualTime(), [new VolumeRange(0x2000, 0x2345), new VolumeRange(0x3000, 0x4000)]);
+        byte[] content = drive.Content(0x21);
+        Assert.Equal(0x7000, content.Length);
+        string[] golden = GoldenLines("volume-end.hex");
+        Assert.Equal(golden[0], RecordAt(content, 0x5000, RecordKind.Void, header));
+        Assert.Equal(golden[1], RecordAt(content, 0x6000, RecordKind.Footer, header));
+    }
+
+    [Fact]
+    public async Task CloseOfAVolume_MatchesTheGoldenBytes()
+    {
+        var header = new RecordHeader
+        {
+            Kind = RecordKind.Close, Place = new RecordPlace(0x3132333435363738, 0x21, 0x5000), DurableBelow = 0x5000, PayloadBytes = 0, CreatedUnixMilliseconds = 0x414243444546,
+        };
+        header.Measure();
+        var bytes = new byte[header.HeaderBytes];
+        header.Encode(bytes, default, []);
+        Assert.Equal(Golden("close.hex"), Convert.ToHexString(bytes));
+
+        // And it is what a drive ends its log with when it is closed in order.
+        using var folder = new TestFolder();
+        var options = new StorageOptions { DrivePaths = [folder.Path], VolumeSizeBytes = 8 << 20, HeadroomBytes = 0 };
+        await (await LocalDrives.OpenAsync(options, TimeProvider.System, () => 1, NoStorageEvents.Instance, TestContext.Current.CancellationToken)).DisposeAsync();
+        await using (LocalDrives drives = await LocalDrives.OpenAsync(options, TimeProvider.System, () => 1, NoStorageEvents.Instance, TestContext.Current.CancellationToken))
+        {
+            byte[] payload = [1, 2, 3];
+            await drives.Drives[0].WriteAsync(
+                new FragmentWrite(new ExtentDescriptor(new ExtentId(1), 0, 1, "key"u8.ToArray(), 1, 0), Scheme.SingleCopy, 1 << 20, 0, 3, 0, payload, new[] { Crc64Nvme.Compute(payload) }), sync: true, TestContext.Current.CancellationToken);
+        }
+
+        byte[] file = File.ReadAllBytes(Assert.Single(Directory.GetFiles(System.IO.Path.Combine(folder.Path, "volumes"))));
+        Assert.True(VolumeHeader.TryDecode(file, out VolumeHeader written));
+        int last = (int)VolumeFormat.LogStart + VolumeFormat.PageBytes;
+        Assert.True(RecordHeader.TryDecode(file.AsSpan(last), new RecordPlace(written.Generation, written.VolumeId, last), out RecordHeader close));
+        Assert.Equal((RecordKind.Close, last, 0), (close.Kind, close.DurableBelow, close.PayloadBytes));
+    }
+
+    private static string RecordAt(byte[] content, int offset, RecordKind kind, VolumeHeader volume)
+    {
+        Assert.True(RecordHeader.TryDecode(content.AsSpan(offset), new RecordPlace(volume.Generation, volume.VolumeId, offset), out RecordHeader header));
+        Assert.Equal(kind, header.Kind);
+        Assert.Equal(Crc64Nvme.Compute(content.AsSpan(offset + header.PayloadOffset, header.PayloadBytes)), header.ChunkChecksum(content.AsSpan(offset), 0));
+        return Convert.ToHexString(content.AsSpan(offset, header.PayloadOffset + header.PayloadBytes));
+    }
+
+    private static string Golden(string name) => string.Concat(GoldenLines(name));
+
+    private static string[] GoldenLines(string name)
     {
         using Stream stream = typeof(VolumeFormatTests).Assembly.GetManifestResourceStream($"golden.{name}") ?? throw new FileNotFoundException(name);
         using var reader = new StreamReader(stream);
-        return reader.ReadToEnd().ReplaceLineEndings("").Trim();
+        return reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
     }
 }
