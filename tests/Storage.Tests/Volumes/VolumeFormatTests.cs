@@ -158,7 +158,11 @@ public sealed class VolumeFormatTests
     {
         var header = new RecordHeader
         {
-            Kind = RecordKind.Close, Place = new RecordPlace(0x3132333435363738, 0x21, 0x5000), DurableBelow = 0x5000, PayloadBytes = 0, CreatedUnixMilliseconds = 0x414243444546,
+            Kind = RecordKind.Close,
+            Place = new RecordPlace(0x3132333435363738, 0x21, 0x5000),
+            DurableBelow = 0x5000,
+            PayloadBytes = 0,
+            CreatedUnixMilliseconds = 0x414243444546,
         };
         header.Measure();
         var bytes = new byte[header.HeaderBytes];
