@@ -9,6 +9,9 @@ public sealed class LoadGovernorOptions
     /// <summary>What the background plane may do while clients suffer is halved each time the p99 is above this many times the baseline. 1.5 unless set: it is seen late, and at most a doubling is wanted.</summary>
     public double TolerableSlowdown { get; init; } = 1.5;
 
+    /// <summary>As <see cref="TolerableSlowdown"/>, of writes. 2 unless set: what a disk needs for a sync varies by itself.</summary>
+    public double TolerableWriteSlowdown { get; init; } = 2;
+
     /// <summary>How often the latency is looked at. 250 ms unless set.</summary>
     public TimeSpan Interval { get; init; } = TimeSpan.FromMilliseconds(250);
 
@@ -20,18 +23,20 @@ public sealed class LoadGovernorOptions
     {
         if (TolerableSlowdown <= 1)
             throw new ArgumentException($"TolerableSlowdown is '{TolerableSlowdown}': use more than 1; 1.5 is the default.");
+        if (TolerableWriteSlowdown <= 1)
+            throw new ArgumentException($"TolerableWriteSlowdown is '{TolerableWriteSlowdown}': use more than 1; 2 is the default.");
         if (Interval <= TimeSpan.Zero)
             throw new ArgumentException($"The governor's Interval is '{Interval}': use a time above zero; 00:00:00.250 is the default.");
     }
 }
 
 /// <summary>
-/// How much the background plane may do, from how clients fare: a share between nothing and all that is halved when the p99 of their requests exceeds its baseline by too much, and
+/// How much the background plane may do, from how clients fare: a share between nothing and all that is halved when the p99 of their reads or that of their writes exceeds its baseline by too much, and
 /// grows back by a sixteenth of itself at each look, at most by a sixteenth of all a second, and doubles at each look where there are no clients. Work that goes by the share and begins after a
 /// pause begins with a hundred-and-twenty-eighth of all, if there are clients; that is caution and says nothing of how they fare. The baseline is learned while nothing runs in the background,
 /// follows the p99 down at any time, and up, slowly, where even the least share does not help: then it is the clients who have changed. What a share means is up to its reader. Thread-safe.
 /// </summary>
-public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options, IForegroundLatency? latency = null) : BackgroundService
+public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options, IForegroundLatency? reads = null, IForegroundLatency? writes = null) : BackgroundService
 {
     internal const double LeastShare = 1.0 / 512;
     private const double RecoveryPerSecond = 1.0 / 16;
@@ -41,10 +46,10 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
     private static readonly TimeSpan LongestRest = TimeSpan.FromSeconds(1);
 
     private readonly Lock _lock = new();
+    private readonly Signal[] _signals = [new(reads, options.TolerableSlowdown), new(writes, options.TolerableWriteSlowdown)];
     private readonly int _quietLooksWanted = (int)Math.Ceiling(TimeSpan.FromSeconds(ForegroundLoad.WindowSeconds) / options.Interval) + 1;
     private double _tolerated = 1; // what clients have been seen to bear
     private double _begun = 1;     // how far work that began with little has come
-    private double _baselineTicks;
     private int _busy;             // what runs, by the share or not
     private int _busyByShare;
     private int _quietLooks;       // looks one after the other at which nothing ran
@@ -55,15 +60,11 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
     /// <summary>1 is all, above 0.</summary>
     public double Share => Math.Min(Volatile.Read(ref _tolerated), Volatile.Read(ref _begun));
 
-    /// <summary>What the p99 is measured against; null until there was any.</summary>
-    public TimeSpan? Baseline
-    {
-        get
-        {
-            lock (_lock)
-                return _baselineTicks > 0 ? TimeSpan.FromTicks((long)_baselineTicks) : null;
-        }
-    }
+    /// <summary>What the p99 of reads is measured against; null until there was any.</summary>
+    public TimeSpan? Baseline => BaselineOf(_signals[0]);
+
+    /// <summary>What the p99 of writes is measured against; null until there was any.</summary>
+    public TimeSpan? WriteBaseline => BaselineOf(_signals[1]);
 
     /// <summary>Whether clients suffer at present, or did just now: work that can wait, waits. Work that begins with little is not held back by that.</summary>
     public bool IsHeldBack => Volatile.Read(ref _tolerated) < 1;
@@ -102,40 +103,56 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
     /// <summary>Looks at the latency once; the loop does so at each interval.</summary>
     public void Observe()
     {
-        TimeSpan? p99 = latency?.GetP99();
+        foreach (Signal signal in _signals)
+            signal.Look();
         lock (_lock)
         {
             // The percentile looks back over some seconds, in which something may have run.
             _quietLooks = Volatile.Read(ref _busy) == 0 ? Math.Min(_quietLooks + 1, _quietLooksWanted) : 0;
             _idleLooks = Volatile.Read(ref _busyByShare) == 0 ? Math.Min(_idleLooks + 1, _quietLooksWanted) : 0;
-            _hasClients = p99 is not null;
-            bool justHalved = _justHalved;
+            _hasClients = Array.Exists(_signals, static signal => signal.NowTicks > 0);
+            bool justHalved = _justHalved, suffer = false;
             _justHalved = false;
-            if (p99 is not { } now)
+            if (!_hasClients)
             {
                 _tolerated = Math.Min(1, _tolerated * 2);
                 _begun = Math.Min(1, _begun * 2);
                 return;
             }
 
-            if (_baselineTicks == 0)
-                _baselineTicks = now.Ticks;
-            if (now > options.HarmlessLatency && now.Ticks > _baselineTicks * options.TolerableSlowdown && Volatile.Read(ref _busy) > 0)
+            foreach (Signal signal in _signals)
             {
+                if (signal.BaselineTicks == 0)
+                    signal.BaselineTicks = signal.NowTicks;
+                if (signal.NowTicks <= options.HarmlessLatency.Ticks || signal.NowTicks <= signal.BaselineTicks * signal.Tolerable || Volatile.Read(ref _busy) == 0)
+                    continue;
+                suffer = true;
                 if (Share <= LeastShare)
-                    _baselineTicks += (now.Ticks - _baselineTicks) / 1024;
+                    signal.BaselineTicks += (signal.NowTicks - signal.BaselineTicks) / 1024;
+            }
 
+            if (suffer)
+            {
                 // What was halved shows at the look after the next.
-                else if (!justHalved)
+                if (Share > LeastShare && !justHalved)
                     (_tolerated, _justHalved) = (Math.Max(LeastShare, Share / 2), true);
                 return;
             }
 
             _tolerated = Recovered(_tolerated);
             _begun = Recovered(_begun);
-            if (_quietLooks == _quietLooksWanted || now.Ticks < _baselineTicks)
-                _baselineTicks += (now.Ticks - _baselineTicks) / 8;
+            foreach (Signal signal in _signals)
+            {
+                if (signal.NowTicks > 0 && (_quietLooks == _quietLooksWanted || signal.NowTicks < signal.BaselineTicks))
+                    signal.BaselineTicks += (signal.NowTicks - signal.BaselineTicks) / 8;
+            }
         }
+    }
+
+    private TimeSpan? BaselineOf(Signal signal)
+    {
+        lock (_lock)
+            return signal.BaselineTicks > 0 ? TimeSpan.FromTicks((long)signal.BaselineTicks) : null;
     }
 
     private double Recovered(double share) => Math.Min(1, share + Math.Min(RecoveryPerSecond * options.Interval.TotalSeconds, share * RecoveryPerLook));
@@ -176,5 +193,18 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
                 Interlocked.Decrement(ref held._busyByShare);
             Interlocked.Decrement(ref held._busy);
         }
+    }
+
+    /// <summary>One kind of requests.</summary>
+    private sealed class Signal(IForegroundLatency? latency, double tolerable)
+    {
+        public double Tolerable => tolerable;
+
+        public double BaselineTicks { get; set; }
+
+        /// <summary>The p99 at the last look; 0 where there were too few requests.</summary>
+        public long NowTicks { get; private set; }
+
+        public void Look() => NowTicks = latency?.GetP99()?.Ticks ?? 0;
     }
 }

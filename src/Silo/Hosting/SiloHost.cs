@@ -277,7 +277,7 @@ internal static class SiloHost
         services.AddSingleton<ForegroundLoad>();
         services.AddSingleton<IForegroundLatency>(provider => provider.GetRequiredService<ForegroundLoad>());
         services.AddSingleton(new LoadGovernorOptions());
-        services.AddSingleton(provider => new LoadGovernor(TimeProvider.System, provider.GetRequiredService<LoadGovernorOptions>(), provider.GetRequiredService<IForegroundLatency>()));
+        services.AddSingleton(provider => new LoadGovernor(TimeProvider.System, provider.GetRequiredService<LoadGovernorOptions>(), provider.GetRequiredService<IForegroundLatency>(), plane.Extents.WriteLoad));
         services.AddSingleton(provider => new MetadataExtentLiveness(provider.GetRequiredService<IMaintenanceStore>(), TimeProvider.System, MetadataExtentLiveness.DefaultOrphanGrace,
             provider.GetRequiredService<ILogger<MetadataExtentLiveness>>()));
         services.AddSingleton<IExtentLiveness>(provider => provider.GetRequiredService<MetadataExtentLiveness>());

@@ -152,10 +152,12 @@ internal sealed class ExtentCommit
     public async ValueTask CompleteAsync(CancellationToken cancellationToken)
     {
         Close();
+        long began = _store.Time.GetTimestamp();
         if (!await WaitAsync(Goal.Quorum, 0, _store.Options.WriteTimeout, cancellationToken).ConfigureAwait(false))
             throw Failure(new TimeoutException($"The drives did not answer within {_store.Options.WriteTimeout.TotalSeconds} s."));
         if (IsHopeless)
             throw Failure(null);
+        _store.WriteLoad.Record(_store.Time.GetElapsedTime(began));
         await WaitAsync(Goal.Settled, 0, _store.WriteLinger, cancellationToken).ConfigureAwait(false);
         if (Missing() is { Count: > 0 } missing)
             await RecordAsync(missing, cancellationToken).ConfigureAwait(false);

@@ -49,6 +49,7 @@ public sealed class ExtentStore : IExtentStore
         SubstituteBudget = new BufferBudget(options.SubstituteBufferBytes, services.Time);
         RepairBudget = new BufferBudget(options.RepairBufferBytes, services.Time);
         Repairer = new FragmentRepairer(this);
+        WriteLoad = new ForegroundLoad(services.Time);
     }
 
     /// <summary>
@@ -112,6 +113,9 @@ public sealed class ExtentStore : IExtentStore
 
     /// <summary>How long fragments that make a quorum take to be stored, over all drives. The others are left out, so that one slow drive of many does not become the usual.</summary>
     internal LatencyWindow WriteLatency { get; } = new();
+
+    /// <summary>How long clients wait for their writes to be durable once all bytes are there: what they take to send them says nothing of the drives.</summary>
+    public ForegroundLoad WriteLoad { get; }
 
     /// <summary>How long a write that has its quorum waits for the rest.</summary>
     internal TimeSpan WriteLinger
