@@ -106,29 +106,57 @@ public sealed partial class PlacementGrain(
 
         if (_map is not { } map)
             return;
-        HashSet<Guid>? moving = null;
-        IReadOnlyList<(string DriveId, double Reduction)> changes = _shares.Decide(
-            [.. _drives.Values.Where(static drive => drive.State == PoolDriveState.In)], id => !(moving ??= Moving(map)).Contains(Guid.Parse(id)));
-        if (changes.Count == 0)
-            return;
-        ImmutableSortedDictionary<string, DriveRecord> changed = _drives.SetItems(
-            changes.Select(change => KeyValuePair.Create(change.DriveId, _drives[change.DriveId] with { Reduction = change.Reduction })));
-        ClusterMap? next = Plan(map, changed);
-        foreach ((string id, _) in changes)
-            _shares.Restart(id);
-
-        // Where every group needs the drive, or its domain has no other, its share decides nothing.
-        if (next is null || Incomplete(next) == Incomplete(map) || MapRules.Check(next, 1) is [_])
-            return;
-        Dictionary<string, double> before = changes.ToDictionary(change => change.DriveId, change => _drives[change.DriveId].Reduction);
-        await WriteAsync(next, changed);
-        foreach ((string id, double reduction) in changes)
+        (HashSet<Guid> From, HashSet<Guid> To)? moving = null;
+        foreach ((DriveRecord drive, bool less) in _shares.FindDue([.. _drives.Values.Where(static drive => drive.State == PoolDriveState.In)], IsMoving))
         {
-            if (reduction > before[id])
-                LogReduced(id, reduction);
+            _shares.Restart(drive.DriveId);
+            if ((less ? Reduce(map, drive) : Raise(map, drive)) is not { } change)
+                continue;
+            await WriteAsync(change.Map, _drives.SetItem(drive.DriveId, change.Drive));
+            if (less)
+                LogReduced(drive.DriveId, change.Drive.Reduction);
             else
-                LogRaised(id, reduction);
+                LogRaised(drive.DriveId, change.Drive.Reduction);
+
+            // One at a time: the next goes by what this one has changed.
+            return;
         }
+
+        (bool From, bool To) IsMoving(string driveId)
+        {
+            (HashSet<Guid> from, HashSet<Guid> to) = moving ??= Moving(map);
+            Guid id = Guid.Parse(driveId);
+            return (from.Contains(id), to.Contains(id));
+        }
+    }
+
+    /// <summary>
+    /// By the least step that moves anything: where the drive is the largest, or has few slots, the first does not. Null where none does, the rules leave no other place, or what takes the slots has
+    /// no room itself.
+    /// </summary>
+    private (ClusterMap Map, DriveRecord Drive)? Reduce(ClusterMap map, DriveRecord drive)
+    {
+        Dictionary<Guid, (int Slots, int SourceOf)> before = Uses(map);
+        Guid id = Guid.Parse(drive.DriveId);
+        for (double reduction = drive.Reduction + DriveShares.Step; reduction < DriveShares.MostReduced + (DriveShares.Step / 2); reduction += DriveShares.Step)
+        {
+            DriveRecord changed = drive with { Reduction = Math.Round(reduction, 3) };
+            if (Plan(map, _drives.SetItem(drive.DriveId, changed)) is not { } next || MapRules.Check(next, 1) is [_])
+                return null;
+            Dictionary<Guid, (int Slots, int SourceOf)> after = Uses(next);
+            if (after.GetValueOrDefault(id).Slots >= before.GetValueOrDefault(id).Slots)
+                continue;
+            bool haveRoom = after.All(other => other.Value.Slots <= before.GetValueOrDefault(other.Key).Slots || _shares.HasRoom(other.Key.ToString("N")));
+            return haveRoom ? (next, changed) : null;
+        }
+
+        return null;
+    }
+
+    private (ClusterMap Map, DriveRecord Drive)? Raise(ClusterMap map, DriveRecord drive)
+    {
+        DriveRecord changed = drive with { Reduction = Math.Max(0, Math.Round(drive.Reduction - DriveShares.Step, 3)) };
+        return Plan(map, _drives.SetItem(drive.DriveId, changed)) is { } next && MapRules.Check(next, 1) is not [_] ? (next, changed) : null;
     }
 
     /// <inheritdoc/>
@@ -192,18 +220,18 @@ public sealed partial class PlacementGrain(
         return drive.Weight is null && Math.Abs(asked - weight) < CapacityTolerance * weight ? weight : asked;
     }
 
-    /// <summary>Drives that something is on its way to or from.</summary>
-    private static HashSet<Guid> Moving(ClusterMap map)
+    /// <summary>Drives that something is on its way from, and to.</summary>
+    private static (HashSet<Guid> From, HashSet<Guid> To) Moving(ClusterMap map)
     {
-        HashSet<Guid> moving = [];
+        HashSet<Guid> from = [], to = [];
         foreach (GroupSlot slot in map.Groups.SelectMany(map.SlotsOf).Where(static slot => !slot.IsComplete))
         {
             if (slot.Drive is { } drive)
-                moving.Add(drive);
-            moving.UnionWith(slot.Sources);
+                to.Add(drive);
+            from.UnionWith(slot.Sources);
         }
 
-        return moving;
+        return (from, to);
     }
 
     private static Dictionary<Guid, (int Slots, int SourceOf)> Uses(ClusterMap map)

@@ -52,7 +52,8 @@ internal sealed unsafe class PortableVolumeFile(SafeFileHandle file, long length
         Volatile.Write(ref _lengthBytes, lengthBytes);
     }
 
-    public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching) => Read(file, offset, first, second);
+    public int Read(long offset, Span<byte> first, Span<byte> second, ReadCaching caching)
+        => caching == ReadCaching.IfPresent ? -1 : Read(file, offset, first, second); // what is there cannot be told
 
     public void EndScan()
     {

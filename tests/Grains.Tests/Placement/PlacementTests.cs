@@ -399,10 +399,12 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         Assert.Equal(90, map.Drives[0].Weight, 6);
         Assert.Empty(MapRules.Check(map));
 
-        // What is on its way counts as being there.
         await WaitAsync(TimeSpan.FromMinutes(25), full: 1);
         Assert.Equal(0.1, (await Pool.GetDrivesAsync())[0].Reduction);
+        // What is on its way is waited for, and then for the room that its deletion gives back.
         await Pool.CompleteSlotsAsync([.. Filled(map)]);
+        await WaitAsync(TimeSpan.FromMinutes(9), full: 1);
+        Assert.Equal(0.1, (await Pool.GetDrivesAsync())[0].Reduction);
         await WaitAsync(TimeSpan.FromMinutes(2), full: 1);
         Assert.Equal(0.2, (await Pool.GetDrivesAsync())[0].Reduction);
         await Pool.CompleteSlotsAsync([.. Filled(await MapAsync())]);
@@ -453,6 +455,65 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     }
 
     [Fact]
+    public async Task DriveThatSaysItIsFull_AndHasAsMuchRoomAsOthers_KeepsItsShare()
+    {
+        await RegisterWithRoomAsync();
+        await TellForAsync(25, Pool, 15, free: _ => 40, full: 1);
+        Assert.All(await Pool.GetDrivesAsync(), drive => Assert.Equal(0, drive.Reduction));
+    }
+
+    [Fact]
+    public async Task FullDrive_ThatIsToGetWhatCannotArrive_LosesItsShareAllTheSame()
+    {
+        await RegisterWithRoomAsync();
+        await Pool.SetDriveAsync(Name(2), DriveOrder.Drain);
+        ClusterMap draining = await MapAsync();
+        await Pool.CompleteSlotsAsync([.. Filled(draining).Where(slot => slot.DriveId != Name(1))]);
+        await Pool.SetDriveAsync(Name(2), DriveOrder.TakeOut);
+        ClusterMap map = await MapAsync();
+        Assert.Contains(map.Groups.SelectMany(map.SlotsOf), slot => slot is { IsComplete: false } && slot.Drive == Id(1));
+        await TellForAsync(12, Pool, 15, free: number => number == 1 ? 0 : 40, full: 1);
+        Assert.Equal(0.1, (await Pool.GetDrivesAsync())[0].Reduction);
+    }
+
+    [Fact]
+    public async Task FullDrive_KeepsItsShare_WhereOnlyDrivesWithoutRoomCouldTakeIt()
+    {
+        // One copy of each group in each host: what the first drive loses only its neighbour can take.
+        await Pool.RegisterDrivesAsync(Registration("n", [.. Enumerable.Range(1, 6).Select(number => Drive(number) with { Domain = new DriveDomain("r", "z", "k", $"h{(number + 1) / 2}") })]));
+        long epoch = (await Pool.RequireGroupsAsync(Scheme.Copies(3).Id)).Epoch;
+        await TellForAsync(25, Pool, 6, free: number => number == 1 ? 0 : number == 2 ? 2 : 50, full: 1);
+        Assert.Equal(epoch, (await MapAsync()).Epoch);
+        await TellForAsync(12, Pool, 6, free: number => number == 1 ? 0 : 50, full: 1);
+        Assert.True((await Pool.GetDrivesAsync())[0].Reduction > 0);
+        Assert.Empty(MapRules.Check(await MapAsync()));
+    }
+
+    [Fact]
+    public async Task FullDrive_ThatIsMuchLargerThanOthers_LosesSoMuchAtOnceThatSomethingMoves()
+    {
+        await Pool.RegisterDrivesAsync(Registration("n", [Drive(1) with { CapacityBytes = 500L << 30 }, .. Enumerable.Range(2, 9).Select(Drive)]));
+        await Pool.RequireGroupsAsync(new Scheme(4, 2).Id);
+        int slots = (await Pool.GetDrivesAsync())[0].Slots;
+        Assert.InRange(slots, 30, 32); // in nearly every group, and by its size it would be in each more than once
+        await TellForAsync(12, Pool, 10, free: number => number == 1 ? 0 : 50, full: 1);
+        PoolDrive drive = (await Pool.GetDrivesAsync())[0];
+        Assert.InRange(drive.Reduction, 0.2, 0.9);
+        Assert.InRange(drive.Slots, slots * 0.7, slots - 1);
+    }
+
+    [Fact]
+    public async Task LastTenthOfADrivesShare_ComesBack_WhenItIsAsEmptyAsOthers()
+    {
+        await RegisterWithRoomAsync();
+        await TellForAsync(12, Pool, 15, free: number => number == 1 ? 0 : 50, full: 1);
+        Assert.Equal(0.1, (await Pool.GetDrivesAsync())[0].Reduction);
+        await Pool.CompleteSlotsAsync([.. Filled(await MapAsync())]);
+        await TellForAsync(12, Pool, 15, free: number => number == 1 ? 55 : 50, full: 0);
+        Assert.Equal(0, (await Pool.GetDrivesAsync())[0].Reduction);
+    }
+
+    [Fact]
     public async Task NodesCheck_TellsThePoolOfFullDrives()
     {
         IStorageNodeGrain node = Node("node");
@@ -479,6 +540,16 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
 
     private static ImmutableArray<DriveSpace> Spaces(int drives, int full, int empty = 0, int freeGibibytes = 30)
         => [.. Enumerable.Range(1, drives).Select(number => new DriveSpace(Name(number), "n", 100L << 30, (long)(number == full ? 0 : number == empty ? 60 : freeGibibytes) << 30, number == full))];
+
+    /// <summary>Once a minute.</summary>
+    private async Task TellForAsync(int minutes, IPlacementGrain pool, int drives, Func<int, int> free, int full)
+    {
+        for (int minute = 0; minute < minutes; minute++)
+        {
+            await pool.ReportSpaceAsync([.. Enumerable.Range(1, drives).Select(number => new DriveSpace(Name(number), "n", 100L << 30, (long)free(number) << 30, number == full))]);
+            Cluster.Time.Advance(TimeSpan.FromMinutes(1));
+        }
+    }
 
     private Task TellAsync(int drives, int full, int empty = 0, int freeGibibytes = 30) => Pool.ReportSpaceAsync(Spaces(drives, full, empty, freeGibibytes));
 

@@ -109,6 +109,40 @@ public sealed class ThrottlingTests
     }
 
     [Fact]
+    public void Governor_GivesWayToWritesToo_ByABaselineOfTheirOwn()
+    {
+        TestLatency reads = new() { P99 = TimeSpan.FromMilliseconds(1) }, writes = new() { P99 = TimeSpan.FromMilliseconds(20) };
+        using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), reads, writes);
+        Observe(governor, seconds: 2);
+        Assert.Equal((1, 20), (governor.Baseline!.Value.TotalMilliseconds, governor.WriteBaseline!.Value.TotalMilliseconds));
+        using IDisposable busy = governor.BusyByShare();
+
+        // Of themselves writes vary by more than reads.
+        writes.P99 = TimeSpan.FromMilliseconds(39);
+        Observe(governor, seconds: 2);
+        Assert.False(governor.IsHeldBack);
+        writes.P99 = TimeSpan.FromMilliseconds(41);
+        governor.Observe();
+        Assert.Equal(8, governor.Workers(16));
+
+        // Either of both will do, and where there are no reads the writes alone.
+        (reads.P99, writes.P99) = (TimeSpan.FromMilliseconds(2), TimeSpan.FromMilliseconds(20));
+        Observe(governor, seconds: 1);
+        Assert.InRange(governor.Workers(16), 1, 4);
+        Observe(governor, seconds: 5);
+        Assert.Equal(LoadGovernor.LeastShare, governor.Share);
+        reads.P99 = null;
+        Observe(governor, seconds: 40);
+        Assert.False(governor.IsHeldBack);
+        writes.P99 = TimeSpan.FromMilliseconds(60);
+        governor.Observe();
+        Assert.True(governor.IsHeldBack);
+        writes.P99 = null;
+        Observe(governor, seconds: 3);
+        Assert.False(governor.IsHeldBack);
+    }
+
+    [Fact]
     public void Governor_WhatBeginsWhileThereAreClients_BeginsWithLittle()
     {
         var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
