@@ -36,6 +36,20 @@ public sealed class ExtentWriteTests
         Assert.Equal(drives == 4 ? 3 * (3 + (4 * 6)) : cluster.Fragments, cluster.Fragments);
     }
 
+    [Theory]
+    [InlineData(100)]
+    [InlineData(700_000)]
+    public async Task Writes_ThatAreAnswered_SayHowLongClientsWaitForThem(int length)
+    {
+        await using var cluster = new MemoryCluster(9);
+        byte[] bytes = cluster.Bytes(length);
+        for (int i = 0; i < ForegroundLoad.LeastRequests - 1; i++)
+            await cluster.Store.WriteAsync(cluster.Describe(), bytes, Stop);
+        Assert.Null(cluster.Store.WriteLoad.GetP99());
+        await cluster.Store.WriteAsync(cluster.Describe(), bytes, Stop);
+        Assert.NotNull(cluster.Store.WriteLoad.GetP99());
+    }
+
     [Fact]
     public async Task OddlyNamedScheme_OfZero_IsReadAsOneCopy()
     {
