@@ -40,24 +40,29 @@ internal sealed class DriveShares(TimeProvider time, GrainOptions options)
         bool wasFull = drive.IsFull;
 
         // A volume that has been deleted makes room for a moment; that ends no fullness. And a drive that nothing is written to says that it is full long after it has room again.
-        drive.IsFull = space.IsFull ? !wasFull || free < drive.FullAt + Better : wasFull && free < drive.FullAt + Better;
-        if (drive.IsFull)
+        drive.IsFull = space.IsFull ? !wasFull || free < drive.FullAt + Better : wasFull && free < Room && free < drive.FullAt + Better;
+        if (drive.IsFull && space.IsFull)
             drive.FullAt = wasFull ? Math.Min(drive.FullAt, free) : free;
         if (drive.IsFull != wasFull || time.GetElapsedTime(drive.HeardAt, now) > Kept)
             drive.Since = now;
         (drive.HeardAt, drive.CapacityBytes, drive.Free) = (now, space.CapacityBytes, free);
     }
 
-    /// <summary>The drives whose share is due for a change, those that are full first. None while a drive that has a share is not known.</summary>
+    /// <summary>
+    /// The drives whose share is to be changed now: all that are full, when one of them is due, or one that gets some of its share back. Full drives lose theirs together, or each would gain by what another
+    /// loses. None while a drive that has a share is not known.
+    /// </summary>
     /// <param name="drives">All that have a share.</param>
     /// <param name="isMoving">Whether something is on its way from the drive; and whether to it.</param>
-    public IReadOnlyList<(DriveRecord Drive, bool Less)> FindDue(IReadOnlyCollection<DriveRecord> drives, Func<string, (bool From, bool To)> isMoving)
+    public (IReadOnlyList<DriveRecord> Drives, bool Less) FindDue(IReadOnlyCollection<DriveRecord> drives, Func<string, (bool From, bool To)> isMoving)
     {
         foreach (string gone in _drives.Keys.Except(drives.Select(drive => drive.DriveId)).ToArray())
             _drives.Remove(gone);
         if (drives.Any(record => !IsKnown(record.DriveId)))
-            return [];
-        List<(DriveRecord, bool)> due = [];
+            return ([], false);
+        List<DriveRecord> full = [];
+        DriveRecord? back = null;
+        bool isFullDue = false;
         foreach (DriveRecord record in drives)
         {
             Drive drive = _drives[record.DriveId];
@@ -73,14 +78,20 @@ internal sealed class DriveShares(TimeProvider time, GrainOptions options)
                 continue;
             }
 
-            if (time.GetElapsedTime(drive.Since) < options.FullDrivePatience)
-                continue;
+            bool isDue = time.GetElapsedTime(drive.Since) >= options.FullDrivePatience;
             double elsewhere = FreeElsewhere(record.DriveId, drives);
-            if (isLess ? elsewhere >= drive.Free + Room : 1 - ((1 - drive.Free) * (1 - record.Reduction + Step) / (1 - record.Reduction)) >= elsewhere - (Room / 4))
-                due.Add((record, isLess));
+            if (isLess && elsewhere >= drive.Free + Room)
+            {
+                full.Add(record);
+                isFullDue |= isDue;
+            }
+            else if (!isLess && isDue && 1 - ((1 - drive.Free) * (1 - record.Reduction + Step) / (1 - record.Reduction)) >= elsewhere - (Room / 4))
+            {
+                back ??= record;
+            }
         }
 
-        return [.. due.OrderBy(change => !change.Item2)];
+        return isFullDue ? (full, true) : back is null ? ([], false) : ([back], false);
     }
 
     /// <summary>Whether the drive may get what a full one gives up.</summary>

@@ -107,19 +107,18 @@ public sealed partial class PlacementGrain(
         if (_map is not { } map)
             return;
         (HashSet<Guid> From, HashSet<Guid> To)? moving = null;
-        foreach ((DriveRecord drive, bool less) in _shares.FindDue([.. _drives.Values.Where(static drive => drive.State == PoolDriveState.In)], IsMoving))
-        {
+        (IReadOnlyList<DriveRecord> due, bool less) = _shares.FindDue([.. _drives.Values.Where(static drive => drive.State == PoolDriveState.In)], IsMoving);
+        foreach (DriveRecord drive in due)
             _shares.Restart(drive.DriveId);
-            if ((less ? Reduce(map, drive) : Raise(map, drive)) is not { } change)
-                continue;
-            await WriteAsync(change.Map, _drives.SetItem(drive.DriveId, change.Drive));
-            if (less)
-                LogReduced(drive.DriveId, change.Drive.Reduction);
-            else
-                LogRaised(drive.DriveId, change.Drive.Reduction);
-
-            // One at a time: the next goes by what this one has changed.
+        if (due.Count == 0 || (less ? Reduce(map, due, id => (moving ??= Moving(map)).To.Contains(id)) : Raise(map, due[0])) is not { } change)
             return;
+        await WriteAsync(change.Map, change.Drives);
+        foreach (string id in due.Select(drive => drive.DriveId))
+        {
+            if (less)
+                LogReduced(id, _drives[id].Reduction);
+            else
+                LogRaised(id, _drives[id].Reduction);
         }
 
         (bool From, bool To) IsMoving(string driveId)
@@ -131,32 +130,41 @@ public sealed partial class PlacementGrain(
     }
 
     /// <summary>
-    /// By the least step that moves anything: where the drive is the largest, or has few slots, the first does not. Null where none does, the rules leave no other place, or what takes the slots has
-    /// no room itself.
+    /// By the least step that moves anything: where the drive is the largest, or has few slots, the first does not. Null where none does, the rules leave no other place, or more than a fifth of the
+    /// slots would come to drives without room, or with something on its way to them that may take it.
     /// </summary>
-    private (ClusterMap Map, DriveRecord Drive)? Reduce(ClusterMap map, DriveRecord drive)
+    private (ClusterMap Map, ImmutableSortedDictionary<string, DriveRecord> Drives)? Reduce(ClusterMap map, IReadOnlyList<DriveRecord> full, Func<Guid, bool> isToGet)
     {
         Dictionary<Guid, (int Slots, int SourceOf)> before = Uses(map);
-        Guid id = Guid.Parse(drive.DriveId);
-        for (double reduction = drive.Reduction + DriveShares.Step; reduction < DriveShares.MostReduced + (DriveShares.Step / 2); reduction += DriveShares.Step)
+        Guid[] ids = [.. full.Select(drive => Guid.Parse(drive.DriveId))];
+        for (int steps = 1; full.Min(drive => drive.Reduction) + ((steps - 1) * DriveShares.Step) < DriveShares.MostReduced - (DriveShares.Step / 2); steps++)
         {
-            DriveRecord changed = drive with { Reduction = Math.Round(reduction, 3) };
-            if (Plan(map, _drives.SetItem(drive.DriveId, changed)) is not { } next || MapRules.Check(next, 1) is [_])
+            ImmutableSortedDictionary<string, DriveRecord> drives = _drives.SetItems(full.Select(drive => KeyValuePair.Create(
+                drive.DriveId, drive with { Reduction = Math.Min(DriveShares.MostReduced, Math.Round(drive.Reduction + (steps * DriveShares.Step), 3)) })));
+            if (Plan(map, drives) is not { } next || MapRules.Check(next, 1) is [_])
                 return null;
             Dictionary<Guid, (int Slots, int SourceOf)> after = Uses(next);
-            if (after.GetValueOrDefault(id).Slots >= before.GetValueOrDefault(id).Slots)
+            if (!Array.Exists(ids, id => after.GetValueOrDefault(id).Slots < before.GetValueOrDefault(id).Slots))
                 continue;
-            bool haveRoom = after.All(other => other.Value.Slots <= before.GetValueOrDefault(other.Key).Slots || _shares.HasRoom(other.Key.ToString("N")));
-            return haveRoom ? (next, changed) : null;
+            int gained = 0, withoutRoom = 0;
+            foreach ((Guid other, (int slots, _)) in after)
+            {
+                int more = Math.Max(0, slots - before.GetValueOrDefault(other).Slots);
+                gained += more;
+                withoutRoom += isToGet(other) || !_shares.HasRoom(other.ToString("N")) ? more : 0;
+            }
+
+            return withoutRoom * 5 <= gained ? (next, drives) : null;
         }
 
         return null;
     }
 
-    private (ClusterMap Map, DriveRecord Drive)? Raise(ClusterMap map, DriveRecord drive)
+    private (ClusterMap Map, ImmutableSortedDictionary<string, DriveRecord> Drives)? Raise(ClusterMap map, DriveRecord drive)
     {
-        DriveRecord changed = drive with { Reduction = Math.Max(0, Math.Round(drive.Reduction - DriveShares.Step, 3)) };
-        return Plan(map, _drives.SetItem(drive.DriveId, changed)) is { } next && MapRules.Check(next, 1) is not [_] ? (next, changed) : null;
+        ImmutableSortedDictionary<string, DriveRecord> drives = _drives.SetItem(
+            drive.DriveId, drive with { Reduction = Math.Max(0, Math.Round(drive.Reduction - DriveShares.Step, 3)) });
+        return Plan(map, drives) is { } next && MapRules.Check(next, 1) is not [_] ? (next, drives) : null;
     }
 
     /// <inheritdoc/>

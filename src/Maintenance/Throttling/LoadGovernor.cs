@@ -122,8 +122,15 @@ public sealed class LoadGovernor(TimeProvider time, LoadGovernorOptions options,
 
             foreach (Signal signal in _signals)
             {
-                if (signal.BaselineTicks == 0)
+                if (signal.BaselineTicks == 0 && signal.NowTicks > 0)
+                {
                     signal.BaselineTicks = signal.NowTicks;
+
+                    // Never seen without work beside it: with little of that it follows the latency down to what it is alone.
+                    if (Volatile.Read(ref _busyByShare) > 0)
+                        _begun = Math.Min(_begun, StartShare);
+                }
+
                 if (signal.NowTicks <= options.HarmlessLatency.Ticks || signal.NowTicks <= signal.BaselineTicks * signal.Tolerable || Volatile.Read(ref _busy) == 0)
                     continue;
                 suffer = true;

@@ -157,10 +157,10 @@ internal sealed class ExtentCommit
             throw Failure(new TimeoutException($"The drives did not answer within {_store.Options.WriteTimeout.TotalSeconds} s."));
         if (IsHopeless)
             throw Failure(null);
-        _store.WriteLoad.Record(_store.Time.GetElapsedTime(began));
         await WaitAsync(Goal.Settled, 0, _store.WriteLinger, cancellationToken).ConfigureAwait(false);
         if (Missing() is { Count: > 0 } missing)
             await RecordAsync(missing, cancellationToken).ConfigureAwait(false);
+        _store.WriteLoad.Record(_store.Time.GetElapsedTime(began));
     }
 
     /// <summary>Deletes what was written, in the background, as far as that can be done. Idempotent.</summary>

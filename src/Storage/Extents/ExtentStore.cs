@@ -27,6 +27,9 @@ public sealed class ExtentStore : IExtentStore
 
     private readonly ConcurrentDictionary<Guid, DriveLane> _lanes = new();
     private readonly ConcurrentDictionary<(string Class, Scheme Asked, int Width), bool> _narrowed = new();
+    // One client whose writes take half a second is to be heard, or what slows him down would not know of it.
+    private const int LeastWrites = 10;
+
     private readonly Func<Guid, DriveLane> _lane;
     private readonly Lock _mapLock = new();
     private volatile ClusterRoute _route;
@@ -49,7 +52,7 @@ public sealed class ExtentStore : IExtentStore
         SubstituteBudget = new BufferBudget(options.SubstituteBufferBytes, services.Time);
         RepairBudget = new BufferBudget(options.RepairBufferBytes, services.Time);
         Repairer = new FragmentRepairer(this);
-        WriteLoad = new ForegroundLoad(services.Time);
+        WriteLoad = new ForegroundLoad(services.Time, LeastWrites);
     }
 
     /// <summary>
@@ -114,7 +117,7 @@ public sealed class ExtentStore : IExtentStore
     /// <summary>How long fragments that make a quorum take to be stored, over all drives. The others are left out, so that one slow drive of many does not become the usual.</summary>
     internal LatencyWindow WriteLatency { get; } = new();
 
-    /// <summary>How long clients wait for their writes to be durable once all bytes are there: what they take to send them says nothing of the drives.</summary>
+    /// <summary>How long clients wait for their writes once all bytes are there, until they may be answered: what they take to send them says nothing of the drives.</summary>
     public ForegroundLoad WriteLoad { get; }
 
     /// <summary>How long a write that has its quorum waits for the rest.</summary>

@@ -13,7 +13,8 @@ public interface IForegroundLatency
 /// Durations of client requests over the last seconds, kept by the quarter of a second. <see cref="Record"/> costs an interlocked increment and takes no lock; the percentile is within a
 /// quarter of the true one, up to four and a half minutes. Thread-safe.
 /// </summary>
-public sealed class ForegroundLoad(TimeProvider time) : IForegroundLatency
+/// <param name="leastRequests">Fewer than these in the window have no percentile.</param>
+public sealed class ForegroundLoad(TimeProvider time, int leastRequests = ForegroundLoad.LeastRequests) : IForegroundLatency
 {
     /// <summary>Seconds that the percentile covers at most.</summary>
     public const int WindowSeconds = 5;
@@ -61,7 +62,7 @@ public sealed class ForegroundLoad(TimeProvider time) : IForegroundLatency
             }
         }
 
-        if (total < LeastRequests)
+        if (total < leastRequests)
             return null;
         long above = total / 100;
         int bucket = Buckets - 1;

@@ -463,6 +463,31 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
     }
 
     [Fact]
+    public async Task FullDrives_OfAPoolWithRoom_AllLoseTheirShare()
+    {
+        await RegisterWithRoomAsync();
+        for (int minute = 0; minute < 60; minute++)
+        {
+            await Pool.ReportSpaceAsync([.. Enumerable.Range(1, 15).Select(number => new DriveSpace(Name(number), "n", 100L << 30, number <= 3 ? 0 : 50L << 30, number <= 3))]);
+            Cluster.Time.Advance(TimeSpan.FromMinutes(1));
+            await Pool.CompleteSlotsAsync([.. Filled(await MapAsync()).Where(slot => slot.DriveId != Name(1) && slot.DriveId != Name(2) && slot.DriveId != Name(3))]);
+        }
+
+        Assert.All((await Pool.GetDrivesAsync())[..3], drive => Assert.True(drive.Reduction > 0, $"{drive}"));
+        Assert.All((await Pool.GetDrivesAsync())[3..], drive => Assert.Equal(0, drive.Reduction));
+    }
+
+    [Fact]
+    public async Task DriveThatTakesWritesAgain_IsNotFull_HoweverOftenItSaidSo()
+    {
+        await RegisterWithRoomAsync();
+        await TellForAsync(2, Pool, 15, free: number => number == 1 ? 1 : 50, full: 1);
+        await TellForAsync(2, Pool, 15, free: number => number == 1 ? 12 : 50, full: 1);
+        await TellForAsync(25, Pool, 15, free: number => number == 1 ? 11 : 50, full: 0);
+        Assert.Equal(0, (await Pool.GetDrivesAsync())[0].Reduction);
+    }
+
+    [Fact]
     public async Task FullDrive_ThatIsToGetWhatCannotArrive_LosesItsShareAllTheSame()
     {
         await RegisterWithRoomAsync();

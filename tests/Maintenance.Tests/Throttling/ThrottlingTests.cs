@@ -143,6 +143,22 @@ public sealed class ThrottlingTests
     }
 
     [Fact]
+    public void Governor_ThatSeesClientsOnlyWhileWorkRuns_HasItDoLittle_UntilItKnowsBetter()
+    {
+        var writes = new TestLatency { P99 = null };
+        using var governor = new LoadGovernor(new VirtualTimeProvider(), new LoadGovernorOptions(), null, writes);
+        using IDisposable busy = governor.BusyByShare();
+        Observe(governor, seconds: 5);
+        Assert.Equal(1, governor.Share);
+        writes.P99 = TimeSpan.FromMilliseconds(200);
+        governor.Observe();
+        Assert.InRange(governor.Share, 0, 0.01);
+        writes.P99 = TimeSpan.FromMilliseconds(20);
+        Observe(governor, seconds: 10);
+        Assert.InRange(governor.WriteBaseline!.Value.TotalMilliseconds, 20, 22);
+    }
+
+    [Fact]
     public void Governor_WhatBeginsWhileThereAreClients_BeginsWithLittle()
     {
         var latency = new TestLatency { P99 = TimeSpan.FromMilliseconds(5) };
