@@ -1,12 +1,11 @@
-using System.Text.RegularExpressions;
 using ObjectStore.EmbeddedRuntime.Reminders;
 using ObjectStore.EmbeddedRuntime.State;
-using SQLitePCL;
+using ObjectStore.Tests;
 
 namespace ObjectStore.EmbeddedRuntime.Tests;
 
 /// <summary>The golden content of docs/formats/grains.md: what SQL alone makes, the store reads, and what the store makes is the same.</summary>
-public sealed partial class GrainStoreFormatTests : IDisposable
+public sealed class GrainStoreFormatTests : IDisposable
 {
     private readonly TestFolder _folder = new();
     private readonly string _path;
@@ -20,7 +19,7 @@ public sealed partial class GrainStoreFormatTests : IDisposable
     [Fact]
     public async Task GoldenFile_IsRead_AndItsETagsGoOn()
     {
-        Execute(_path, Golden());
+        SqliteFile.Execute(_path, Golden());
         using SqliteGrainStore store = SqliteGrainStore.Open(_path);
         GrainStateKey key = new("account", "account", "a");
         GrainStateRecord record = (await store.ReadAsync(key, Stop))!.Value;
@@ -35,7 +34,7 @@ public sealed partial class GrainStoreFormatTests : IDisposable
     public async Task NewFile_HasTheGoldenSchemaAndRows()
     {
         string golden = _path + "-golden";
-        Execute(golden, Golden());
+        SqliteFile.Execute(golden, Golden());
         using (SqliteGrainStore store = SqliteGrainStore.Open(_path))
         {
             await store.WriteAsync(new GrainStateKey("account", "account", "a"), "{\"Balance\":7}"u8.ToArray(), null, Stop);
@@ -48,37 +47,11 @@ public sealed partial class GrainStoreFormatTests : IDisposable
             "SELECT grain_type, state_name, grain_key, hex(payload), typeof(payload), typeof(etag) FROM grain_state", "SELECT grain_type, grain_key, name, start_ticks, period_ticks, typeof(etag) FROM reminder",
         ])
         {
-            Assert.Equal(Query(golden, sql), Query(_path, sql));
+            Assert.Equal(SqliteFile.Query(golden, sql), SqliteFile.Query(_path, sql));
         }
 
-        Assert.Equal("2", Query(_path, "SELECT last FROM etag_sequence"));
-        Assert.Equal("1 2", Query(_path, "SELECT (SELECT etag FROM grain_state), (SELECT etag FROM reminder)"));
-    }
-
-    private static void Execute(string path, string sql)
-    {
-        Batteries_V2.Init();
-        Assert.Equal(raw.SQLITE_OK, raw.sqlite3_open(path, out sqlite3 connection));
-        using (connection) Assert.Equal(raw.SQLITE_OK, raw.sqlite3_exec(connection, sql));
-    }
-
-    /// <summary>Rows as text, with every run of white space one space.</summary>
-    private static string Query(string path, string sql)
-    {
-        List<string> rows = [];
-        Assert.Equal(raw.SQLITE_OK, raw.sqlite3_open(path, out sqlite3 connection));
-        using (connection)
-        {
-            Assert.Equal(raw.SQLITE_OK, raw.sqlite3_prepare_v2(connection, sql, out sqlite3_stmt statement));
-            using (statement)
-            {
-                while (raw.sqlite3_step(statement) == raw.SQLITE_ROW)
-                    rows.Add(string.Join(' ', Enumerable.Range(0, raw.sqlite3_column_count(statement)).Select(column => raw.sqlite3_column_text(statement, column).utf8_to_string())));
-            }
-        }
-
-        Assert.NotEmpty(rows);
-        return WhiteSpace().Replace(string.Join('\n', rows), " ");
+        Assert.Equal("2", SqliteFile.Query(_path, "SELECT last FROM etag_sequence"));
+        Assert.Equal("1 2", SqliteFile.Query(_path, "SELECT (SELECT etag FROM grain_state), (SELECT etag FROM reminder)"));
     }
 
     private static string Golden()
@@ -87,7 +60,4 @@ public sealed partial class GrainStoreFormatTests : IDisposable
         using StreamReader reader = new(stream);
         return reader.ReadToEnd();
     }
-
-    [GeneratedRegex(@"\s+")]
-    private static partial Regex WhiteSpace();
 }

@@ -1,6 +1,6 @@
 using ObjectStore.Grains;
 using ObjectStore.Metadata.Sqlite;
-using SQLitePCL;
+using ObjectStore.Tests;
 
 namespace ObjectStore.Metadata.Tests;
 
@@ -15,7 +15,7 @@ public sealed class MetadataFormatTests
         await using TemporaryMetadataStore made = await TemporaryMetadataStore.OpenAsync();
         string golden = Path.Combine(made.Directory, "golden.db"), path = made.Store.DatabasePath;
         await made.Store.DisposeAsync();
-        Execute(golden, File.ReadAllText(Golden));
+        SqliteFile.Execute(golden, File.ReadAllText(Golden));
         foreach (string sql in (string[])
         [
             "PRAGMA application_id", "SELECT max(version) FROM schema_version",
@@ -24,7 +24,7 @@ public sealed class MetadataFormatTests
             "SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%' ORDER BY name",
         ])
         {
-            Assert.Equal(Query(golden, sql), Query(path, sql));
+            Assert.Equal(SqliteFile.Query(golden, sql), SqliteFile.Query(path, sql));
         }
     }
 
@@ -34,7 +34,7 @@ public sealed class MetadataFormatTests
         await using TemporaryMetadataStore made = await TemporaryMetadataStore.OpenAsync();
         await made.Store.DisposeAsync();
         File.Delete(made.Store.DatabasePath);
-        Execute(made.Store.DatabasePath, File.ReadAllText(Golden));
+        SqliteFile.Execute(made.Store.DatabasePath, File.ReadAllText(Golden));
         await made.ReopenAsync();
         SqliteMetadataStore store = made.Store;
         Assert.Equal(new BucketInfo(Bucket, "photos", "owner", "eu-1", 1_700_000_000_000), await store.GetBucketAsync("photos"));
@@ -60,30 +60,4 @@ public sealed class MetadataFormatTests
     }
 
     private static string Golden => Path.Combine(AppContext.BaseDirectory, "golden", "metadata.sql");
-
-    private static void Execute(string path, string sql)
-    {
-        Batteries_V2.Init();
-        Assert.Equal(raw.SQLITE_OK, raw.sqlite3_open(path, out sqlite3 connection));
-        using (connection) Assert.Equal(raw.SQLITE_OK, raw.sqlite3_exec(connection, sql));
-    }
-
-    private static List<string> Query(string path, string sql)
-    {
-        List<string> rows = [];
-        Assert.Equal(raw.SQLITE_OK, raw.sqlite3_open(path, out sqlite3 connection));
-        using (connection)
-        {
-            int prepared = raw.sqlite3_prepare_v2(connection, sql, out sqlite3_stmt statement);
-            Assert.True(prepared == raw.SQLITE_OK, raw.sqlite3_errmsg(connection).utf8_to_string());
-            using (statement)
-            {
-                while (raw.sqlite3_step(statement) == raw.SQLITE_ROW)
-                    rows.Add(string.Join(' ', Enumerable.Range(0, raw.sqlite3_column_count(statement)).Select(column => raw.sqlite3_column_text(statement, column).utf8_to_string())));
-            }
-        }
-
-        Assert.NotEmpty(rows);
-        return rows;
-    }
 }

@@ -32,8 +32,8 @@ public interface IPlacementGrain : IGrainWithStringKey
     Task<ImmutableArray<DriveChange>> ReportDrivesAsync(ImmutableArray<DriveVerdict> verdicts);
 
     /// <summary>
-    /// What the drives of a node hold, told every minute. One that stays full while others have room loses a tenth of its share at a time, and gets it back when it has more room than they
-    /// have: <see cref="PoolDrive.Reduction"/>. Nothing is changed that would break a rule or moves nothing.
+    /// What the drives of a node hold, told every minute. One that stays full while others have room loses a tenth of its share at a time, or as many as it takes that something moves, and gets it back when
+    /// it would still be about as empty as they are: <see cref="PoolDrive.Reduction"/>. Nothing is changed that would break a rule of placement.
     /// </summary>
     [Alias("ReportSpace")]
     Task ReportSpaceAsync(ImmutableArray<DriveSpace> drives);

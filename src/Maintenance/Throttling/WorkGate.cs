@@ -20,6 +20,16 @@ internal sealed class WorkGate(Func<int> totalLimit, int driveLimit, int urgentL
         }
     }
 
+    /// <summary>Drives that someone inside or waiting works on.</summary>
+    public int Drives
+    {
+        get
+        {
+            lock (_lock)
+                return _drives.Count;
+        }
+    }
+
     /// <summary>Completes when the work may begin; <see cref="Leave"/> ends it.</summary>
     public async ValueTask EnterAsync(IReadOnlyCollection<Guid> drives, bool isUrgent, CancellationToken cancellationToken)
     {

@@ -25,11 +25,11 @@ public sealed class ExtentStore : IExtentStore
     private static readonly TimeSpan ClosePatience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan ShortestLinger = TimeSpan.FromMilliseconds(5);
 
-    private readonly ConcurrentDictionary<Guid, DriveLane> _lanes = new();
-    private readonly ConcurrentDictionary<(string Class, Scheme Asked, int Width), bool> _narrowed = new();
     // One client whose writes take half a second is to be heard, or what slows him down would not know of it.
     private const int LeastWrites = 10;
 
+    private readonly ConcurrentDictionary<Guid, DriveLane> _lanes = new();
+    private readonly ConcurrentDictionary<(string Class, Scheme Asked, int Width), bool> _narrowed = new();
     private readonly Func<Guid, DriveLane> _lane;
     private readonly Lock _mapLock = new();
     private volatile ClusterRoute _route;

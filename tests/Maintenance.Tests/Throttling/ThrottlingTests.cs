@@ -319,11 +319,12 @@ public sealed class ThrottlingTests
         gate.Leave([b]);
         Assert.Equal(0, gate.Inside);
 
-        // Of what waited and went nothing is left that counts.
+        // Of what waited and went nothing is left.
+        Assert.Equal(0, gate.Drives);
         limit = 2;
         await gate.EnterAsync([a, b], isUrgent: false, CancellationToken.None);
         await gate.EnterAsync([a], isUrgent: false, CancellationToken.None);
-        Assert.Equal(2, gate.Inside);
+        Assert.Equal((2, 2), (gate.Inside, gate.Drives));
     }
 
     [Fact]

@@ -1,17 +1,16 @@
 using System.Text;
-using System.Text.RegularExpressions;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Tests.Simulation;
 using ObjectStore.Storage.Volumes;
-using SQLitePCL;
+using ObjectStore.Tests;
 
 namespace ObjectStore.Storage.Tests.Drives;
 
 /// <summary>The golden files of docs/formats/drive.md. A change here is a change of format: raise its version.</summary>
-public sealed partial class DriveFormatTests : IDisposable
+public sealed class DriveFormatTests : IDisposable
 {
     private static readonly DriveIdentity Identity = new(new Guid("00010203-0405-0607-0809-0a0b0c0d0e0f"), new Guid("10111213-1415-1617-1819-1a1b1c1d1e1f"));
     private static readonly ExtentId Extent = new(new UInt128(0x4142434445464748, 0x494A4B4C4D4E4F50));
@@ -45,7 +44,7 @@ public sealed partial class DriveFormatTests : IDisposable
     public void Index_HasTheGoldenSchemaAndRows()
     {
         string golden = System.IO.Path.Combine(_folder.Path, "golden.db"), path = System.IO.Path.Combine(_folder.Path, "index.db");
-        Execute(golden, Golden("index.sql"));
+        SqliteFile.Execute(golden, Golden("index.sql"));
         using (IndexDatabase index = IndexDatabase.Open(path, Identity.DriveId, out bool created))
         {
             Assert.True(created);
@@ -59,7 +58,7 @@ public sealed partial class DriveFormatTests : IDisposable
             "SELECT id, generation, state, complete_below, checksum, live_bytes, live_fragments, record_bytes FROM volume ORDER BY id", "SELECT volume, target, entries FROM tombstone_target",
         ])
         {
-            Assert.Equal(Query(golden, sql), Query(path, sql));
+            Assert.Equal(SqliteFile.Query(golden, sql), SqliteFile.Query(path, sql));
         }
     }
 
@@ -67,7 +66,7 @@ public sealed partial class DriveFormatTests : IDisposable
     public void GoldenIndex_IsRead()
     {
         string path = System.IO.Path.Combine(_folder.Path, "index.db");
-        Execute(path, Golden("index.sql"));
+        SqliteFile.Execute(path, Golden("index.sql"));
         using IndexDatabase index = IndexDatabase.Open(path, Identity.DriveId, out bool created);
         Assert.False(created);
         foreach ((FragmentKey key, FragmentLocation? place) in Fragments())
@@ -100,40 +99,10 @@ public sealed partial class DriveFormatTests : IDisposable
         new(8, 0xB132333435363738, VolumeState.Active, 0x5000, 0xD152535455565758, 1000, 2, 1262),
     ];
 
-    private static void Execute(string path, string sql)
-    {
-        Batteries_V2.Init();
-        Assert.Equal(raw.SQLITE_OK, raw.sqlite3_open(path, out sqlite3 connection));
-        using (connection)
-            Assert.Equal(raw.SQLITE_OK, raw.sqlite3_exec(connection, sql));
-    }
-
-    /// <summary>Rows as text, with every run of white space one space.</summary>
-    private static string Query(string path, string sql)
-    {
-        List<string> rows = [];
-        Assert.Equal(raw.SQLITE_OK, raw.sqlite3_open(path, out sqlite3 connection));
-        using (connection)
-        {
-            Assert.Equal(raw.SQLITE_OK, raw.sqlite3_prepare_v2(connection, sql, out sqlite3_stmt statement));
-            using (statement)
-            {
-                while (raw.sqlite3_step(statement) == raw.SQLITE_ROW)
-                    rows.Add(string.Join(' ', Enumerable.Range(0, raw.sqlite3_column_count(statement)).Select(column => raw.sqlite3_column_text(statement, column).utf8_to_string())));
-            }
-        }
-
-        Assert.NotEmpty(rows);
-        return WhiteSpace().Replace(string.Join('\n', rows), " ");
-    }
-
     private static string Golden(string name)
     {
         using Stream stream = typeof(DriveFormatTests).Assembly.GetManifestResourceStream($"golden.{name}") ?? throw new FileNotFoundException(name);
         using StreamReader reader = new(stream);
         return reader.ReadToEnd();
     }
-
-    [GeneratedRegex(@"\s+")]
-    private static partial Regex WhiteSpace();
 }
