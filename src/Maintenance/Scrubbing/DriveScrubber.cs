@@ -14,6 +14,7 @@ using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
 using ObjectStore.Storage;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
@@ -49,8 +50,6 @@ internal sealed partial class DriveScrubber(
             };
         }
     }
-
-    private IVolumeVerifier? Verifier => drive as IVolumeVerifier ?? (drive is LocalFragmentStore local ? new LocalVolumeVerifier(local, () => _rate.BytesPerSecond) : null);
 
     private string CursorName => "scrub/" + drive.DriveId.ToString("N");
 
@@ -125,7 +124,7 @@ internal sealed partial class DriveScrubber(
         {
             DriveStatistics statistics = await drive.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
             Interlocked.Exchange(ref _expectedBytes, statistics.LiveBytes);
-            long volumes = Verifier?.ListSealedVolumes().Sum(volume => volume.LengthBytes) ?? 0;
+            long volumes = (await ListVolumesAsync(cancellationToken).ConfigureAwait(false)).Sum(volume => volume.LengthBytes);
             _rate.BytesPerSecond = _isHurried ? null : Math.Max(options.FloorBytesPerSecond, (statistics.LiveBytes + volumes) / (options.Period * Haste).TotalSeconds);
             while (!_cursor.InVolumes)
                 await ScrubPageAsync(cancellationToken).ConfigureAwait(false);
@@ -298,25 +297,26 @@ internal sealed partial class DriveScrubber(
         return [.. orphans.Where((_, i) => condemned[i]).Select(orphan => orphan.Key.Extent)];
     }
 
+    private async ValueTask<IReadOnlyList<SealedVolume>> ListVolumesAsync(CancellationToken cancellationToken)
+        => drive is IVolumeVerifier verifier ? await verifier.ListSealedVolumesAsync(cancellationToken).ConfigureAwait(false) : [];
+
     private async Task VerifyVolumesAsync(CancellationToken cancellationToken)
     {
-        if (Verifier is not { } verifier)
-            return;
-        foreach (SealedVolume volume in verifier.ListSealedVolumes())
+        foreach (SealedVolume volume in await ListVolumesAsync(cancellationToken).ConfigureAwait(false))
         {
             if (volume.VolumeId <= _cursor.AfterVolume)
                 continue;
             await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
-            if (await VerifyVolumeAsync(verifier, volume.VolumeId, cancellationToken).ConfigureAwait(false) is { } verdict)
+            if (await VerifyVolumeAsync(volume.VolumeId, cancellationToken).ConfigureAwait(false) is { ChecksumMatches: { } matches } verification)
             {
-                MaintenanceDiagnostics.ScrubbedBytes.Add(verdict.BytesRead);
-                if (!verdict.IsIntact)
+                MaintenanceDiagnostics.ScrubbedBytes.Add(verification.BytesRead);
+                if (!matches || verification.Damaged.Count > 0)
                 {
-                    LogVolume(volume.VolumeId, drive.DriveId, verdict.Problem);
+                    LogVolume(volume.VolumeId, drive.DriveId, matches ? "its bytes are those that were sealed" : "it is not what was sealed", verification.Damaged.Count);
                     Find("volume");
 
                     // Some of it was read a moment ago as fragments, from memory maybe.
-                    await damage.TellAsync(drive.DriveId, verdict.Damaged ?? [], cancellationToken).ConfigureAwait(false);
+                    await damage.TellAsync(drive.DriveId, verification.Damaged, cancellationToken).ConfigureAwait(false);
                 }
             }
 
@@ -326,10 +326,11 @@ internal sealed partial class DriveScrubber(
         }
     }
 
-    private async ValueTask<VolumeVerdict?> VerifyVolumeAsync(IVolumeVerifier verifier, long volumeId, CancellationToken cancellationToken)
+    private async ValueTask<VolumeVerification?> VerifyVolumeAsync(long volumeId, CancellationToken cancellationToken)
     {
         using IDisposable busy = governor.Busy();
-        return await verifier.VerifyVolumeAsync(volumeId, _rate.PayAsync, cancellationToken).ConfigureAwait(false);
+        long rate = _rate.BytesPerSecond is { } limit ? Math.Max(1, (long)limit) : 0;
+        return await ((IVolumeVerifier)drive).VerifyVolumeAsync(volumeId, rate, cancellationToken).ConfigureAwait(false);
     }
 
     private void Find(string kind)
@@ -358,6 +359,6 @@ internal sealed partial class DriveScrubber(
     [LoggerMessage(33, LogLevel.Error, "Fragment {Fragment} on drive {Drive} names scheme {Scheme}, which there cannot be")]
     private partial void LogUnknownScheme(FragmentKey fragment, Guid drive, int scheme);
 
-    [LoggerMessage(34, LogLevel.Error, "Sealed volume {Volume} of drive {Drive} does not match its checksum: {Problem}")]
-    private partial void LogVolume(long volume, Guid drive, string? problem);
+    [LoggerMessage(34, LogLevel.Error, "Sealed volume {Volume} of drive {Drive} is damaged: {Finding}, and {Fragments} live fragments are damaged; they are repaired")]
+    private partial void LogVolume(long volume, Guid drive, string finding, int fragments);
 }

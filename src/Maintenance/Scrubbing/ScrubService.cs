@@ -14,7 +14,7 @@ namespace ObjectStore.Maintenance.Scrubbing;
 
 /// <summary>
 /// Scrubs the drives that can be reached, each by a loop of its own, "scrub" and the drive's id. Those of storage nodes too: their fragments are read over the network, since what a fragment belongs
-/// to is known where the metadata is; of sealed volumes only those of this process are verified as a whole. One runs for a pool. Thread-safe.
+/// to is known where the metadata is; their sealed volumes are verified by the nodes themselves, when they are asked to. One runs for a pool. Thread-safe.
 /// </summary>
 public sealed partial class ScrubService(
     IMaintenanceStore metadata, IFragmentStoreDirectory drives, Func<IClusterMap> map, IRepairSink sink, IExtentLiveness liveness, LoadGovernor governor, TimeProvider time,

@@ -291,7 +291,7 @@ internal static class SiloHost
         services.AddSingleton<ScrubService>();
         FoundDamage damage = new(() => plane.Extents.ClusterMap, queue);
         services.AddSingleton(provider => new CompactionService(
-            () => [.. plane.LocalStores.Select(drive => new Maintenance.LocalDriveCompaction(drive, damage))], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
+            () => [.. plane.LocalStores.Select(drive => new Maintenance.Compaction.LocalDriveCompaction(drive, damage))], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
             provider.GetRequiredService<Maintenance.Compaction.CompactionOptions>(), provider.GetRequiredService<ILogger<CompactionService>>()));
         services.AddSingleton<StorageNodeKeeper>();
         services.AddSingleton(provider => new StorageNodeRegistration(

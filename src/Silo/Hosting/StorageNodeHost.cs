@@ -64,6 +64,7 @@ internal static class StorageNodeHost
             stop.Begin();
             drives.BeginStop();
             await Task.WhenAll(listener.DisposeAsync().AsTask(), loops.DisposeAsync().AsTask());
+            server.Stop();
         }
 
         stop.Enter("the drives");

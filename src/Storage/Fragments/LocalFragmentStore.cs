@@ -20,7 +20,7 @@ namespace ObjectStore.Storage.Fragments;
 /// same extent block at once: attempts that fail would spoil the kernel's detection of sequential reading, and with it its readahead. Reads that are to leave no trace in the page cache, and looks at a
 /// header, ask whether the bytes are there before they are tried.
 /// </summary>
-public sealed class LocalFragmentStore : IFragmentStore
+public sealed class LocalFragmentStore : IFragmentStore, IVolumeVerifier
 {
     private const int BlockingReadsAfterMiss = 64;
     private const int MissSlots = 1024;
@@ -191,12 +191,11 @@ public sealed class LocalFragmentStore : IFragmentStore
         }
     }
 
-    /// <summary>
-    /// Reads a whole volume: a sealed one is compared with the checksum in its footer, and in any case each record with its own checksums. Damaged fragments that are valid are listed and reported by
-    /// <see cref="IStorageEvents.FragmentCorrupt"/>.
-    /// </summary>
-    /// <param name="bytesPerSecond">Reads no faster than this; 0 has no limit.</param>
-    /// <returns>Null where there is no such volume.</returns>
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<SealedVolume>> ListSealedVolumesAsync(CancellationToken cancellationToken = default)
+        => new([.. ListVolumes().Where(volume => volume.State == VolumeState.Sealed).OrderBy(volume => volume.VolumeId).Select(volume => new SealedVolume(volume.VolumeId, volume.LogBytes))]);
+
+    /// <inheritdoc/>
     public async ValueTask<VolumeVerification?> VerifyVolumeAsync(long volumeId, long bytesPerSecond = 0, CancellationToken cancellationToken = default)
     {
         RequireOpen();

@@ -1,3 +1,4 @@
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
@@ -12,6 +13,7 @@ internal static class FragmentCodec
 {
     private const int TicketBytes = 24;
     private const int EntryBytes = FragmentKey.SizeBytes + 10;
+    private const int VolumeBytes = 16;
 
     public static void WriteHello(FrameWriter frame, NodeHello hello)
     {
@@ -198,25 +200,97 @@ internal static class FragmentCodec
         frame.Byte(page.Next is null ? (byte)0 : (byte)1);
         if (page.Next is { } next)
             WriteKey(frame, next);
-        frame.Int32(page.Entries.Count);
-        foreach (FragmentEntry entry in page.Entries)
-        {
-            WriteKey(frame, entry.Key);
-            frame.Int32(entry.PlacementGroup);
-            frame.UInt16(entry.SchemeId);
-            frame.Int32(entry.PayloadBytes);
-        }
+        WriteEntries(frame, page.Entries, 0, page.Entries.Count);
     }
 
     public static FragmentPage ReadPage(ReadOnlySpan<byte> body)
     {
         FrameReader reader = new(body);
         FragmentKey? next = reader.Byte() != 0 ? ReadKey(ref reader) : null;
-        var entries = new FragmentEntry[reader.Count(FragmentProtocol.MaxEntriesPerList, EntryBytes)];
-        foreach (ref FragmentEntry entry in entries.AsSpan())
-            entry = new FragmentEntry(ReadKey(ref reader), reader.Int32(), reader.UInt16(), reader.Int32());
+        FragmentEntry[] entries = ReadEntries(ref reader);
         reader.RequireEnd();
         return new FragmentPage(entries, next);
+    }
+
+    /// <summary>As many as a frame takes.</summary>
+    public static void WriteVolumes(FrameWriter frame, IEnumerable<SealedVolume> volumes)
+    {
+        SealedVolume[] some = [.. volumes.Take(FragmentProtocol.MaxVolumesPerList)];
+        frame.Int32(some.Length);
+        foreach (SealedVolume volume in some)
+        {
+            frame.Int64(volume.VolumeId);
+            frame.Int64(volume.LengthBytes);
+        }
+    }
+
+    public static SealedVolume[] ReadVolumes(ReadOnlySpan<byte> body)
+    {
+        FrameReader reader = new(body);
+        var volumes = new SealedVolume[reader.Count(FragmentProtocol.MaxVolumesPerList, VolumeBytes)];
+        long after = long.MinValue;
+        foreach (ref SealedVolume volume in volumes.AsSpan())
+        {
+            volume = new SealedVolume(reader.Int64(), reader.Int64());
+            if (volume.VolumeId <= after || volume.LengthBytes < 0)
+                throw new FrameException("The volumes cannot be.");
+            after = volume.VolumeId;
+        }
+
+        reader.RequireEnd();
+        return volumes;
+    }
+
+    public static void WriteQuestion(FrameWriter frame, VerificationQuestion question)
+    {
+        frame.UInt128(question.Attempt);
+        frame.Int64(question.VolumeId);
+        frame.Int64(question.BytesPerSecond);
+        frame.Int32(question.FirstDamaged);
+    }
+
+    public static VerificationQuestion ReadQuestion(ref FrameReader reader)
+    {
+        VerificationQuestion question = new(reader.UInt128(), reader.Int64(), reader.Int64(), reader.Int32());
+        return question is { BytesPerSecond: >= 0, FirstDamaged: >= 0 } ? question : throw new FrameException("The verification cannot be.");
+    }
+
+    /// <param name="result">Of one that is done, and only of one.</param>
+    /// <param name="firstDamaged">Where the part of the damaged fragments begins that is told.</param>
+    public static void WriteVerification(FrameWriter frame, VerificationState state, VolumeVerification? result, int firstDamaged)
+    {
+        frame.Byte((byte)state);
+        if (result is null)
+            return;
+        int first = Math.Min(firstDamaged, result.Damaged.Count);
+        frame.Int64(result.BytesRead);
+        frame.Int64(result.Fragments);
+        frame.Byte(result.ChecksumMatches switch { false => 0, true => 1, null => 2 });
+        frame.Int32(result.Damaged.Count);
+        WriteEntries(frame, result.Damaged, first, Math.Min(result.Damaged.Count - first, FragmentProtocol.MaxEntriesPerList));
+    }
+
+    /// <summary>The result has the part of the damaged fragments that was told, and beside it is how many there are.</summary>
+    public static (VerificationState State, VolumeVerification? Result, int Damaged) ReadVerification(ReadOnlySpan<byte> body, long volumeId)
+    {
+        FrameReader reader = new(body);
+        var state = (VerificationState)reader.Byte();
+        if (state > VerificationState.Done)
+            throw new FrameException("There is no such state of a verification.");
+        VolumeVerification? result = null;
+        int damaged = 0;
+        if (state == VerificationState.Done)
+        {
+            long read = reader.Int64(), fragments = reader.Int64();
+            byte matches = reader.Byte();
+            damaged = reader.Int32();
+            result = new VolumeVerification(volumeId, matches switch { 0 => false, 1 => true, _ => null }, read, fragments, ReadEntries(ref reader));
+            if (matches > 2 || read < 0 || fragments < 0 || damaged < result.Damaged.Count)
+                throw new FrameException("The verification cannot be.");
+        }
+
+        reader.RequireEnd();
+        return (state, result, damaged);
     }
 
     public static void WriteStatistics(FrameWriter frame, DriveStatistics statistics)
@@ -243,6 +317,27 @@ internal static class FragmentCodec
             reader.Int32(), reader.Int64());
         reader.RequireEnd();
         return statistics;
+    }
+
+    private static void WriteEntries(FrameWriter frame, IReadOnlyList<FragmentEntry> entries, int first, int count)
+    {
+        frame.Int32(count);
+        for (int i = first; i < first + count; i++)
+        {
+            FragmentEntry entry = entries[i];
+            WriteKey(frame, entry.Key);
+            frame.Int32(entry.PlacementGroup);
+            frame.UInt16(entry.SchemeId);
+            frame.Int32(entry.PayloadBytes);
+        }
+    }
+
+    private static FragmentEntry[] ReadEntries(ref FrameReader reader)
+    {
+        var entries = new FragmentEntry[reader.Count(FragmentProtocol.MaxEntriesPerList, EntryBytes)];
+        foreach (ref FragmentEntry entry in entries.AsSpan())
+            entry = new FragmentEntry(ReadKey(ref reader), reader.Int32(), reader.UInt16(), reader.Int32());
+        return entries;
     }
 
     private static void WriteDescriptor(FrameWriter frame, ExtentDescriptor descriptor)

@@ -20,6 +20,8 @@ internal enum FragmentRequest : byte
     List = 8,
     Statistics = 9,
     ReadOnce = 10,
+    Volumes = 11,
+    VerifyVolume = 12,
 }
 
 /// <summary>How a request ended, in the answer's frame. The numbers are the protocol's.</summary>
@@ -67,6 +69,7 @@ internal static class FragmentProtocol
     public const int MaxTicketsPerSync = 4096;
     public const int MaxGroupsPerList = 32 * 1024;
     public const int MaxEntriesPerList = 4096;
+    public const int MaxVolumesPerList = 4096;
     public const int MaxDrives = 1024;
     public const int MaxTextBytes = 1024;
     public const int MaxFrameBytes = 256 << 10;
@@ -77,7 +80,8 @@ internal static class FragmentProtocol
     /// <summary>The longest frame that a request of this kind can need: what is read before its signature is known to be good.</summary>
     public static int MaxRequestFrameBytes(FragmentRequest request) => request switch
     {
-        FragmentRequest.Hello or FragmentRequest.Read or FragmentRequest.ReadOnce or FragmentRequest.Stat or FragmentRequest.Statistics => 512,
+        FragmentRequest.Hello or FragmentRequest.Read or FragmentRequest.ReadOnce or FragmentRequest.Stat or FragmentRequest.Statistics
+            or FragmentRequest.Volumes or FragmentRequest.VerifyVolume => 512,
         FragmentRequest.Write => 2048,
         _ => MaxFrameBytes,
     };
@@ -93,6 +97,8 @@ internal static class FragmentProtocol
         FragmentRequest.Sync => "sync",
         FragmentRequest.Read => "read",
         FragmentRequest.ReadOnce => "read-once",
+        FragmentRequest.Volumes => "volumes",
+        FragmentRequest.VerifyVolume => "verify-volume",
         FragmentRequest.Stat => "stat",
         FragmentRequest.Delete => "delete",
         FragmentRequest.List => "list",
@@ -123,6 +129,8 @@ internal static class FragmentProtocol
             "sync" => FragmentRequest.Sync,
             "read" => FragmentRequest.Read,
             "read-once" => FragmentRequest.ReadOnce,
+            "volumes" => FragmentRequest.Volumes,
+            "verify-volume" => FragmentRequest.VerifyVolume,
             "stat" => FragmentRequest.Stat,
             "delete" => FragmentRequest.Delete,
             "list" => FragmentRequest.List,
@@ -182,7 +190,7 @@ internal readonly record struct FrameHeader(
             (source[5] & 0x80) != 0, (FragmentRequest)(source[5] & 0x7F), (FragmentStatus)BinaryPrimitives.ReadUInt16LittleEndian(source[6..]),
             BinaryPrimitives.ReadInt32LittleEndian(source[8..]), BinaryPrimitives.ReadInt32LittleEndian(source[12..]), BinaryPrimitives.ReadInt64LittleEndian(source[16..]),
             BinaryPrimitives.ReadUInt128BigEndian(source[24..]), BinaryPrimitives.ReadUInt64LittleEndian(source[40..]), new Guid(source.Slice(48, 16), bigEndian: true));
-        if (header.Request is < FragmentRequest.Hello or > FragmentRequest.ReadOnce)
+        if (header.Request is < FragmentRequest.Hello or > FragmentRequest.VerifyVolume)
             throw new FrameException("The frame is of no known kind.");
         if (header.FrameBytes is < MinFrameBytes or > FragmentProtocol.MaxFrameBytes || header.PayloadBytes is < 0 or > FragmentProtocol.MaxPayloadBytes)
             throw new FrameException("The frame's lengths cannot be.");

@@ -4,6 +4,7 @@ using System.Diagnostics;
 using System.IO.Pipelines;
 using System.Security.Cryptography;
 using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Integrity;
@@ -62,6 +63,7 @@ public sealed class FragmentServer : IDisposable
     private readonly ConcurrentDictionary<Guid, Admission> _admissions = new(); // of drives that exist: bounded by their number
     private readonly AlignedBufferPool _buffers = new(VolumeFormat.MaxBlockBytes, maxRetained: 64);
     private readonly ReplayWindow _deletes;
+    private readonly VolumeVerifications _verifications;
 
     /// <param name="drives">Those that are in this process are served.</param>
     public FragmentServer(FragmentServerOptions options, IFragmentStoreDirectory drives, ClusterSecret secret, TimeProvider time)
@@ -69,6 +71,7 @@ public sealed class FragmentServer : IDisposable
         (_options, _drives, _secret, _time) = (options, drives, secret, time);
         _unverified = new Admission(int.MaxValue, options.MaxUnverifiedBytes);
         _unverifiedLarge = new Admission(int.MaxValue, options.MaxUnverifiedBytes);
+        _verifications = new VolumeVerifications(time);
         _deletes = new ReplayWindow(options.MaxRememberedDeletes, FragmentProtocol.ClockWindow);
         Span<byte> random = stackalloc byte[8];
         do
@@ -149,7 +152,14 @@ public sealed class FragmentServer : IDisposable
         }
     }
 
-    public void Dispose() => _buffers.Dispose();
+    /// <summary>Ends what goes on without a request. Called when no request comes any more, before the drives are closed.</summary>
+    public void Stop() => _verifications.Dispose();
+
+    public void Dispose()
+    {
+        Stop();
+        _buffers.Dispose();
+    }
 
     /// <summary>Leaves the bytes where they are.</summary>
     private static async ValueTask<FrameHeader> PeekHeaderAsync(PipeReader body, CancellationToken cancellationToken)
@@ -259,6 +269,8 @@ public sealed class FragmentServer : IDisposable
                 FragmentRequest.Delete => await DeleteAsync(header, store, body, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.List => await ListAsync(header, store, body, cancellationToken).ConfigureAwait(false),
                 FragmentRequest.Statistics => await StatisticsAsync(header, store, body, cancellationToken).ConfigureAwait(false),
+                FragmentRequest.Volumes => await VolumesAsync(header, store, body, cancellationToken).ConfigureAwait(false),
+                FragmentRequest.VerifyVolume => VerifyVolume(header, store, body),
                 _ => throw new FrameException("The frame is of no known kind."),
             };
             answer.Held = held;
@@ -435,6 +447,22 @@ public sealed class FragmentServer : IDisposable
         new FrameReader(body.Span).RequireEnd();
         DriveStatistics statistics = await store.GetStatisticsAsync(cancellationToken).ConfigureAwait(false);
         return Answer(header, frame => FragmentCodec.WriteStatistics(frame, statistics));
+    }
+
+    private async ValueTask<FragmentAnswer> VolumesAsync(FrameHeader header, IFragmentStore store, ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
+    {
+        RequireNoPayload(header);
+        long after = Decode(body.Span, static (ref FrameReader reader) => reader.Int64());
+        IReadOnlyList<SealedVolume> volumes = store is IVolumeVerifier verifier ? await verifier.ListSealedVolumesAsync(cancellationToken).ConfigureAwait(false) : [];
+        return Answer(header, frame => FragmentCodec.WriteVolumes(frame, volumes.Where(volume => volume.VolumeId > after)));
+    }
+
+    private FragmentAnswer VerifyVolume(FrameHeader header, IFragmentStore store, ReadOnlyMemory<byte> body)
+    {
+        RequireNoPayload(header);
+        VerificationQuestion question = Decode(body.Span, FragmentCodec.ReadQuestion);
+        (VerificationState state, VolumeVerification? result) = store is IVolumeVerifier verifier ? _verifications.Ask(header.Drive, verifier, question) : (VerificationState.NoVolume, null);
+        return Answer(header, frame => FragmentCodec.WriteVerification(frame, state, result, question.FirstDamaged));
     }
 
     private static void RequireNoPayload(FrameHeader header)

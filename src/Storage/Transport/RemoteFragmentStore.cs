@@ -1,4 +1,5 @@
 using System.Buffers;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
@@ -10,12 +11,17 @@ namespace ObjectStore.Storage.Transport;
 /// A drive of another node. What a payload's bytes must be is in the signed frames of both directions, so bytes that changed on the way are noticed where they arrive.
 /// Every request may be carried out twice (writes of a key have the same bytes, deletes are idempotent), so a lost answer is asked for again.
 /// </summary>
-internal sealed class RemoteFragmentStore : IFragmentStore
+internal sealed class RemoteFragmentStore : IFragmentStore, IVolumeVerifier
 {
     // The run of the node that made a ticket is kept in the ticket's offset, above any that a volume can have: 2^47 bytes are 128 TiB.
     internal const int OrdinalMask = 0xFFFF;
     private const int OrdinalShift = 47;
     private const int MaxDeletesPerRequest = 1024;
+
+    // Of a volume; of more the next pass tells.
+    private const int MaxDamaged = 1 << 20;
+    private static readonly TimeSpan ShortestPause = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(3);
     private readonly RemoteStorageNode _node;
     private readonly RequestGatherer<FragmentWrite, FragmentTicket> _writes;
     private readonly RequestGatherer<ReadOnlyMemory<FragmentKey>, bool> _deletes;
@@ -119,6 +125,59 @@ internal sealed class RemoteFragmentStore : IFragmentStore
     {
         using FrameWriter frame = new();
         return await AskAsync(FragmentRequest.Statistics, frame, FragmentCodec.ReadStatistics, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<SealedVolume>> ListSealedVolumesAsync(CancellationToken cancellationToken = default)
+    {
+        List<SealedVolume> volumes = [];
+        while (true)
+        {
+            using FrameWriter frame = new();
+            frame.Int64(volumes is [.., var last] ? last.VolumeId : -1);
+            SealedVolume[] some;
+            try
+            {
+                some = await AskAsync(FragmentRequest.Volumes, frame, FragmentCodec.ReadVolumes, cancellationToken).ConfigureAwait(false);
+            }
+            catch (UnknownOperationException)
+            {
+                return [];
+            }
+
+            volumes.AddRange(some);
+            if (some.Length < FragmentProtocol.MaxVolumesPerList)
+                return volumes;
+        }
+    }
+
+    /// <summary>Has the node do it, and asks how far it is. Given up by the caller, it ends at the node a minute later.</summary>
+    public async ValueTask<VolumeVerification?> VerifyVolumeAsync(long volumeId, long bytesPerSecond = 0, CancellationToken cancellationToken = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(bytesPerSecond);
+        VerificationQuestion question = new(RemoteStorageNode.NewNonce(), volumeId, bytesPerSecond, 0);
+        List<FragmentEntry> damaged = [];
+        for (TimeSpan pause = ShortestPause; ;)
+        {
+            using FrameWriter frame = new();
+            FragmentCodec.WriteQuestion(frame, question with { FirstDamaged = damaged.Count });
+            (VerificationState state, VolumeVerification? result, int inAll) = await AskAsync(
+                FragmentRequest.VerifyVolume, frame, body => FragmentCodec.ReadVerification(body, volumeId), cancellationToken).ConfigureAwait(false);
+            switch (state)
+            {
+                case VerificationState.NoVolume:
+                    return null;
+                case VerificationState.UnderWay:
+                    await Task.Delay(pause, _node.Time, cancellationToken).ConfigureAwait(false);
+                    pause = pause < LongestPause ? pause * 2 : pause;
+                    break;
+                default:
+                    damaged.AddRange(result!.Damaged);
+                    if (result.Damaged.Count == 0 || damaged.Count >= Math.Min(inAll, MaxDamaged))
+                        return result with { Damaged = damaged };
+                    break;
+            }
+        }
     }
 
     /// <summary>Nothing: the drive belongs to its <see cref="RemoteStorageNode"/>.</summary>

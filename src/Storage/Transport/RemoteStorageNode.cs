@@ -225,7 +225,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
 
     private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private static UInt128 NewNonce()
+    internal static UInt128 NewNonce()
     {
         // Not from an injected source: one that could be predicted would let an answer be prepared for it.
         Span<byte> bytes = stackalloc byte[16];
@@ -289,6 +289,11 @@ public sealed class RemoteStorageNode : IAsyncDisposable
                 // The node is of a build that lacks the operation: a read gives the same bytes. Nobody has signed this answer, but whoever forged it would only have made a read of one that
                 // leaves the node's memory alone.
                 Volatile.Write(ref _withoutReadOnce, session.Hello.Instance);
+            }
+            catch (NodeTransportException e) when (e.IsUnknownPath && request == FragmentRequest.Volumes)
+            {
+                // Nobody has signed this answer either: who forges it can keep volumes from being verified as a whole, and nothing else.
+                throw new UnknownOperationException();
             }
             catch (NodeTransportException e)
             {
@@ -634,6 +639,9 @@ internal sealed class IdleTimer : IDisposable
         _source.Dispose();
     }
 }
+
+/// <summary>The node is of a build that does not know the operation.</summary>
+internal sealed class UnknownOperationException() : Exception("The node does not know the operation.");
 
 /// <summary>The node has no room at the moment; the request was not looked at.</summary>
 internal sealed class NodeBusyException() : Exception("The node is busy.");

@@ -1,4 +1,5 @@
 using System.Globalization;
+using ObjectStore.Maintenance.Compaction;
 using ObjectStore.Maintenance.Tests.Fixtures;
 using ObjectStore.Metadata;
 using ObjectStore.Storage.Fragments;

@@ -4,6 +4,7 @@ using ObjectStore.Maintenance.Tests.Fixtures;
 using ObjectStore.Maintenance.Throttling;
 using ObjectStore.Metadata;
 using ObjectStore.Storage;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
@@ -273,11 +274,12 @@ public sealed class ScrubTests
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 6);
         await cluster.WriteManyAsync(10);
-        await using var drive = new DriveWithVolumes(cluster.Store(cluster.Mapped[0].Id), new Dictionary<long, string?> { [3] = null, [4] = "a byte between two records differs", [9] = null });
+        await using var drive = new DriveWithVolumes(cluster.Store(cluster.Mapped[0].Id), Volume(3, true), Volume(4, false), Volume(5, null), Volume(9, true));
         DriveScrubber scrubber = cluster.CreateScrub(Fast).CreateScrubber(drive);
         await scrubber.LoadAsync(CancellationToken.None);
         await scrubber.RunPassAsync(CancellationToken.None);
-        Assert.Equal([3L, 4, 9], drive.Verified);
+        Assert.Equal([3L, 4, 5, 9], drive.Verified);
+        Assert.All(drive.Rates, rate => Assert.Equal(Fast.FloorBytesPerSecond, rate));
         Assert.Equal(1, scrubber.Status.Findings);
     }
 
@@ -412,6 +414,8 @@ public sealed class ScrubTests
         return scrubber.Status.Findings;
     }
 
+    private static VolumeVerification Volume(long id, bool? matches) => new(id, matches, 1000, 1, []);
+
     private static int CountFragments(TestCluster cluster, TestExtent extent) => cluster.Mapped.Sum(drive => cluster.Store(drive.Id).Keys.Count(key => key.Extent == extent.Id));
 
     /// <summary>An extent of one block that is whole, and a copy of its first fragment on a drive that the map does not name for it.</summary>
@@ -424,41 +428,5 @@ public sealed class ScrubTests
         Guid elsewhere = cluster.Mapped.First(drive => !members.Contains(drive.Id)).Id;
         await cluster.PutAsync(extent, key, elsewhere);
         return (cluster, extent, key, elsewhere);
-    }
-
-    private sealed class DriveWithVolumes(MemoryFragmentStore inner, Dictionary<long, string?> volumes) : IFragmentStore, IVolumeVerifier
-    {
-        public List<long> Verified { get; } = [];
-
-        public Guid DriveId => inner.DriveId;
-
-        public bool IsLocal => true;
-
-        public IReadOnlyList<SealedVolume> ListSealedVolumes() => [.. volumes.Keys.Order().Select(id => new SealedVolume(id, 1000))];
-
-        public async ValueTask<VolumeVerdict?> VerifyVolumeAsync(long volumeId, Func<long, CancellationToken, ValueTask> pace, CancellationToken cancellationToken = default)
-        {
-            await pace(1000, cancellationToken);
-            Verified.Add(volumeId);
-            return new VolumeVerdict(volumes[volumeId] is null, 1000, volumes[volumeId]);
-        }
-
-        public ValueTask<FragmentTicket> WriteAsync(FragmentWrite fragment, bool sync, CancellationToken cancellationToken = default) => inner.WriteAsync(fragment, sync, cancellationToken);
-
-        public ValueTask SyncAsync(ReadOnlyMemory<FragmentTicket> tickets, CancellationToken cancellationToken = default) => inner.SyncAsync(tickets, cancellationToken);
-
-        public ValueTask ReadAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default) => inner.ReadAsync(address, offsetBytes, destination, cancellationToken);
-
-        public bool TryRead(FragmentAddress address, int offsetBytes, Span<byte> destination) => inner.TryRead(address, offsetBytes, destination);
-
-        public ValueTask<FragmentDetails?> StatAsync(FragmentKey key, CancellationToken cancellationToken = default) => inner.StatAsync(key, cancellationToken);
-
-        public ValueTask DeleteAsync(ReadOnlyMemory<FragmentKey> keys, CancellationToken cancellationToken = default) => inner.DeleteAsync(keys, cancellationToken);
-
-        public ValueTask<FragmentPage> ListAsync(IReadOnlySet<int>? groups, FragmentKey? after, int maxEntries, CancellationToken cancellationToken = default) => inner.ListAsync(groups, after, maxEntries, cancellationToken);
-
-        public ValueTask<DriveStatistics> GetStatisticsAsync(CancellationToken cancellationToken = default) => inner.GetStatisticsAsync(cancellationToken);
-
-        public ValueTask DisposeAsync() => default;
     }
 }

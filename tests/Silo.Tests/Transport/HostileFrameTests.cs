@@ -190,6 +190,10 @@ public sealed class HostileFrameTests : IAsyncLifetime
         await RefusedAsync(FragmentRequest.Stat, _ => { });
         await RefusedAsync(FragmentRequest.Stat, writer => writer.Take(23).Clear());
         await RefusedAsync(FragmentRequest.Statistics, writer => writer.Byte(1));
+        await RefusedAsync(FragmentRequest.Volumes, _ => { });
+        await RefusedAsync(FragmentRequest.VerifyVolume, _ => { });
+        await RefusedAsync(FragmentRequest.VerifyVolume, writer => FragmentCodec.WriteQuestion(writer, new VerificationQuestion(1, 1, -1, 0)));
+        await RefusedAsync(FragmentRequest.VerifyVolume, writer => FragmentCodec.WriteQuestion(writer, new VerificationQuestion(1, 1, 0, -1)));
         await RefusedAsync(FragmentRequest.List, writer => Listing(writer, entries: int.MaxValue, flags: 0));
         await RefusedAsync(FragmentRequest.List, writer => Listing(writer, entries: 0, flags: 0));
         await RefusedAsync(FragmentRequest.List, writer => Listing(writer, entries: 1, flags: 8));

@@ -1,7 +1,9 @@
 using ObjectStore.Silo.Tests.Hosting;
 using ObjectStore.Storage;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Simulation;
 using ObjectStore.Storage.Tests.Fragments;
 using ObjectStore.Storage.Transport;
@@ -64,6 +66,38 @@ public sealed class RemoteVolumeContractTests : RemoteContractTests
         StorageOptions options = new() { DrivePaths = [_folder[$"drive{_opened++}"]], VolumeSizeBytes = 8 << 20, HeadroomBytes = 0, WritersPerDrive = 2 };
         LocalDrives drives = await LocalDrives.OpenAsync(options, TimeProvider.System, () => Next(random), NoStorageEvents.Instance, Stop);
         return drives.Drives[0];
+    }
+
+    [Fact]
+    public async Task SealedVolumes_AreVerifiedByTheNode()
+    {
+        IFragmentStore store = await OpenAsync();
+        var verifier = (IVolumeVerifier)store;
+        LocalFragmentStore local = (LocalFragmentStore)Behind(store);
+        List<FragmentWrite> written = [];
+        while (local.ListVolumes().Count(volume => volume.State == VolumeState.Sealed) < 2)
+        {
+            written.Add(Make(1 << 20));
+            await store.WriteAsync(written[^1], sync: true, Stop);
+            Assert.True(written.Count < 100);
+        }
+
+        IReadOnlyList<SealedVolume> volumes = await verifier.ListSealedVolumesAsync(Stop);
+        Assert.Equal(await local.ListSealedVolumesAsync(Stop), volumes);
+        foreach (SealedVolume volume in volumes)
+        {
+            VolumeVerification clean = (await verifier.VerifyVolumeAsync(volume.VolumeId, 0, Stop))!;
+            Assert.Equal((volume.VolumeId, true, 0), (clean.VolumeId, clean.ChecksumMatches, clean.Damaged.Count));
+            Assert.True(clean.Fragments > 0 && clean.BytesRead >= volume.LengthBytes);
+        }
+
+        FragmentWrite damaged = written.First(fragment => local.Engine.TryLocate(fragment.Key, out var location, out _) && location.VolumeId == volumes[0].VolumeId);
+        Damage(store, damaged.Key, 70_000);
+        VolumeVerification found = (await verifier.VerifyVolumeAsync(volumes[0].VolumeId, 1 << 30, Stop))!;
+        Assert.False(found.ChecksumMatches);
+        Assert.Equal(new FragmentEntry(damaged.Key, damaged.Descriptor.PlacementGroup, damaged.Scheme.Id, 1 << 20), Assert.Single(found.Damaged));
+        Assert.True((await verifier.VerifyVolumeAsync(volumes[1].VolumeId, 0, Stop))!.ChecksumMatches);
+        Assert.Null(await verifier.VerifyVolumeAsync(4711, 0, Stop));
     }
 
     protected override void Damage(IFragmentStore store, FragmentKey key, int offsetBytes)

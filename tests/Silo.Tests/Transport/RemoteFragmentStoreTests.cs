@@ -1,4 +1,6 @@
+using ObjectStore.Maintenance.Tests.Fixtures;
 using ObjectStore.Storage;
+using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
@@ -239,6 +241,35 @@ public sealed class RemoteFragmentStoreTests : IAsyncLifetime
     {
         await Drive.WriteAsync(Make.Copy(10), sync: true, Token);
         Assert.Equal(await _served.Memory.GetStatisticsAsync(Token), await Drive.GetStatisticsAsync(Token));
+    }
+
+    [Fact]
+    public async Task Verification_TakesLongerThanARequestMay_AndTellsOfAllThatIsDamaged()
+    {
+        FragmentEntry[] damaged = [.. Enumerable.Range(0, 10_000).Select(i => new FragmentEntry(new FragmentKey(new ExtentId((UInt128)i + 1), i, 2), i, Scheme.SingleCopy.Id, i))];
+        DriveWithVolumes drive = new(new MemoryFragmentStore(Guid.NewGuid(), TimeProvider.System), new VolumeVerification(7, false, 123_456, 42, damaged), new VolumeVerification(8, true, 99, 1, []));
+        TaskCompletionSource release = new(TaskCreationOptions.RunContinuationsAsynchronously), begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        drive.Verifying = stop =>
+        {
+            begun.TrySetResult();
+            return release.Task.WaitAsync(stop);
+        };
+        await using ServedDrives served = await ServedDrives.StartAsync(null, null, drive);
+        await using RemoteStorageNode node = await served.ConnectAsync(ServedDrives.Quick(idleSeconds: 0.2));
+        var remote = (IVolumeVerifier)Assert.Single(node.Drives);
+        Assert.Equal([new SealedVolume(7, 123_456), new SealedVolume(8, 99)], await remote.ListSealedVolumesAsync(Token));
+        Task<VolumeVerification?> first = remote.VerifyVolumeAsync(7, 1000, Token).AsTask(), second = remote.VerifyVolumeAsync(8, 2000, Token).AsTask();
+        await begun.Task.WaitAsync(Deadline, Token);
+        await Task.Delay(TimeSpan.FromSeconds(0.5), Token);
+        Assert.False(first.IsCompleted || second.IsCompleted);
+        Assert.Single(drive.Verified);
+        release.SetResult();
+        VolumeVerification found = (await first.WaitAsync(Deadline, Token))!;
+        Assert.Equal((7L, false, 123_456L, 42L), (found.VolumeId, found.ChecksumMatches!.Value, found.BytesRead, found.Fragments));
+        Assert.Equal(damaged, found.Damaged);
+        Assert.True((await second.WaitAsync(Deadline, Token))!.ChecksumMatches);
+        Assert.Equal([7L, 8], drive.Verified.Order());
+        Assert.Equal([1000L, 2000], drive.Rates.Order());
     }
 
     [Fact]

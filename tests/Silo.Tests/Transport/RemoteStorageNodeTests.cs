@@ -135,7 +135,7 @@ public sealed class RemoteStorageNodeTests
     }
 
     [Fact]
-    public async Task Node_ThatDoesNotKnowReadOnce_IsAskedToReadInstead_AndNotAskedForItAgain()
+    public async Task Node_OfAnOlderBuild_IsAskedToReadInsteadOfReadOnce_AndHasNoVolumesToVerify()
     {
         await using ServedDrives served = await ServedDrives.StartAsync();
         FragmentWrite fragment = Make.Copy(100_000);
@@ -162,12 +162,13 @@ public sealed class RemoteStorageNodeTests
                 Assert.Equal(fragment.Payload.ToArray(), read);
             }
 
+            Assert.Empty(await ((IVolumeVerifier)Assert.Single(node.Drives)).ListSealedVolumesAsync(Token).AsTask().WaitAsync(Deadline, Token));
             Assert.True(node.IsReachable);
         }
 
         older.Stop();
         await serving;
-        Assert.Equal(["read-once", "read", "read", "read"], asked.Where(operation => operation != "hello"));
+        Assert.Equal(["read-once", "read", "read", "read", "volumes"], asked.Where(operation => operation != "hello"));
 
         async Task ServeAsync()
         {
@@ -185,7 +186,7 @@ public sealed class RemoteStorageNodeTests
 
                 string path = http.Request.Url!.AbsolutePath;
                 asked.Add(path[(path.LastIndexOf('/') + 1)..]);
-                if (path.EndsWith("/read-once", StringComparison.Ordinal))
+                if (path.EndsWith("/read-once", StringComparison.Ordinal) || path.EndsWith("/volumes", StringComparison.Ordinal))
                 {
                     http.Response.StatusCode = 404;
                 }

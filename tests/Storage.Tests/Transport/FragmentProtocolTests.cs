@@ -103,6 +103,8 @@ public sealed class FragmentProtocolTests
     [InlineData(FragmentRequest.List)]
     [InlineData(FragmentRequest.Statistics)]
     [InlineData(FragmentRequest.ReadOnce)]
+    [InlineData(FragmentRequest.Volumes)]
+    [InlineData(FragmentRequest.VerifyVolume)]
     internal void Path_IsReadAsItIsWritten(FragmentRequest request)
     {
         Guid drive = request == FragmentRequest.Hello ? Guid.Empty : Header.Drive;

@@ -1,11 +1,8 @@
-using ObjectStore.Maintenance.Compaction;
 using ObjectStore.Maintenance.Repair;
-using ObjectStore.Maintenance.Scrubbing;
 using ObjectStore.Storage.Compaction;
 using ObjectStore.Storage.Fragments;
-using ObjectStore.Storage.Index;
 
-namespace ObjectStore.Maintenance;
+namespace ObjectStore.Maintenance.Compaction;
 
 /// <summary>Compacts a drive of this process one volume at a time, so that the pace is kept between volumes.</summary>
 /// <param name="drive">The drive.</param>
@@ -57,28 +54,5 @@ public sealed class LocalDriveCompaction(LocalFragmentStore drive, FoundDamage? 
                 return total;
             await pace(report.BytesMoved, cancellationToken).ConfigureAwait(false);
         }
-    }
-}
-
-/// <summary>Verifies the volumes of a drive of this process.</summary>
-/// <param name="bytesPerSecond">The rate at the moment a volume is begun; null is no limit.</param>
-internal sealed class LocalVolumeVerifier(LocalFragmentStore drive, Func<double?> bytesPerSecond) : IVolumeVerifier
-{
-    /// <inheritdoc/>
-    public IReadOnlyList<SealedVolume> ListSealedVolumes()
-        => [.. drive.ListVolumes().Where(volume => volume.State == VolumeState.Sealed).OrderBy(volume => volume.VolumeId).Select(volume => new SealedVolume(volume.VolumeId, volume.LogBytes))];
-
-    /// <summary>Keeps the rate by itself; the pace hears nothing.</summary>
-    public async ValueTask<VolumeVerdict?> VerifyVolumeAsync(long volumeId, Func<long, CancellationToken, ValueTask> pace, CancellationToken cancellationToken = default)
-    {
-        long rate = bytesPerSecond() is { } limit ? Math.Max(1, (long)limit) : 0;
-        if (await drive.VerifyVolumeAsync(volumeId, rate, cancellationToken).ConfigureAwait(false) is not { ChecksumMatches: { } matches } verification)
-            return null;
-        bool intact = matches && verification.Damaged.Count == 0;
-        return new VolumeVerdict(
-            intact, verification.BytesRead, intact ? null : matches ? $"{verification.Damaged.Count} fragments are damaged" : $"it is not what was sealed; {verification.Damaged.Count} live fragments are damaged")
-        {
-            Damaged = verification.Damaged,
-        };
     }
 }
