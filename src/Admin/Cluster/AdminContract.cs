@@ -44,7 +44,7 @@ internal sealed record DriveList(DriveStatus[] Drives);
 /// <param name="IncompleteSlots">Those that are being filled.</param>
 /// <param name="SourceOf">Slots of other drives that are still being filled and whose data this one has, or had: what is left to move. A drive that is drained can go when it is 0.</param>
 /// <param name="CapacityBytes">Null where it is not known, as are the other sizes.</param>
-/// <param name="UsedBytes">Live and garbage; known of the drives of the node that answers.</param>
+/// <param name="UsedBytes">Live and garbage.</param>
 /// <param name="Reduction">Of its share of the pool, 0 to 0.9: what it does not get because it was full while others had room.</param>
 /// <param name="Errors">Of late, as its node counts them; null where it has said nothing of the drive.</param>
 internal sealed record DriveStatus(
@@ -74,7 +74,7 @@ internal sealed record RepairStatus(
 internal sealed record ScrubStatus(string State, double PeriodSeconds, double? Fraction, long VerifiedBytes, long CorruptFragments, DateTimeOffset? LastCompleted);
 
 /// <param name="State">idle, running, throttled or paused.</param>
-/// <param name="GarbageBytes">On the drives of the node that answers.</param>
+/// <param name="GarbageBytes">On the drives that answered.</param>
 /// <param name="ReclaimedBytes">Given back to the file systems since that node started.</param>
 internal sealed record CompactionStatus(string State, long GarbageBytes, long ReclaimedBytes);
 

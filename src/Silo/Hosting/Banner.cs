@@ -5,10 +5,12 @@ namespace ObjectStore.Silo.Hosting;
 /// <summary>What an operator reads at the start: where it serves, and on the first start the key pair, once.</summary>
 internal static class Banner
 {
-    public static void Print(TextWriter output, string address, SiloOptions options, DataFolder folder, Credentials credentials, TimeSpan elapsed)
+    /// <param name="drivesInUse">Of this process and of storage nodes, that take writes.</param>
+    public static void Print(TextWriter output, string address, SiloOptions options, int drivesInUse, DataFolder folder, Credentials credentials, TimeSpan elapsed)
     {
-        output.WriteLine($"ObjectStore serves S3 at {address} (data in {folder.Root}, {options.DrivePaths.Count} drive(s), grain runtime {GrainHosting.Name}, started in {elapsed.TotalMilliseconds:0} ms)");
-        if (options.DrivePaths.Count == 1) output.WriteLine("One drive, one copy of every byte: the loss of that drive loses the objects.");
+        string nodes = options.StorageNodes.Count > 0 ? $" and those of {options.StorageNodes.Count} storage node(s)" : "";
+        output.WriteLine($"ObjectStore serves S3 at {address} (data in {folder.Root}, {options.DrivePaths.Count} drive(s){nodes}, grain runtime {GrainHosting.Name}, started in {elapsed.TotalMilliseconds:0} ms)");
+        if (drivesInUse <= 1) output.WriteLine("One drive, one copy of every byte: the loss of that drive loses the objects.");
         if (credentials.IsNew)
         {
             output.WriteLine();

@@ -44,6 +44,14 @@ internal sealed class DataPlane : IAsyncDisposable
     /// <summary>The drives of this process. A drive that failed shows as unavailable; one that has not been probed yet is asked now, the others show as of their last probe.</summary>
     public ValueTask<IReadOnlyList<DriveStatistics>> GetStatisticsAsync() => LocalStatistics.GetAsync(Health, _directory);
 
+    /// <summary>As <see cref="GetStatisticsAsync"/>, and the drives of storage nodes; of those without the ones that do not answer at once.</summary>
+    public async Task<IReadOnlyList<DriveStatistics>> GetPoolStatisticsAsync(CancellationToken cancellationToken)
+    {
+        (DriveStatistics? Statistics, string)[] remote = await Task.WhenAll(
+            _directory.All.Where(drive => !drive.IsLocal).Select(drive => DriveQuestions.AskAsync(drive, LocalStatistics.Limit, TimeProvider.System, cancellationToken)));
+        return [.. await GetStatisticsAsync(), .. remote.Select(answer => answer.Statistics).OfType<DriveStatistics>()];
+    }
+
     /// <summary>The drives of this process that are in use. One that does not say in time how large it is counts as of a size that is not known.</summary>
     public async Task<IReadOnlyList<NodeDrive>> GetDrivesInUseAsync(CancellationToken cancellationToken)
     {

@@ -25,7 +25,7 @@ internal static class LocalDriveHealth
 /// <summary>What the drives of a process say of themselves. A drive that hangs holds nobody up.</summary>
 internal static class LocalStatistics
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(1);
+    public static readonly TimeSpan Limit = TimeSpan.FromSeconds(1);
 
     /// <summary>Each drive once. One that failed shows as unavailable; one that has not been probed yet is asked now, the others show as of their last probe.</summary>
     public static async ValueTask<IReadOnlyList<DriveStatistics>> GetAsync(IReadOnlyList<DriveHealth> health, IFragmentStoreDirectory directory)

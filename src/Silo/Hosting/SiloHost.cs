@@ -113,7 +113,7 @@ internal static class SiloHost
             services.GetRequiredService<RepairService>().Wake();
             state.Serve();
             string address = services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-            Banner.Print(Console.Out, address, options, folder, credentials, Stopwatch.GetElapsedTime(started));
+            Banner.Print(Console.Out, address, options, plane.Extents.ClusterMap.WritableDrives, folder, credentials, Stopwatch.GetElapsedTime(started));
         }
 
         await application.WaitForShutdownAsync();

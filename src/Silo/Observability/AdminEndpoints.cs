@@ -71,7 +71,7 @@ internal sealed class AdminEndpoints(
                 await SendAsync(http, await StatusAsync(), Json.ClusterStatus);
                 break;
             case ["drives"] when get:
-                await SendAsync(http, new Contract.DriveList(await DrivesAsync()), Json.DriveList);
+                await SendAsync(http, new Contract.DriveList(await DrivesAsync(await StatisticsAsync())), Json.DriveList);
                 break;
             case ["drives", "format"] when post:
                 await FormatAsync(http, await ReadAsync(http, Json.FormatRequest));
@@ -147,7 +147,7 @@ internal sealed class AdminEndpoints(
 
         await registration.RegisterAsync(http.RequestAborted);
         repair.Wake();
-        await SendAsync(http, new Contract.DriveList(await DrivesAsync()), Json.DriveList);
+        await SendAsync(http, new Contract.DriveList(await DrivesAsync(await StatisticsAsync())), Json.DriveList);
     }
 
     private async Task SetDriveAsync(HttpContext http, string id, Contract.DriveStateRequest request)
@@ -186,7 +186,7 @@ internal sealed class AdminEndpoints(
                 break;
             case DriveChangeStatus.Changed or DriveChangeStatus.Unchanged:
                 repair.Wake();
-                await SendAsync(http, new Contract.DriveList(await DrivesAsync()), Json.DriveList);
+                await SendAsync(http, new Contract.DriveList(await DrivesAsync(await StatisticsAsync())), Json.DriveList);
                 break;
             case DriveChangeStatus.TooFewDrives:
                 await RefuseAsync(http, 409, change.Reason!, "add a drive first, or force it");
@@ -204,15 +204,15 @@ internal sealed class AdminEndpoints(
     {
         IClusterMap map = plane.Extents.ClusterMap;
         Maintenance.Repair.RepairStatus repairs = repair.Status;
-        IReadOnlyList<DriveStatistics> statistics = await plane.GetStatisticsAsync();
+        Dictionary<Guid, DriveStatistics> statistics = await StatisticsAsync();
         return new Contract.ClusterStatus(
-            clusterId, typeof(AdminEndpoints).Assembly.GetName().Version!.ToString(3), map.Epoch, await DrivesAsync(), [.. plane.Schemes.Classes.Select(each => Describe(each.Key, each.Value, map.WritableDrives))],
+            clusterId, typeof(AdminEndpoints).Assembly.GetName().Version!.ToString(3), map.Epoch, await DrivesAsync(statistics), [.. plane.Schemes.Classes.Select(each => Describe(each.Key, each.Value, map.WritableDrives))],
             new Contract.RepairStatus(
                 StateOf(repairs.Paused, repairs.Queued > 0 || repairs.Pass is not null), repairs.Queued, repairs.GroupsLeft, repairs.FewestSpare, repairs.BytesRebuilt,
                 repairs.Active > TimeSpan.Zero ? repairs.BytesRebuilt / repairs.Active.TotalSeconds : null,
                 repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost, repairs.BlocksAwaiting, repairs.BlocksUnidentified),
             DescribeScrub(),
-            new Contract.CompactionStatus(StateOf(compaction.IsPaused, compaction.IsRunning), statistics.Sum(drive => drive.GarbageBytes), compaction.FreedBytes),
+            new Contract.CompactionStatus(StateOf(compaction.IsPaused, compaction.IsRunning), statistics.Values.Sum(drive => drive.GarbageBytes), compaction.FreedBytes),
             new Contract.OrphanStatus(liveness.IsBraked), new Contract.GarbageStatus(garbage.IsPaused ? "paused" : "running"));
     }
 
@@ -236,7 +236,15 @@ internal sealed class AdminEndpoints(
             storageClass, schemes.SmallBelowBytes, schemes.Small.ToString(), small.ToString(), schemes.Large.ToString(), large.ToString(), small != schemes.Small || large != schemes.Large);
     }
 
-    private async Task<Contract.DriveStatus[]> DrivesAsync()
+    /// <summary>Of the drives that answer at once.</summary>
+    private async Task<Dictionary<Guid, DriveStatistics>> StatisticsAsync()
+    {
+        Dictionary<Guid, DriveStatistics> statistics = [];
+        foreach (DriveStatistics drive in await plane.GetPoolStatisticsAsync(CancellationToken.None)) statistics[drive.DriveId] = drive;
+        return statistics;
+    }
+
+    private async Task<Contract.DriveStatus[]> DrivesAsync(Dictionary<Guid, DriveStatistics> statistics)
     {
         ImmutableArray<PoolDrive> drives = await pool.GetDrivesAsync();
         Dictionary<Guid, Grains.DriveStatus> known = [];
@@ -248,7 +256,6 @@ internal sealed class AdminEndpoints(
             }
         }
 
-        Dictionary<Guid, DriveStatistics> statistics = (await plane.GetStatisticsAsync()).ToDictionary(drive => drive.DriveId);
         IClusterMap map = plane.Extents.ClusterMap;
         Dictionary<Guid, int> incomplete = map.Groups.SelectMany(map.SlotsOf).Where(slot => slot is { Drive: not null, IsComplete: false }).GroupBy(slot => slot.Drive!.Value).ToDictionary(group => group.Key, group => group.Count());
         return
