@@ -21,6 +21,7 @@ internal sealed class AdminClient : IDisposable
         """;
 
     private const int MaxAnswerBytes = 64 << 20;
+    private static readonly string DefaultTokenFile = Path.Combine("data", AdminApi.TokenFileName);
 
     private readonly HttpClient _http;
     private readonly Uri _endpoint;
@@ -42,6 +43,10 @@ internal sealed class AdminClient : IDisposable
             throw new UsageException($"--endpoint is '{endpoint}', where the token would go over the network in the clear; use https, run this on the node itself, or say --allow-plaintext");
         return new AdminClient(context.NewHttpClient(), endpoint, ReadToken(arguments, context));
     }
+
+    /// <summary>Whether a token was given, or stands where it is looked for.</summary>
+    public static bool HasToken(Arguments arguments, CommandContext context)
+        => arguments.Value("--token-file") is not null || context.Environment("OBJECTSTORE_ADMIN_TOKEN") is { Length: > 0 } || File.Exists(DefaultTokenFile);
 
     public Task<T> GetAsync<T>(string path, JsonTypeInfo<T> type, CancellationToken cancellationToken) => SendAsync(HttpMethod.Get, path, null, type, cancellationToken);
 
@@ -109,7 +114,7 @@ internal sealed class AdminClient : IDisposable
         if (from is null)
         {
             token = context.Environment("OBJECTSTORE_ADMIN_TOKEN") is { Length: > 0 } given ? given : null;
-            from = token is null ? Path.Combine("data", AdminApi.TokenFileName) : "OBJECTSTORE_ADMIN_TOKEN";
+            from = token is null ? DefaultTokenFile : "OBJECTSTORE_ADMIN_TOKEN";
         }
 
         try

@@ -31,9 +31,10 @@ internal static class AdminApi
 }
 
 /// <summary>GET /admin/v1/status: all there is to know, from one moment.</summary>
+/// <param name="OlderWidths">Fragments of a block of older objects, where no class asks for or gets as many now; null from a node of an older version.</param>
 internal sealed record ClusterStatus(
     Guid ClusterId, string Version, long MapEpoch, DriveStatus[] Drives, ClassStatus[] Classes, RepairStatus Repair, ScrubStatus Scrub, CompactionStatus Compaction,
-    OrphanStatus Orphans, GarbageStatus? Garbage = null);
+    OrphanStatus Orphans, GarbageStatus? Garbage = null, int[]? OlderWidths = null);
 
 /// <summary>GET /admin/v1/drives.</summary>
 internal sealed record DriveList(DriveStatus[] Drives);

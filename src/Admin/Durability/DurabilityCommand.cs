@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using ObjectStore.Admin.Cluster;
 using ObjectStore.Admin.CommandLine;
 using ObjectStore.Storage.Extents;
 
@@ -25,7 +26,10 @@ internal sealed partial class DurabilityCommand : ICommand
           --out-after TIME       From the loss of a drive to the beginning of its repair. Default: 10m, as the server
           --repair-time TIME     The whole time instead of the three above, for example 6.5d
           --repair KIND          single: lost shards of a group share the rate, one after another. parallel: each has it to itself. Default: single
-          --endpoint URL         A running node: take rate of repair, its own drives and their size from its metrics where it has them and no option says otherwise
+          --endpoint URL         A running node: take the rate of repair from its metrics and, with its token, drives, their size, hosts and classes from its status, where it has them and
+                                 no option says otherwise
+          --token-file FILE      The file admin.token of the node's data folder. Default: OBJECTSTORE_ADMIN_TOKEN, or ./data/admin.token; without one, its metrics alone are read
+          --allow-plaintext      Send the token by http to another machine
           --drives N             Drives of the pool; fewer than a scheme's width narrows it. Default: 36
           --hosts N              Hosts (or racks, whatever is lost at once) that the drives are in. Default: 12
           --host-afr RATE        Hosts lost for good, with their drives, in a host-year. Default: 0.002, an assumption; 0 is never
@@ -41,13 +45,13 @@ internal sealed partial class DurabilityCommand : ICommand
 
     private static readonly string[] Options =
     [
-        "--afr", "--drive-size", "--repair-rate", "--out-after", "--repair-time", "--repair", "--endpoint", "--drives", "--hosts", "--host-afr", "--groups", "--scheme",
+        "--afr", "--drive-size", "--repair-rate", "--out-after", "--repair-time", "--repair", "--endpoint", "--token-file", "--drives", "--hosts", "--host-afr", "--groups", "--scheme",
         "--bit-error-rate", "--scrub-period", "--read-rate", "--object-size", "--format",
     ];
 
     public async Task<int> RunAsync(IReadOnlyList<string> words, CommandContext context, CancellationToken cancellationToken)
     {
-        Arguments arguments = Arguments.Parse(words, Options);
+        Arguments arguments = Arguments.Parse(words, Options, AdminClient.Flags);
         arguments.RefuseWords();
         bool json = arguments.WantsJson();
         DurabilityInputs inputs = Read(arguments);
@@ -55,6 +59,11 @@ internal sealed partial class DurabilityCommand : ICommand
         {
             using HttpClient http = context.NewHttpClient();
             inputs = Take(inputs, arguments, await MetricsSource.MeasureAsync(http, Quantities.Endpoint("--endpoint", url), cancellationToken));
+            if (AdminClient.HasToken(arguments, context))
+            {
+                using AdminClient client = AdminClient.Open(arguments, context);
+                inputs = PoolSource.Take(inputs, arguments, await client.GetAsync(AdminApi.Status, AdminApiJson.Default.ClusterStatus, cancellationToken), url);
+            }
         }
 
         Check(inputs);
@@ -126,6 +135,7 @@ internal sealed partial class DurabilityCommand : ICommand
             DriveBytes = arguments.Value("--drive-size") is null && measured.DriveBytes is { } size ? size : inputs.DriveBytes,
             Drives = drives,
             Hosts = arguments.Value("--hosts") is null ? Math.Min(inputs.Hosts, drives) : inputs.Hosts,
+            PoolSource = "the node's own drives; hosts and classes are NOT those of the pool, which takes the node's token (--token-file)",
         };
     }
 
@@ -155,6 +165,7 @@ internal sealed partial class DurabilityCommand : ICommand
     {
         DurabilityInputs inputs = report.Inputs;
         output.WriteLine($"Annual durability of an object ({inputs.Drives} drives in {inputs.Hosts} hosts)");
+        output.WriteLine($"  source of drives, hosts and classes: {inputs.PoolSource}");
         output.WriteLine();
         TextTable schemes = new("class", "size", "scheme", "shards/host", "nines", "object lost a year", "groups lost a year", "a group lasts (years)");
         foreach (SchemeDurability row in report.Schemes)
@@ -219,7 +230,7 @@ internal sealed partial class DurabilityCommand : ICommand
             new DurabilityInputsJson(
                 inputs.AnnualFailureRate, inputs.DriveBytes, inputs.RepairTimeGiven is null ? inputs.RepairBytesPerSecond : null, inputs.RepairRateSource, inputs.RepairTime.TotalSeconds,
                 inputs.Repair == RepairDiscipline.Single ? "single" : "parallel", inputs.Drives, inputs.Hosts, inputs.HostAnnualFailureRate, inputs.Groups, inputs.BitErrorRate,
-                inputs.BitErrorRate is null ? null : inputs.ScrubPeriod.TotalSeconds),
+                inputs.BitErrorRate is null ? null : inputs.ScrubPeriod.TotalSeconds, inputs.PoolSource),
             [.. report.Schemes.Select(row => new SchemeJson(
                 row.StorageClass == "-" ? null : row.StorageClass, row.Sizes, row.Asked.ToString(), row.Scheme.ToString(), row.IsNarrowed, row.Hosts, row.ShardsPerHost, row.Nines, row.ObjectLoss.Log10,
                 row.GroupsLostPerYear.Log10, row.PoolLoss.Log10, row.MeanYearsToLoss.Log10, row.WindowNines))],
@@ -240,7 +251,7 @@ internal sealed record DurabilityJson(DurabilityInputsJson Inputs, SchemeJson[] 
 
 internal sealed record DurabilityInputsJson(
     double AnnualFailureRate, double DriveBytes, double? RepairBytesPerSecond, string RepairRateSource, double RepairSeconds, string Repair, int Drives, int Hosts, double HostAnnualFailureRate,
-    int Groups, double? BitErrorRate, double? ScrubPeriodSeconds);
+    int Groups, double? BitErrorRate, double? ScrubPeriodSeconds, string PoolSource);
 
 internal sealed record SchemeJson(
     string? StorageClass, string Sizes, string Asked, string Scheme, bool Narrowed, int Hosts, int ShardsPerHost, double Nines, double ObjectLossLog10, double GroupsLostPerYearLog10, double PoolLossLog10,

@@ -44,8 +44,14 @@ internal sealed record DurabilityInputs
 
     public double ObjectBytes { get; init; } = 1 << 20;
 
-    /// <summary>Empty: those of the storage classes.</summary>
+    /// <summary>Instead of those of the storage classes, unless empty.</summary>
     public IReadOnlyList<Scheme> Schemes { get; init; } = [];
+
+    /// <summary>As they are asked for.</summary>
+    public IReadOnlyDictionary<string, ClassSchemes> Classes { get; init; } = SchemePolicy.Default.Classes;
+
+    /// <summary>Where drives, hosts and classes come from, for people.</summary>
+    public string PoolSource { get; init; } = "--drives, --hosts and --scheme, or their defaults";
 
     public TimeSpan RepairTime => RepairTimeGiven ?? OutAfter + TimeSpan.FromSeconds(Math.Min(DriveBytes / RepairBytesPerSecond, 1e10));
 

@@ -37,7 +37,7 @@ internal sealed record DurabilityReport(DurabilityInputs Inputs, IReadOnlyList<S
         }
         else
         {
-            foreach ((string name, ClassSchemes schemes) in SchemePolicy.Default.Classes.OrderBy(entry => entry.Value.Large.DataShards).ThenBy(entry => entry.Key, StringComparer.Ordinal))
+            foreach ((string name, ClassSchemes schemes) in inputs.Classes.OrderBy(entry => entry.Value.Large.DataShards).ThenBy(entry => entry.Key, StringComparer.Ordinal))
             {
                 string bound = string.Create(CultureInfo.InvariantCulture, $"{schemes.SmallBelowBytes >> 10} KiB");
                 wanted.Add((name, "< " + bound, schemes.Small));

@@ -212,6 +212,8 @@ public sealed partial class PlacementGrain(
         int incomplete = Incomplete(_map);
         ClusterMap next = MapPlanner.Complete(_map, slots.Select(slot => new SlotCompletion(new PlacementGroupId(slot.Group), slot.Slot, Guid.Parse(slot.DriveId), slot.Epoch)));
         int completed = incomplete - Incomplete(next);
+
+        // Not checked by the rules: no drive of any slot changes, and what a map of an older build may break of them must not keep its slots incomplete.
         await WriteAsync(next, _drives);
         return new CompletedSlots(_encoded.Epoch, completed);
     }

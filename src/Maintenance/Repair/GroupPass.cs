@@ -53,6 +53,7 @@ internal sealed class GroupPass(
     private long _persistedAt;
     private long _expected;
     private long _listed;
+    private long _listedBefore; // in earlier runs of the pass
     private long _resumedAt;
 
     /// <summary>Groups in which nothing was left undone, for a pass that ended.</summary>
@@ -68,7 +69,8 @@ internal sealed class GroupPass(
             long listed = Volatile.Read(ref _listed), expected = Math.Max(listed, Volatile.Read(ref _expected));
             DateTimeOffset now = time.GetUtcNow();
             TimeSpan took = time.GetElapsedTime(Volatile.Read(ref _resumedAt));
-            DateTimeOffset? end = listed > 0 && took > TimeSpan.FromSeconds(1) ? now + took * ((double)(expected - listed) / listed) : null;
+            long sinceResumed = listed - Volatile.Read(ref _listedBefore);
+            DateTimeOffset? end = sinceResumed > 0 && took > TimeSpan.FromSeconds(1) ? now + (took * ((double)(expected - listed) / sinceResumed)) : null;
             return new PassStatus(KindName, plan.Groups.Count, plan.SlotsWithoutSource, DateTimeOffset.FromUnixTimeMilliseconds(Volatile.Read(ref _cursor).StartedUnixMs), listed, expected, end);
         }
     }
@@ -91,6 +93,7 @@ internal sealed class GroupPass(
         long foundBefore = worker.FoundSoFar;
         _undone.UnionWith(_cursor.Undone);
         _scanned = _cursor.After;
+        _listed = _listedBefore = _cursor.Listed;
         _persistedAt = _resumedAt = time.GetTimestamp();
         _expected = await EstimateAsync(cancellationToken).ConfigureAwait(false);
         FragmentKey? from = plan.From is { } first ? PassCursor.Before(first, 0) : null;
@@ -386,7 +389,7 @@ internal sealed class GroupPass(
         int[] undone;
         lock (_undone)
             undone = [.. _undone.Union(_outOfSight).Order()];
-        Volatile.Write(ref _cursor, new PassCursor(_cursor.StartedUnixMs, after, undone));
+        Volatile.Write(ref _cursor, new PassCursor(_cursor.StartedUnixMs, after, undone, Volatile.Read(ref _listed)));
         _persistedAt = time.GetTimestamp();
         await metadata.SetCursorAsync(plan.CursorName, _cursor.Encode(), cancellationToken).ConfigureAwait(false);
     }

@@ -8,16 +8,20 @@ namespace ObjectStore.Maintenance.Repair;
 /// <param name="StartedUnixMs">When the pass began, before any restart.</param>
 /// <param name="After">Everything up to here was dealt with; null at the start.</param>
 /// <param name="Undone">Groups in which something could not be dealt with.</param>
-internal sealed record PassCursor(long StartedUnixMs, FragmentKey? After, IReadOnlyCollection<int> Undone)
+/// <param name="Listed">About how many fragments were listed up to here, of all drives.</param>
+internal sealed record PassCursor(long StartedUnixMs, FragmentKey? After, IReadOnlyCollection<int> Undone, long Listed = 0)
 {
-    private const byte Version = 1;
+    private const byte Version = 2;
 
-    // version 1 | flags 1 (1: has a position) | started 8 | extent 16 | block 4 | shard 2 | number 4 | groups 4 each; little-endian but the extent's id
+    // Without the number of those listed.
+    private const byte FirstVersion = 1;
+
+    // version 1 | flags 1 (1: has a position) | started 8 | extent 16 | block 4 | shard 2 | number 4 | groups 4 each | listed 8; little-endian but the extent's id
     private const int FixedBytes = 36;
 
     public byte[] Encode()
     {
-        var value = new byte[FixedBytes + 4 * Undone.Count];
+        var value = new byte[FixedBytes + (4 * Undone.Count) + 8];
         value[0] = Version;
         value[1] = (byte)(After is null ? 0 : 1);
         BinaryPrimitives.WriteInt64LittleEndian(value.AsSpan(2), StartedUnixMs);
@@ -36,21 +40,26 @@ internal sealed record PassCursor(long StartedUnixMs, FragmentKey? After, IReadO
             at += 4;
         }
 
+        BinaryPrimitives.WriteInt64LittleEndian(value.AsSpan(at), Listed);
         return value;
     }
 
     /// <summary>Null where the value is no cursor that this binary reads: the pass begins anew, which costs time and nothing else.</summary>
     public static PassCursor? Decode(ReadOnlySpan<byte> value)
     {
-        if (value.Length < FixedBytes || value[0] != Version || value.Length != FixedBytes + 4L * BinaryPrimitives.ReadInt32LittleEndian(value[32..]))
+        if (value.Length < FixedBytes || value[0] is not (FirstVersion or Version))
+            return null;
+        int listedBytes = value[0] == FirstVersion ? 0 : 8;
+        if (value.Length != FixedBytes + (4L * BinaryPrimitives.ReadInt32LittleEndian(value[32..])) + listedBytes)
             return null;
         FragmentKey? after = (value[1] & 1) == 0
             ? null
             : new FragmentKey(ExtentId.ReadFrom(value[10..]), BinaryPrimitives.ReadInt32LittleEndian(value[26..]), BinaryPrimitives.ReadUInt16LittleEndian(value[30..]));
-        var undone = new int[(value.Length - FixedBytes) / 4];
+        var undone = new int[(value.Length - FixedBytes - listedBytes) / 4];
         for (int i = 0; i < undone.Length; i++)
             undone[i] = BinaryPrimitives.ReadInt32LittleEndian(value[(FixedBytes + 4 * i)..]);
-        return new PassCursor(BinaryPrimitives.ReadInt64LittleEndian(value[2..]), after, undone);
+        long listed = listedBytes == 0 ? 0 : Math.Max(0, BinaryPrimitives.ReadInt64LittleEndian(value[^listedBytes..]));
+        return new PassCursor(BinaryPrimitives.ReadInt64LittleEndian(value[2..]), after, undone, listed);
     }
 
     /// <summary>The greatest key before every fragment of a block.</summary>

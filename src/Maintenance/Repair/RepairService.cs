@@ -100,6 +100,9 @@ public sealed partial class RepairService : BackgroundService
         MaintenanceDiagnostics.ObserveWhereKnown(
             "objectstore.repair.pass.left", "s", "Time until the pass that runs ends, by its pace so far.",
             () => _running?.Status.EstimatedEnd is { } end ? Math.Max(0, (end - time.GetUtcNow()).TotalSeconds) : null);
+        MaintenanceDiagnostics.ObserveWhereKnown(
+            "objectstore.repair.pass.progress", "1", "How much of the pass that runs is done, 0 to 1, by the fragments listed.",
+            () => _running?.Status is { EntriesExpected: > 0 } pass ? pass.EntriesListed / (double)pass.EntriesExpected : null);
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.groups.left", "{group}", "Placement groups with slots that are not complete.", () => CountIncomplete().Groups);
     }
 

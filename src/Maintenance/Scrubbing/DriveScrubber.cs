@@ -328,8 +328,10 @@ internal sealed partial class DriveScrubber(
 
     private async ValueTask<VolumeVerification?> VerifyVolumeAsync(long volumeId, CancellationToken cancellationToken)
     {
-        using IDisposable busy = governor.Busy();
         long rate = _rate.BytesPerSecond is { } limit ? Math.Max(1, (long)limit) : 0;
+
+        // At its rate it takes hours, most of which it waits, and is in nobody's way.
+        using IDisposable? busy = rate == 0 ? governor.Busy() : null;
         return await ((IVolumeVerifier)drive).VerifyVolumeAsync(volumeId, rate, cancellationToken).ConfigureAwait(false);
     }
 

@@ -21,6 +21,7 @@ public sealed partial class ScrubService(
     ScrubOptions options, ILogger<ScrubService> logger) : BackgroundService
 {
     private readonly PauseSwitch _pause = new();
+    private bool _observed;
     private readonly ConcurrentDictionary<Guid, Running> _running = [];
 
     public bool IsPaused => _pause.IsPaused;
@@ -50,6 +51,14 @@ public sealed partial class ScrubService(
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         options.Validate();
+        if (!_observed)
+        {
+            _observed = true;
+            MaintenanceDiagnostics.ObserveWhereKnown(
+                "objectstore.scrub.pass.age", "s", "Since when the pass goes on that began first of those of all drives; of drives whose pass is over, none. Above the period it is late.",
+                () => Status.Where(status => status.IsRunning).Select(status => (DateTimeOffset?)status.PassStarted).Min() is { } first ? Math.Max(0, (time.GetUtcNow() - first).TotalSeconds) : null);
+        }
+
         try
         {
             while (true)

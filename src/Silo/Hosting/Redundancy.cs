@@ -41,7 +41,23 @@ internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubSer
         int drives = Math.Max(1, plane.Extents.ClusterMap.WritableDrives);
         IEnumerable<string> others = plane.Schemes.Classes.Where(each => each.Key != SchemePolicy.Standard && IsNarrowed(each.Value, drives))
             .OrderBy(each => each.Key, StringComparer.Ordinal).Select(each => $"{each.Key}: {Describe(each.Value, drives)}");
-        return string.Join("; ", others.Prepend(Describe(plane.Schemes.For(SchemePolicy.Standard), drives)));
+        IEnumerable<string> parts = others.Prepend(Describe(plane.Schemes.For(SchemePolicy.Standard), drives));
+        return string.Join("; ", OlderWidths is [_, ..] older ? parts.Append($"older objects may have {string.Join(" or ", older)} fragments of a block") : parts);
+    }
+
+    /// <summary>
+    /// Widths that something was written in and that no class asks for or gets now, ascending: of objects written while there were fewer drives, or with other schemes. They keep it until they are
+    /// written again; whether any of them are left is not known.
+    /// </summary>
+    public int[] OlderWidths
+    {
+        get
+        {
+            IClusterMap map = plane.Extents.ClusterMap;
+            int drives = Math.Max(1, map.WritableDrives);
+            HashSet<int> current = [.. plane.Schemes.Schemes.SelectMany(scheme => new[] { scheme.Width, scheme.Narrow(drives).Width })];
+            return [.. map.Widths.Where(width => !current.Contains(width))];
+        }
     }
 
     private static bool IsNarrowed(ClassSchemes schemes, int drives) => schemes.Small.Narrow(drives) != schemes.Small || schemes.Large.Narrow(drives) != schemes.Large;

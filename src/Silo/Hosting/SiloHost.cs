@@ -302,7 +302,8 @@ internal static class SiloHost
         services.AddSingleton(provider => new AdminEndpoints(
             folder.ClusterId, provider.GetRequiredService<AdminToken>(), plane, provider.GetRequiredService<PoolClient>(), provider.GetRequiredService<RepairService>(),
             provider.GetRequiredService<ScrubService>(), provider.GetRequiredService<CompactionService>(), provider.GetRequiredService<LoadGovernor>(), options.ScrubPeriod,
-            provider.GetRequiredService<PauseKeeper>(), provider.GetRequiredService<GarbageReclaimer>(), provider.GetRequiredService<MetadataExtentLiveness>(), provider.GetRequiredService<StorageNodeRegistration>(),
+            provider.GetRequiredService<PauseKeeper>(), provider.GetRequiredService<GarbageReclaimer>(), provider.GetRequiredService<MetadataExtentLiveness>(), provider.GetRequiredService<Redundancy>(),
+            provider.GetRequiredService<StorageNodeRegistration>(),
             provider.GetRequiredService<ILogger<AdminEndpoints>>()));
         services.AddHostedService(provider => provider.GetRequiredService<LoadGovernor>());
         services.AddHostedService(provider => provider.GetRequiredService<RepairQueue>());

@@ -23,7 +23,7 @@ namespace ObjectStore.Silo.Observability;
 /// </summary>
 internal sealed class AdminEndpoints(
     Guid clusterId, AdminToken token, DataPlane plane, PoolClient pool, RepairService repair, ScrubService scrub, CompactionService compaction, LoadGovernor governor, TimeSpan scrubPeriod,
-    PauseKeeper pauses, GarbageReclaimer garbage, MetadataExtentLiveness liveness, StorageNodeRegistration registration, ILogger<AdminEndpoints> logger)
+    PauseKeeper pauses, GarbageReclaimer garbage, MetadataExtentLiveness liveness, Redundancy redundancy, StorageNodeRegistration registration, ILogger<AdminEndpoints> logger)
 {
     private const string Root = "/admin/v1";
     private const int MaxBodyBytes = 4096;
@@ -213,7 +213,7 @@ internal sealed class AdminEndpoints(
                 repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost, repairs.BlocksAwaiting, repairs.BlocksUnidentified),
             DescribeScrub(),
             new Contract.CompactionStatus(StateOf(compaction.IsPaused, compaction.IsRunning), statistics.Values.Sum(drive => drive.GarbageBytes), compaction.FreedBytes),
-            new Contract.OrphanStatus(liveness.IsBraked), new Contract.GarbageStatus(garbage.IsPaused ? "paused" : "running"));
+            new Contract.OrphanStatus(liveness.IsBraked), new Contract.GarbageStatus(garbage.IsPaused ? "paused" : "running"), redundancy.OlderWidths);
     }
 
     private Contract.ScrubStatus DescribeScrub()

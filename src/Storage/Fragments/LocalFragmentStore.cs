@@ -193,7 +193,11 @@ public sealed class LocalFragmentStore : IFragmentStore, IVolumeVerifier
 
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<SealedVolume>> ListSealedVolumesAsync(CancellationToken cancellationToken = default)
-        => new([.. ListVolumes().Where(volume => volume.State == VolumeState.Sealed).OrderBy(volume => volume.VolumeId).Select(volume => new SealedVolume(volume.VolumeId, volume.LogBytes))]);
+    {
+        RequireOpen();
+        return new([.. _engine.Index.Volumes.Values.Where(volume => volume.State == VolumeState.Sealed).OrderBy(volume => volume.Id)
+            .Select(volume => new SealedVolume(volume.Id, volume.DurableEnd - VolumeFormat.LogStart))]);
+    }
 
     /// <inheritdoc/>
     public async ValueTask<VolumeVerification?> VerifyVolumeAsync(long volumeId, long bytesPerSecond = 0, CancellationToken cancellationToken = default)

@@ -14,6 +14,7 @@ internal static class FragmentCodec
     private const int TicketBytes = 24;
     private const int EntryBytes = FragmentKey.SizeBytes + 10;
     private const int VolumeBytes = 16;
+    private const long MaxVolumeBytes = 1L << 47;
 
     public static void WriteHello(FrameWriter frame, NodeHello hello)
     {
@@ -224,15 +225,15 @@ internal static class FragmentCodec
         }
     }
 
-    public static SealedVolume[] ReadVolumes(ReadOnlySpan<byte> body)
+    /// <param name="after">Which volume these are behind: the answer to another question is none.</param>
+    public static SealedVolume[] ReadVolumes(ReadOnlySpan<byte> body, long after)
     {
         FrameReader reader = new(body);
         var volumes = new SealedVolume[reader.Count(FragmentProtocol.MaxVolumesPerList, VolumeBytes)];
-        long after = long.MinValue;
         foreach (ref SealedVolume volume in volumes.AsSpan())
         {
             volume = new SealedVolume(reader.Int64(), reader.Int64());
-            if (volume.VolumeId <= after || volume.LengthBytes < 0)
+            if (volume.VolumeId <= after || volume.LengthBytes is < 0 or > MaxVolumeBytes)
                 throw new FrameException("The volumes cannot be.");
             after = volume.VolumeId;
         }

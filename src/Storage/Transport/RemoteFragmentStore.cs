@@ -17,9 +17,6 @@ internal sealed class RemoteFragmentStore : IFragmentStore, IVolumeVerifier
     internal const int OrdinalMask = 0xFFFF;
     private const int OrdinalShift = 47;
     private const int MaxDeletesPerRequest = 1024;
-
-    // Of a volume; of more the next pass tells.
-    private const int MaxDamaged = 1 << 20;
     private static readonly TimeSpan ShortestPause = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(3);
     private readonly RemoteStorageNode _node;
@@ -133,12 +130,13 @@ internal sealed class RemoteFragmentStore : IFragmentStore, IVolumeVerifier
         List<SealedVolume> volumes = [];
         while (true)
         {
+            long after = volumes is [.., var last] ? last.VolumeId : -1;
             using FrameWriter frame = new();
-            frame.Int64(volumes is [.., var last] ? last.VolumeId : -1);
+            frame.Int64(after);
             SealedVolume[] some;
             try
             {
-                some = await AskAsync(FragmentRequest.Volumes, frame, FragmentCodec.ReadVolumes, cancellationToken).ConfigureAwait(false);
+                some = await AskAsync(FragmentRequest.Volumes, frame, body => FragmentCodec.ReadVolumes(body, after), cancellationToken).ConfigureAwait(false);
             }
             catch (UnknownOperationException)
             {
@@ -151,32 +149,41 @@ internal sealed class RemoteFragmentStore : IFragmentStore, IVolumeVerifier
         }
     }
 
-    /// <summary>Has the node do it, and asks how far it is. Given up by the caller, it ends at the node a minute later.</summary>
+    /// <summary>
+    /// Has the node do it, and asks how far it is. It takes up to hours, so a node that does not answer is asked again as long as it goes on without. Given up by the caller, it ends at the node a
+    /// minute later.
+    /// </summary>
     public async ValueTask<VolumeVerification?> VerifyVolumeAsync(long volumeId, long bytesPerSecond = 0, CancellationToken cancellationToken = default)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(bytesPerSecond);
         VerificationQuestion question = new(RemoteStorageNode.NewNonce(), volumeId, bytesPerSecond, 0);
         List<FragmentEntry> damaged = [];
-        for (TimeSpan pause = ShortestPause; ;)
+        long answeredAt = _node.Time.GetTimestamp();
+        for (TimeSpan pause = ShortestPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
         {
-            using FrameWriter frame = new();
-            FragmentCodec.WriteQuestion(frame, question with { FirstDamaged = damaged.Count });
-            (VerificationState state, VolumeVerification? result, int inAll) = await AskAsync(
-                FragmentRequest.VerifyVolume, frame, body => FragmentCodec.ReadVerification(body, volumeId), cancellationToken).ConfigureAwait(false);
-            switch (state)
+            try
             {
-                case VerificationState.NoVolume:
+                using FrameWriter frame = new();
+                FragmentCodec.WriteQuestion(frame, question with { FirstDamaged = damaged.Count });
+                (VerificationState state, VolumeVerification? result, int inAll) = await AskAsync(
+                    FragmentRequest.VerifyVolume, frame, body => FragmentCodec.ReadVerification(body, volumeId), cancellationToken).ConfigureAwait(false);
+                answeredAt = _node.Time.GetTimestamp();
+                if (state == VerificationState.NoVolume)
                     return null;
-                case VerificationState.UnderWay:
-                    await Task.Delay(pause, _node.Time, cancellationToken).ConfigureAwait(false);
-                    pause = pause < LongestPause ? pause * 2 : pause;
-                    break;
-                default:
+                if (state == VerificationState.Done)
+                {
                     damaged.AddRange(result!.Damaged);
-                    if (result.Damaged.Count == 0 || damaged.Count >= Math.Min(inAll, MaxDamaged))
+                    if (result.Damaged.Count == 0 || damaged.Count >= Math.Min(inAll, VolumeVerifications.MaxDamaged))
                         return result with { Damaged = damaged };
-                    break;
+                    continue;
+                }
             }
+            catch (DriveUnavailableException e) when (e.Cause is DriveUnavailableCause.NoAnswer or DriveUnavailableCause.NoRoom && _node.Time.GetElapsedTime(answeredAt) < VolumeVerifications.Patience * 0.75)
+            {
+                // The verification goes on.
+            }
+
+            await Task.Delay(pause, _node.Time, cancellationToken).ConfigureAwait(false);
         }
     }
 

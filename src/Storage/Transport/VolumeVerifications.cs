@@ -27,8 +27,11 @@ internal enum VerificationState : byte
 /// </summary>
 internal sealed class VolumeVerifications(TimeProvider time) : IDisposable
 {
-    /// <summary>How long one goes on, and its result is kept, without a question. Default a minute: a peer asks every 5 s.</summary>
+    /// <summary>How long one goes on, and its result is kept, without a question. A minute: a peer asks every 3 s.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
+
+    /// <summary>Of a volume's damaged fragments no more are told; the next pass tells of those that are left.</summary>
+    public const int MaxDamaged = 1 << 20;
 
     private readonly Lock _lock = new();
     private readonly Dictionary<Guid, Verification> _current = []; // of drives that exist: bounded by their number
@@ -42,9 +45,9 @@ internal sealed class VolumeVerifications(TimeProvider time) : IDisposable
         lock (_lock)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            if (_current.TryGetValue(drive, out Verification? current) && current.Attempt != question.Attempt)
+            if (_current.TryGetValue(drive, out Verification? current) && (current.Attempt != question.Attempt || current.Verifier != verifier))
             {
-                if (!current.IsTold)
+                if (IsWanted(current, verifier))
                     return (VerificationState.UnderWay, null);
                 End(drive, current);
                 current = null;
@@ -52,21 +55,21 @@ internal sealed class VolumeVerifications(TimeProvider time) : IDisposable
 
             if (current is null)
             {
-                current = new Verification(question.Attempt);
+                CancellationTokenSource stop = new();
+                current = new Verification(question.Attempt, verifier, stop, verifier.VerifyVolumeAsync(question.VolumeId, question.BytesPerSecond, stop.Token).AsTask());
                 _current.Add(drive, current);
                 Verification begun = current;
                 current.Expiry = time.CreateTimer(_ => Expire(drive, begun), null, Patience, Timeout.InfiniteTimeSpan);
-                current.Running = verifier.VerifyVolumeAsync(question.VolumeId, question.BytesPerSecond, current.Stop.Token).AsTask();
             }
 
             current.AskedAt = time.GetTimestamp();
             current.Expiry!.Change(Patience, Timeout.InfiniteTimeSpan);
-            running = current.Running!;
+            running = current.Running;
             if (!running.IsCompleted)
                 return (VerificationState.UnderWay, null);
             if (!running.IsCompletedSuccessfully)
                 End(drive, current);
-            else if (running.Result is not { } done || done.Damaged.Count - question.FirstDamaged <= FragmentProtocol.MaxEntriesPerList)
+            else if (running.Result is not { } done || Math.Min(done.Damaged.Count, MaxDamaged) - question.FirstDamaged <= FragmentProtocol.MaxEntriesPerList)
                 current.IsTold = true;
         }
 
@@ -86,13 +89,23 @@ internal sealed class VolumeVerifications(TimeProvider time) : IDisposable
         }
     }
 
+    /// <summary>Whether its peer is to be told of it yet. What it reads is the drive as it was opened then.</summary>
+    private bool IsWanted(Verification current, IVolumeVerifier verifier)
+        => current.Verifier == verifier && !current.IsTold && !current.Running.IsFaulted && time.GetElapsedTime(current.AskedAt) < Patience;
+
     private void Expire(Guid drive, Verification of)
     {
         lock (_lock)
         {
-            // A question may have come while this waited for the lock.
-            if (_current.TryGetValue(drive, out Verification? current) && ReferenceEquals(current, of) && time.GetElapsedTime(current.AskedAt) >= Patience)
+            if (!_current.TryGetValue(drive, out Verification? current) || !ReferenceEquals(current, of))
+                return;
+
+            // A question may have come while this waited for the lock; and a timer may fire some milliseconds early by the clock that is asked here.
+            TimeSpan left = Patience - time.GetElapsedTime(current.AskedAt);
+            if (left <= TimeSpan.Zero)
                 End(drive, current);
+            else
+                current.Expiry!.Change(left + TimeSpan.FromMilliseconds(10), Timeout.InfiniteTimeSpan);
         }
     }
 
@@ -103,17 +116,19 @@ internal sealed class VolumeVerifications(TimeProvider time) : IDisposable
         current.Stop.Cancel();
 
         // Nobody else looks at how it ended.
-        _ = current.Running!.ContinueWith(static task => _ = task.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+        _ = current.Running.ContinueWith(static task => _ = task.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
     }
 
-    private sealed class Verification(UInt128 attempt)
+    /// <param name="stop">Not disposed of: it has no timer, and the verification may still look at it.</param>
+    private sealed class Verification(UInt128 attempt, IVolumeVerifier verifier, CancellationTokenSource stop, Task<VolumeVerification?> running)
     {
         public UInt128 Attempt { get; } = attempt;
 
-        // Not disposed of: it has no timer, and the verification may still look at it.
-        public CancellationTokenSource Stop { get; } = new();
+        public IVolumeVerifier Verifier { get; } = verifier;
 
-        public Task<VolumeVerification?>? Running { get; set; }
+        public CancellationTokenSource Stop { get; } = stop;
+
+        public Task<VolumeVerification?> Running { get; } = running;
 
         public ITimer? Expiry { get; set; }
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using ObjectStore.Admin.Durability;
+using ObjectStore.Admin.Tests.Cluster;
 
 namespace ObjectStore.Admin.Tests.Durability;
 
@@ -75,6 +76,38 @@ public sealed class DurabilityCommandTests
         Assert.Equal((2, ""), (run.ExitCode, run.Output));
         Assert.Contains(words[0], run.Error, StringComparison.Ordinal);
         Assert.Single(run.Error.TrimEnd().Split('\n'));
+    }
+
+    [Fact]
+    public async Task Endpoint_WithAToken_GivesDrivesHostsAndClassesOfThePool()
+    {
+        const string token = "0123456789abcdef0123456789abcdef";
+        string Drive(int number, string host, string state) => $$$"""
+            {"driveId":"10111213-1415-1617-1819-1a1b1c1d1e{{{number:x2}}}","nodeId":"n","path":"/d","domain":"r/z/k/{{{host}}}","state":"{{{state}}}","reason":null,"capacityBytes":{{{number}}}000000000000,"freeBytes":1,
+            "usedBytes":1,"garbageBytes":0,"liveFragments":1,"slots":1,"incompleteSlots":0,"sourceOf":0,"errors":0,"reduction":0}
+            """;
+        string status = $$$"""
+            {"clusterId":"00010203-0405-0607-0809-0a0b0c0d0e0f","version":"0.1.0","mapEpoch":7,
+            "drives":[{{{Drive(1, "a", "up")}}},{{{Drive(2, "a", "down")}}},{{{Drive(3, "b", "draining")}}},{{{Drive(4, "c", "out")}}},{{{Drive(5, "d", "removed")}}},{{{Drive(6, "b", "up")}}},{{{Drive(7, "b", "up")}}}],
+            "classes":[{"storageClass":"STANDARD","smallBelowBytes":131072,"small":"2 copies","smallUsed":"2 copies","large":"3+2","largeUsed":"3+2","narrowed":false}],
+            "repair":{"state":"idle","queuedExtents":0,"queuedGroups":0,"fewestSpare":null,"rebuiltBytes":0,"bytesPerSecond":null,"estimatedSecondsLeft":null,"lostBlocks":0},
+            "scrub":{"state":"idle","periodSeconds":1,"fraction":1,"verifiedBytes":0,"corruptFragments":0,"lastCompleted":null},"compaction":{"state":"idle","garbageBytes":0,"reclaimedBytes":0},"orphans":{"kept":false}}
+            """;
+        await using FakeNode node = new(line => (200, line.Contains("/metrics", StringComparison.Ordinal) ? "objectstore_drive_capacity_bytes 9e12\n" : status));
+        Run run = await Run.ToolWith(name => name == "OBJECTSTORE_ADMIN_TOKEN" ? token : null, "durability", "--endpoint", node.Url, "--format", "json");
+        Assert.Equal((0, ""), (run.ExitCode, run.Error));
+        JsonElement report = JsonDocument.Parse(run.Output).RootElement, inputs = report.GetProperty("inputs");
+        Assert.Equal((5, 2, 7e12), (inputs.GetProperty("drives").GetInt32(), inputs.GetProperty("hosts").GetInt32(), inputs.GetProperty("driveBytes").GetDouble()));
+        Assert.Equal(["2 copies", "3+2"], report.GetProperty("schemes").EnumerateArray().Select(row => row.GetProperty("scheme").GetString()));
+        Assert.Contains("the status of", inputs.GetProperty("poolSource").GetString(), StringComparison.Ordinal);
+
+        run = await Run.ToolWith(name => name == "OBJECTSTORE_ADMIN_TOKEN" ? token : null, "durability", "--endpoint", node.Url, "--format", "json", "--hosts", "4", "--drives", "8");
+        inputs = JsonDocument.Parse(run.Output).RootElement.GetProperty("inputs");
+        Assert.Equal((8, 4), (inputs.GetProperty("drives").GetInt32(), inputs.GetProperty("hosts").GetInt32()));
+
+        run = await Run.Tool("durability", "--endpoint", node.Url);
+        Assert.Contains("NOT those of the pool", run.Output, StringComparison.Ordinal);
+        Assert.Contains("(1 drives in 1 hosts)", run.Output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -14,11 +14,14 @@ public sealed class CursorTests
     [Fact]
     public void PassCursor_IsAsDocumented()
     {
-        var cursor = new PassCursor(0x2122232425262728, Key, [0x31323334, 5]);
-        Assert.Equal("01" + "01" + "2827262524232221" + "0102030405060708090A0B0C0D0E0F10" + "14131211" + "1615" + "02000000" + "34333231" + "05000000", Convert.ToHexString(cursor.Encode()));
-        PassCursor read = PassCursor.Decode(cursor.Encode())!;
-        Assert.Equal((cursor.StartedUnixMs, cursor.After), (read.StartedUnixMs, read.After));
+        const string first = "01" + "2827262524232221" + "0102030405060708090A0B0C0D0E0F10" + "14131211" + "1615" + "02000000" + "34333231" + "05000000";
+        var cursor = new PassCursor(0x2122232425262728, Key, [0x31323334, 5], 0x4142434445464748);
+        Assert.Equal("02" + first + "4847464544434241", Convert.ToHexString(cursor.Encode()));
+        PassCursor read = PassCursor.Decode(cursor.Encode())!, older = PassCursor.Decode(Convert.FromHexString("01" + first))!;
+        Assert.Equal((cursor.StartedUnixMs, cursor.After, cursor.Listed), (read.StartedUnixMs, read.After, read.Listed));
+        Assert.Equal((cursor.StartedUnixMs, cursor.After, 0), (older.StartedUnixMs, older.After, older.Listed));
         Assert.Equal(cursor.Undone, read.Undone);
+        Assert.Equal(cursor.Undone, older.Undone);
         Assert.Null(PassCursor.Decode(new PassCursor(1, null, []).Encode())!.After);
     }
 
@@ -66,7 +69,7 @@ public sealed class CursorTests
             Assert.Null(PassCursor.Decode(pass.AsSpan(0, length)));
         for (int length = 0; length < scrub.Length; length++)
             Assert.Null(ScrubCursor.Decode(scrub.AsSpan(0, length)));
-        pass[0] = scrub[0] = 2;
+        pass[0] = scrub[0] = 3;
         Assert.Null(PassCursor.Decode(pass));
         Assert.Null(ScrubCursor.Decode(scrub));
     }

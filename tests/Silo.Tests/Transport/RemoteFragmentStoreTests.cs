@@ -255,12 +255,12 @@ public sealed class RemoteFragmentStoreTests : IAsyncLifetime
             return release.Task.WaitAsync(stop);
         };
         await using ServedDrives served = await ServedDrives.StartAsync(null, null, drive);
-        await using RemoteStorageNode node = await served.ConnectAsync(ServedDrives.Quick(idleSeconds: 0.2));
+        await using RemoteStorageNode node = await served.ConnectAsync(ServedDrives.Quick(idleSeconds: 1));
         var remote = (IVolumeVerifier)Assert.Single(node.Drives);
         Assert.Equal([new SealedVolume(7, 123_456), new SealedVolume(8, 99)], await remote.ListSealedVolumesAsync(Token));
         Task<VolumeVerification?> first = remote.VerifyVolumeAsync(7, 1000, Token).AsTask(), second = remote.VerifyVolumeAsync(8, 2000, Token).AsTask();
         await begun.Task.WaitAsync(Deadline, Token);
-        await Task.Delay(TimeSpan.FromSeconds(0.5), Token);
+        await Task.Delay(TimeSpan.FromSeconds(2), Token);
         Assert.False(first.IsCompleted || second.IsCompleted);
         Assert.Single(drive.Verified);
         release.SetResult();

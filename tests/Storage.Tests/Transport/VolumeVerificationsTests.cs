@@ -40,6 +40,32 @@ public sealed class VolumeVerificationsTests
     }
 
     [Fact]
+    public async Task Verification_WhoseTimerFiresEarly_EndsAllTheSame()
+    {
+        using VolumeVerifications verifications = new(new LaggingTime(_time));
+        Ask(verifications, 1);
+        _time.Advance(VolumeVerifications.Patience);
+        Assert.Equal(VerificationState.UnderWay, Ask(verifications, 2));
+        Assert.Single(_verifier.Begun);
+        _time.Advance(TimeSpan.FromMilliseconds(20));
+        await _verifier.CancelledAsync(0);
+    }
+
+    [Fact]
+    public async Task Verification_OfADriveThatWasClosed_HoldsNobodyUp()
+    {
+        using VolumeVerifications verifications = new(_time);
+        Ask(verifications, 1);
+        Verifier reopened = new();
+        Assert.Equal(VerificationState.UnderWay, verifications.Ask(Drive, reopened, new VerificationQuestion(2, 5, 0, 0)).State);
+        await _verifier.CancelledAsync(0);
+        Assert.Single(reopened.Begun);
+        await reopened.FailAsync(0, new DriveUnavailableException(Drive, "it hangs"));
+        Assert.Equal(VerificationState.UnderWay, verifications.Ask(Drive, reopened, new VerificationQuestion(3, 5, 0, 0)).State);
+        Assert.Equal(2, reopened.Begun.Count);
+    }
+
+    [Fact]
     public async Task Verification_OfAnotherPeer_BeginsWhenTheFirstHasBeenTold()
     {
         using VolumeVerifications verifications = new(_time);
@@ -98,6 +124,16 @@ public sealed class VolumeVerificationsTests
 
     private VerificationState Ask(VolumeVerifications verifications, int attempt, int firstDamaged = 0)
         => verifications.Ask(Drive, _verifier, new VerificationQuestion((UInt128)attempt, 5, 0, firstDamaged)).State;
+
+    /// <summary>A clock that lags behind its timers, as the machine's may.</summary>
+    private sealed class LaggingTime(TimeProvider inner) : TimeProvider
+    {
+        public override long TimestampFrequency => inner.TimestampFrequency;
+
+        public override long GetTimestamp() => (inner.GetTimestamp() * 9999 / 10_000) - 1;
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period) => inner.CreateTimer(callback, state, dueTime, period);
+    }
 
     /// <summary>Its verifications end when they are told to.</summary>
     private sealed class Verifier : IVolumeVerifier
