@@ -378,6 +378,27 @@ public sealed class SqliteMetadataStoreTests
         Assert.Equal(CommitStatus.Committed, await PutAsync(store, bucket, epoch, "more", Large()));
     }
 
+    /// <summary>What it names is not known, so it may be this: nothing is deleted, and repair and scrub go on with the others.</summary>
+    [Fact]
+    public async Task Extent_WhoseKeyHasADamagedRecord_CountsAsNamed()
+    {
+        await using TemporaryMetadataStore temporary = await TemporaryMetadataStore.OpenAsync();
+        (BucketId bucket, long epoch) = await BucketAsync(temporary.Store);
+        ObjectVersion damaged = Version(Extent());
+        await PutAsync(temporary.Store, bucket, epoch, "bad", damaged);
+        await temporary.Store.DisposeAsync();
+        using (SqliteConnection connection = SqliteConnection.Open(temporary.Store.DatabasePath))
+        {
+            connection.Execute("UPDATE object_version SET record = x'A101FFFFFFFFFFFF'");
+        }
+
+        await temporary.ReopenAsync();
+        ExtentReference OfKey(string key, ulong low) => new(bucket, System.Text.Encoding.UTF8.GetBytes(key), damaged.VersionId, 0x01234567_89ABCDEF, low);
+        Assert.Equal([ExtentUse.Named, ExtentUse.Unnamed], await temporary.Store.FindExtentsAsync([OfKey("bad", 1), OfKey("other", 2)]));
+        CondemnedExtent[] both = [new(OfKey("bad", 1), Extent()), new(OfKey("other", 2), Extent())];
+        Assert.Equal([ExtentUse.Named, ExtentUse.Unnamed], await temporary.Store.CondemnExtentsAsync([.. both], 0));
+    }
+
     [Fact]
     public async Task Commit_WithADamagedRecord_FailsAloneInItsBatch()
     {

@@ -44,21 +44,24 @@ internal sealed partial class SweepList(
         }
     }
 
-    /// <summary>Runs the sweeps that are due. Whether there was one.</summary>
-    public async Task<bool> RunDueAsync(CancellationToken cancellationToken)
+    /// <summary>Runs the sweeps that are due. Whether there was one. A sweep that yields is begun anew later; what it deleted is listed no more.</summary>
+    /// <param name="shouldYield">Asked for each page: whether something more urgent waits.</param>
+    public async Task<bool> RunDueAsync(Func<bool> shouldYield, CancellationToken cancellationToken)
     {
         bool any = false;
         foreach ((Guid id, Sweep sweep) in _sweeps.ToArray())
         {
             if (sweep.NotBefore > time.GetUtcNow())
                 continue;
+            if (shouldYield())
+                return any;
             any = true;
             bool isEmpty = false;
             if (drives.Find(id) is { } drive)
             {
                 try
                 {
-                    isEmpty = await RunAsync(drive, sweep.Groups, cancellationToken).ConfigureAwait(false);
+                    isEmpty = await RunAsync(drive, sweep.Groups, shouldYield, cancellationToken).ConfigureAwait(false);
                 }
                 catch (Exception e) when (!cancellationToken.IsCancellationRequested)
                 {
@@ -86,7 +89,7 @@ internal sealed partial class SweepList(
     }
 
     /// <summary>Deletes what does not belong on the drive any more. False where something had to stay.</summary>
-    private async Task<bool> RunAsync(IFragmentStore drive, IReadOnlySet<int> groups, CancellationToken cancellationToken)
+    private async Task<bool> RunAsync(IFragmentStore drive, IReadOnlySet<int> groups, Func<bool> shouldYield, CancellationToken cancellationToken)
     {
         using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.sweep")?.SetTag("objectstore.drive", drive.DriveId.ToString());
         FragmentKey? after = null;
@@ -116,6 +119,8 @@ internal sealed partial class SweepList(
             }
 
             after = page.Next;
+            if (after is not null && shouldYield())
+                return false;
         }
         while (after is not null);
 

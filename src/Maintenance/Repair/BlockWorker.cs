@@ -210,11 +210,21 @@ internal sealed partial class BlockWorker(
         return found;
     }
 
-    /// <summary>Queues the deletion of orphans.</summary>
-    public async Task CondemnAsync(IReadOnlyList<FragmentDetails> orphans, CancellationToken cancellationToken)
+    /// <summary>Makes garbage of the orphans among what was inspected. One that is kept, as it is named after all or there are too many of them, counts as unnamed: nothing is decided about it yet.</summary>
+    public async Task<IReadOnlyList<Inspection>> CondemnAsync(IReadOnlyList<Inspection> inspections, CancellationToken cancellationToken)
     {
-        if (orphans.Count > 0)
-            await liveness.CondemnAsync(orphans, cancellationToken).ConfigureAwait(false);
+        int[] orphans = [.. Enumerable.Range(0, inspections.Count).Where(i => inspections[i] is { Liveness: Liveness.Liveness.Orphan, Details: not null })];
+        if (orphans.Length == 0)
+            return inspections;
+        IReadOnlyList<bool> condemned = await liveness.CondemnAsync([.. orphans.Select(i => inspections[i].Details!)], cancellationToken).ConfigureAwait(false);
+        Inspection[] decided = [.. inspections];
+        for (int i = 0; i < orphans.Length; i++)
+        {
+            if (!condemned[i])
+                decided[orphans[i]] = decided[orphans[i]] with { Liveness = Liveness.Liveness.Unnamed };
+        }
+
+        return decided;
     }
 
     /// <summary>The drives that take part in a block's repair, and the places where its fragments may be.</summary>

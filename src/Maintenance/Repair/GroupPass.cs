@@ -238,15 +238,9 @@ internal sealed class GroupPass(
             return;
         IReadOnlyList<Inspection> inspections = await worker.InspectAsync(
             [.. unknown.Select(candidate => candidate.Block.Fragments.Select(found => (found.Drive, found.Entry.Key)).ToArray())], cancellationToken).ConfigureAwait(false);
-        List<FragmentDetails> orphans = [];
+        inspections = await worker.CondemnAsync(inspections, cancellationToken).ConfigureAwait(false);
         for (int i = 0; i < unknown.Length; i++)
-        {
             _known[unknown[i].Block.Extent] = inspections[i];
-            if (inspections[i] is { Liveness: Liveness.Liveness.Orphan, Details: { } details })
-                orphans.Add(details);
-        }
-
-        await worker.CondemnAsync(orphans, cancellationToken).ConfigureAwait(false);
     }
 
     private async Task DealWithAsync(Candidate candidate, CancellationToken cancellationToken)

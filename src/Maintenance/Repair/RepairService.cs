@@ -272,8 +272,7 @@ public sealed partial class RepairService : BackgroundService
         // In their order: those that come first have the fewest to spare. The gate lets in as many as may run.
         var work = new (RepairEntry Entry, Task<bool> Done)[due.Length];
         IReadOnlyList<Inspection> inspections = await InspectAsync(due, cancellationToken).ConfigureAwait(false);
-        List<FragmentDetails> orphans = [.. inspections.Where(found => found.Liveness == Liveness.Liveness.Orphan).Select(found => found.Details!)];
-        await _worker.CondemnAsync(orphans, cancellationToken).ConfigureAwait(false);
+        inspections = await _worker.CondemnAsync(inspections, cancellationToken).ConfigureAwait(false);
         for (int i = 0; i < due.Length; i++)
             work[i] = (due[i], RepairEntryAsync(due[i], inspections[i], cancellationToken));
         foreach ((_, Task<bool> done) in work)
@@ -321,7 +320,7 @@ public sealed partial class RepairService : BackgroundService
             return;
         long now = _time.GetUtcNow().ToUnixTimeMilliseconds();
         ImmutableArray<RepairEntry> all = await _metadata.ListRepairsAsync(long.MaxValue, MaxHastened, cancellationToken).ConfigureAwait(false);
-        IEnumerable<RepairRecord> hastened = all.Where(entry => entry.Attempts > 0 && entry.Record.NotBeforeUnixMs > now && HasTarget(map, entry))
+        IEnumerable<RepairRecord> hastened = all.Where(entry => IsHastened(entry) && HasTarget(map, entry))
             .Select(entry => entry.Record with { NotBeforeUnixMs = now });
 
         // Recorded once more with an earlier time, which is not an attempt. One that another process has just finished comes back, and is found whole. A few at a time, since clients'
@@ -329,6 +328,9 @@ public sealed partial class RepairService : BackgroundService
         foreach (RepairRecord[] chunk in hastened.Chunk(_options.QueueBatch))
             await _metadata.RecordRepairsAsync([.. chunk], cancellationToken).ConfigureAwait(false);
         _hastenedEpoch = map.Epoch;
+
+        // One that was never looked at waits for its first turn, unless that is so far off that a clock which was ahead must have set it.
+        bool IsHastened(RepairEntry entry) => entry.Record.NotBeforeUnixMs > (entry.Attempts > 0 ? now : now + (long)_options.MaxRetryDelay.TotalMilliseconds);
     }
 
     /// <summary>False where that failed: what is to be repaired does not wait for a number that people look at.</summary>
@@ -472,7 +474,8 @@ public sealed partial class RepairService : BackgroundService
         if (_afterUncleanStop && now >= _recentDue)
             return await CompareRecentAsync(cancellationToken).ConfigureAwait(false);
 
-        bool swept = await _sweeps.RunDueAsync(cancellationToken).ConfigureAwait(false);
+        // Sweeps come first, as they bring home what former drives have; but not while there are fragments to be rebuilt.
+        bool swept = await _sweeps.RunDueAsync(() => PassPlan.Fill(_map(), _drives, _options.ParityOf).Any(plan => plan.SlotsWithoutSource > 0 && IsDue(plan)), cancellationToken).ConfigureAwait(false);
         IClusterMap map = _map();
         ImmutableArray<PassPlan> plans = PassPlan.Fill(map, _drives, _options.ParityOf);
         if (plans.FirstOrDefault(IsDue) is { } urgent)
@@ -578,7 +581,8 @@ public sealed partial class RepairService : BackgroundService
         IClusterMap map = _map();
         List<SlotCompletion> completed = [];
         Dictionary<Guid, HashSet<int>> left = [];
-        foreach (int group in pass.DoneGroups)
+        HashSet<int> needed = await FindNeededAbsentAsync(plan, [.. pass.DoneGroups], cancellationToken).ConfigureAwait(false);
+        foreach (int group in pass.DoneGroups.Where(group => !needed.Contains(group)))
         {
             if (!MapLookup.TrySlotsOf(map, group, out IReadOnlyList<GroupSlot> now))
                 continue;
@@ -607,6 +611,43 @@ public sealed partial class RepairService : BackgroundService
         MaintenanceDiagnostics.SlotsCompleted.Add(completed.Count);
     }
 
+    /// <summary>
+    /// Of groups whose listed blocks are all whole, those that drives which are out are needed for nevertheless: what has fragments nowhere else is not listed. That is anything, where all drives of
+    /// a group are out; and where so many are out as a write may be acknowledged with, it is what waits in the queue since then. Complete, the group would no longer name those drives, and what
+    /// they alone have would count as deleted.
+    /// </summary>
+    private async Task<HashSet<int>> FindNeededAbsentAsync(PassPlan plan, int[] groups, CancellationToken cancellationToken)
+    {
+        HashSet<int> needed = [], asked = [];
+        foreach (int group in groups)
+        {
+            IReadOnlyList<GroupSlot> slots = plan.Groups[group];
+            int absent = slots.Count(slot => !slot.IsComplete && slot.Sources.IsEmpty && !slot.Absent.IsEmpty);
+            int parity = _options.ParityOf(slots.Count);
+            if (absent == slots.Count)
+                needed.Add(group);
+            else if (absent >= new Scheme(slots.Count - parity, parity).WriteQuorum)
+                asked.Add(group);
+        }
+
+        if (asked.Count == 0)
+            return needed;
+        ImmutableArray<RepairEntry> waiting = await _metadata.ListRepairsAsync(long.MaxValue, MaxHastened, cancellationToken).ConfigureAwait(false);
+        if (waiting.Length == MaxHastened)
+            needed.UnionWith(asked);
+        foreach (RepairEntry[] entries in waiting.Where(entry => asked.Contains(entry.Record.PlacementGroup) && !needed.Contains(entry.Record.PlacementGroup)).Chunk(_options.QueueBatch))
+        {
+            IReadOnlyList<Inspection> inspections = await InspectAsync([.. entries], cancellationToken).ConfigureAwait(false);
+            for (int i = 0; i < entries.Length; i++)
+            {
+                if (inspections[i] is { Liveness: null, IsGone: false, IsUnidentified: false })
+                    needed.Add(entries[i].Record.PlacementGroup);
+            }
+        }
+
+        return needed;
+    }
+
     /// <summary>Compares the listings of the extents that are newer than the last comparison.</summary>
     private async Task<bool> CompareRecentAsync(CancellationToken cancellationToken)
     {
@@ -614,6 +655,9 @@ public sealed partial class RepairService : BackgroundService
         _recentDue = now + _options.RecentAuditInterval;
         long? checkedBelow = await ReadTimeAsync(RecentCursor, cancellationToken).ConfigureAwait(false);
         DateTimeOffset from = checkedBelow is { } below ? DateTimeOffset.FromUnixTimeMilliseconds(below) : until;
+
+        // By a clock that was ahead: whatever it compared, it was not what was written since.
+        from = from > until ? now - _options.AuditPeriod : from;
         from -= _afterUncleanStop ? _options.WriteMargin : _options.RecentAuditOverlap;
 
         // After a day the comparison of everything has been there.
@@ -645,7 +689,8 @@ public sealed partial class RepairService : BackgroundService
             return false;
         }
 
-        if (now < DateTimeOffset.FromUnixTimeMilliseconds(last) + _options.AuditPeriod)
+        // A time to come is of a clock that was ahead.
+        if (DateTimeOffset.FromUnixTimeMilliseconds(last) is var audited && audited <= now && now < audited + _options.AuditPeriod)
             return false;
         var pass = new GroupPass(PassPlan.Compare(PassKind.Audit, AuditPassCursor, map, null, null), _worker, _queue, _metadata, _drives, _map, _time, _options);
 

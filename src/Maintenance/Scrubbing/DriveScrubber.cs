@@ -92,8 +92,9 @@ internal sealed partial class DriveScrubber(
                 }
                 else if (_cursor.IsDone)
                 {
+                    // Longer than a period only by a clock that was ahead when the last pass began.
                     TimeSpan wait = DateTimeOffset.FromUnixTimeMilliseconds(_cursor.StartedUnixMs) + options.Period - time.GetUtcNow();
-                    if (wait > TimeSpan.Zero)
+                    if (wait > TimeSpan.Zero && wait <= options.Period)
                         await Task.Delay(wait, time, stoppingToken).ConfigureAwait(false);
                     Advance(new ScrubCursor(time.GetUtcNow().ToUnixTimeMilliseconds(), _cursor.FinishedUnixMs, false, false, null, 0, 0, 0, 0));
                 }

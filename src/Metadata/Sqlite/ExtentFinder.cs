@@ -14,9 +14,17 @@ internal sealed class ExtentFinder(SqliteConnection connection)
     private readonly SqliteStatement _parts = connection.Prepare("SELECT record FROM upload_part WHERE upload_id = ?1");
     private readonly SqliteStatement _garbage = connection.Prepare("SELECT 1 FROM extent_garbage WHERE extent_high = ?1 AND extent_low = ?2 LIMIT 1");
 
+    /// <summary>A record of the key that cannot be read may name the extent: then it counts as named, so that it is repaired and nothing of it is deleted.</summary>
     internal ExtentUse Find(ExtentReference extent)
     {
-        if (IsNamedByVersion(extent) || IsNamedByPart(extent))
+        try
+        {
+            if (IsNamedByVersion(extent) || IsNamedByPart(extent))
+            {
+                return ExtentUse.Named;
+            }
+        }
+        catch (MetadataRecordException)
         {
             return ExtentUse.Named;
         }

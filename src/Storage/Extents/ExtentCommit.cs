@@ -158,7 +158,12 @@ internal sealed class ExtentCommit
         if (IsHopeless)
             throw Failure(null);
         await WaitAsync(Goal.Settled, 0, _store.WriteLinger, cancellationToken).ConfigureAwait(false);
-        if (Missing() is { Count: > 0 } missing)
+        List<(int First, int Count, ShardSet Shards)> missing = Missing(out int standing);
+
+        // What is on drives that the map no longer names may not have been there to be listed when their slots were filled: nobody would look for it there.
+        if (standing < _scheme.WriteQuorum)
+            throw new WriteQuorumException(_descriptor.Id, standing, _scheme.WriteQuorum, new PlacementUnavailableException("the map has moved too many of its slots while it was written"));
+        if (missing.Count > 0)
             await RecordAsync(missing, cancellationToken).ConfigureAwait(false);
         _store.WriteLoad.Record(_store.Time.GetElapsedTime(began));
     }
@@ -512,8 +517,10 @@ internal sealed class ExtentCommit
     }
 
     /// <summary>By block, what cannot be counted on: not durable, or on a drive that the map no longer names for the slot.</summary>
-    private List<(int First, int Count, ShardSet Shards)> Missing()
+    /// <param name="standing">How many fragments of the block that has the fewest can be.</param>
+    private List<(int First, int Count, ShardSet Shards)> Missing(out int standing)
     {
+        standing = _scheme.Width;
         ShardBits moved = default;
         ClusterRoute route = _store.Route;
         if (route.Map.Epoch != _epoch)
@@ -533,6 +540,7 @@ internal sealed class ExtentCommit
                 var missing = new ShardSet(all & ~_blocks[block].Written.And(_durable).Except(moved).Bits);
                 if (missing.IsEmpty)
                     continue;
+                standing = Math.Min(standing, _scheme.Width - missing.Count);
                 if (runs.Count > 0 && runs[^1] is var last && last.First + last.Count == block && last.Shards == missing)
                     runs[^1] = last with { Count = last.Count + 1 };
                 else

@@ -1,5 +1,6 @@
 using ObjectStore.Maintenance.Repair;
 using ObjectStore.Maintenance.Tests.Fixtures;
+using ObjectStore.Metadata;
 using ObjectStore.Storage;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
@@ -400,6 +401,60 @@ public sealed class RepairPassTests
         await cluster.AssertWholeAsync();
     }
 
+    [Fact]
+    public async Task GroupWhoseDrivesAreAllOut_IsNotTakenForWhole_ThoughNothingOfItIsListed()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        TestExtent extent = await cluster.WriteAsync(Copies3, 1000, 256 << 10);
+        RepairService repair = await cluster.StartRepairAsync();
+        Guid[] taken = [.. Enumerable.Range(0, 3).Select(shard => cluster.DriveOf(extent, shard))];
+        foreach (Guid drive in taken)
+            cluster.TakeOut(drive);
+        for (int i = 0; i < 40; i++)
+        {
+            if (!await repair.RunNextPassAsync(CancellationToken.None))
+                cluster.Time.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        Assert.All(cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)), slot => Assert.False(slot.IsComplete || slot.Absent.IsEmpty));
+        await Assert.ThrowsAsync<ExtentUnavailableException>(() => cluster.ReadAsync(extent));
+        await cluster.Queue.RecordAsync(new RepairNotice(extent.Id, extent.Group, extent.Scheme, 0, 1, new ShardSet(0b111), RepairReason.MissingOnRead));
+        cluster.Time.Advance(TimeSpan.FromMinutes(1));
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
+        foreach (Guid drive in taken)
+            cluster.BringBack(drive);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task DegradedWrite_WhoseDrivesAreOut_KeepsItsGroupFromBeingTakenForWhole()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100)), whole = await cluster.WriteAsync(Copies3);
+        await cluster.Queue.RecordAsync(new RepairNotice(extent.Id, extent.Group, extent.Scheme, 0, 1, new ShardSet(0b100), RepairReason.DegradedWrite));
+        RepairService repair = await cluster.StartRepairAsync();
+        Guid[] taken = [.. Enumerable.Range(0, 2).Select(shard => cluster.DriveOf(extent, shard))];
+        foreach (Guid drive in taken)
+            cluster.TakeOut(drive);
+        for (int i = 0; i < 40; i++)
+        {
+            await repair.WorkOffQueueAsync(CancellationToken.None);
+            if (!await repair.RunNextPassAsync(CancellationToken.None))
+                cluster.Time.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        // Other groups that lost the same drives are complete.
+        Assert.Equal(2, cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Count(slot => !slot.IsComplete && !slot.Absent.IsEmpty));
+        Assert.Equal(2, cluster.IncompleteSlots);
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
+        cluster.BringBack(taken[1]);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -596,6 +651,77 @@ public sealed class RepairPassTests
             await cluster.Store(cluster.DriveOf(extent, 1)).DeleteAsync(extent.Keys.Where(key => key.Shard == 1).ToArray());
         cluster.Time.Advance(TimeSpan.FromDays(4));
         await DrainPassesAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Audit_AfterAClockThatWasAhead_IsNotPutOffUntilThen()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        await cluster.WriteManyAsync(50);
+        byte[] inAYear = [1, .. BitConverter.GetBytes(cluster.Time.GetUtcNow().AddYears(1).ToUnixTimeMilliseconds())];
+        await cluster.Metadata.SetCursorAsync("repair/audited", inAYear);
+        await cluster.Metadata.SetCursorAsync("repair/recent", inAYear);
+        TestExtent degraded = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100));
+        ulong high = (ulong)(degraded.Id.Value >> 64), low = (ulong)degraded.Id.Value;
+        await cluster.Metadata.RecordRepairsAsync([new RepairRecord(high, low, 0, 1, degraded.Group, degraded.Scheme.Id, 0b100, 0, 1, cluster.Time.GetUtcNow().AddYears(1).ToUnixTimeMilliseconds())]);
+        RepairService repair = await cluster.StartRepairAsync();
+        foreach (TestExtent extent in cluster.Live)
+            await cluster.Store(cluster.DriveOf(extent, 1)).DeleteAsync(extent.Keys.Where(key => key.Shard == 1).ToArray());
+        await DrainPassesAsync(repair);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
+    public async Task Orphans_ThatAreKept_StayQueued()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 9);
+        TestExtent orphan = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
+        await cluster.Queue.RecordAsync(new RepairNotice(orphan.Id, orphan.Group, orphan.Scheme, 0, 1, new ShardSet(0b100), RepairReason.DegradedWrite));
+        FragmentDetails details = (await cluster.Store(cluster.DriveOf(orphan, 0)).StatAsync(orphan.Keys.First()))!;
+        cluster.Time.Advance(TimeSpan.FromHours(73));
+        RepairService repair = await cluster.StartRepairAsync();
+        await cluster.Liveness.CondemnAsync([.. Enumerable.Repeat(details, 1 + Maintenance.Liveness.MetadataExtentLiveness.FreeOrphans)]);
+        Assert.True(cluster.Liveness.IsBraked);
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
+        cluster.Liveness.ReleaseBrake();
+        await cluster.RunQueueUntilEmptyAsync(repair);
+    }
+
+    [Fact]
+    public async Task Sweep_YieldsToFragmentsThatAreToBeRebuilt()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 10);
+        await cluster.WriteManyAsync(80);
+        Guid drained = cluster.Mapped[3].Id, lost = cluster.Mapped[5].Id;
+        cluster.Drain(drained);
+        RepairService repair = await cluster.StartRepairAsync(new RepairOptions { ListPageEntries = 5 });
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        int left = cluster.Store(drained).Count;
+        Assert.True(left > 5);
+        bool swept = false;
+        cluster.Store(drained).Fault = (operation, _, _) =>
+        {
+            // The first page is being swept.
+            if (operation == FragmentOperation.Delete && !swept)
+            {
+                swept = true;
+                cluster.Lose(lost);
+            }
+
+            return default;
+        };
+        for (int i = 0; i < 100 && !swept; i++)
+        {
+            if (!await repair.RunNextPassAsync(CancellationToken.None))
+                cluster.Time.Advance(TimeSpan.FromSeconds(5));
+        }
+
+        Assert.True(cluster.Store(drained).Count > 0, "The sweep went on to its end.");
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0 && repair.Status.SweepsPending == 0);
+        Assert.Equal(0, cluster.Store(drained).Count);
         await cluster.AssertWholeAsync();
     }
 

@@ -284,6 +284,20 @@ public sealed class ScrubTests
     }
 
     [Fact]
+    public async Task Scrub_AfterAClockThatWasAhead_DoesNotWaitForThatTime()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 6);
+        await cluster.WriteManyAsync(10);
+        long ahead = cluster.Time.GetUtcNow().AddYears(1).ToUnixTimeMilliseconds();
+        foreach (MappedDrive drive in cluster.Mapped)
+            await cluster.Metadata.SetCursorAsync("scrub/" + drive.Id.ToString("N"), new ScrubCursor(ahead, ahead + 1, IsDone: true, InVolumes: true, null, 1, 1, 0, 0).Encode());
+        ScrubService service = cluster.CreateScrub(Fast);
+        await service.StartAsync(CancellationToken.None);
+        await WaitAsync(cluster, () => service.Status.Count == 6 && service.Status.All(status => status.LastPassFinished < cluster.Time.GetUtcNow().AddDays(1)));
+        await service.StopAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
+    }
+
+    [Fact]
     public async Task Service_ScrubsTheLocalDrivesThereAre()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 6);
