@@ -40,6 +40,12 @@ public interface IMaintenanceStore
     ValueTask<ImmutableArray<ExtentUse>> FindExtentsAsync(ImmutableArray<ExtentReference> extents, CancellationToken cancellationToken = default);
 
     /// <summary>
+    /// Looks for names of extents by their ids alone, in every version and every part that there is: for fragments whose records no longer say whose they are. A page at a time, each with a snapshot
+    /// of its own; holds up no commits. Nothing that is named when the first page is asked for, and stays so, is missed. A record that cannot be read may name any of them, and counts as if it did.
+    /// </summary>
+    ValueTask<ExtentSearchPage> SearchExtentsAsync(ExtentSearch search, CancellationToken cancellationToken = default);
+
+    /// <summary>
     /// Makes garbage of those extents that nothing names and that are not garbage yet. Decided and written in one transaction; from then on no version that names one of
     /// them is inserted, and no part. The result says what each was found to be: <see cref="ExtentUse.Unnamed"/> is garbage now.
     /// </summary>
@@ -93,6 +99,17 @@ public sealed record MaintenanceCursor(string Name, byte[] Value);
 /// <param name="ExtentHigh">Upper half of the extent id.</param>
 /// <param name="ExtentLow">Lower half of the extent id.</param>
 public sealed record ExtentReference(BucketId Bucket, ReadOnlyMemory<byte> KeyUtf8, VersionId Version, ulong ExtentHigh, ulong ExtentLow);
+
+/// <summary>A search for names of extents.</summary>
+/// <param name="Extents">Upper and lower halves of the ids.</param>
+/// <param name="After">Where to go on: <see cref="ExtentSearchPage.Next"/> of the page before; null at the start.</param>
+/// <param name="MaxRecords">To be read for this page.</param>
+public sealed record ExtentSearch(IReadOnlySet<(ulong High, ulong Low)> Extents, byte[]? After = null, int MaxRecords = 10_000);
+
+/// <summary>What a page of a search has found.</summary>
+/// <param name="Named">Those of the extents that something read for this page names.</param>
+/// <param name="Next">Where to go on; null at the end. The store's own.</param>
+public sealed record ExtentSearchPage(ImmutableArray<(ulong High, ulong Low)> Named, byte[]? Next);
 
 /// <summary>An extent to be made garbage unless something names it.</summary>
 /// <param name="Reference">Where a name of it would be.</param>

@@ -118,6 +118,59 @@ public abstract partial class MetadataStoreConformance
         Assert.Equal([ExtentUse.Named, ExtentUse.Named], await Store.FindExtentsAsync([Reference(Bucket, "k", first.VersionId, first.Parts[0]), Reference(Bucket, "k", upload.UploadId, part)]));
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(1000)]
+    public async Task SearchExtents_FindsWhatAnyVersionOrPartNames_InPagesOfAnySize(int maxRecords)
+    {
+        HashSet<(ulong, ulong)> wanted = [], there = [];
+        void Want(PartLayout part, bool isThere = true)
+        {
+            wanted.Add((part.ExtentHigh, part.ExtentLow));
+            if (isThere)
+                there.Add((part.ExtentHigh, part.ExtentLow));
+        }
+
+        for (int i = 0; i < 5; i++)
+        {
+            ObjectVersion version = await PutNewAsync($"key{i}");
+            if (i is 0 or 3 or 4)
+                Want(version.Parts[0]);
+        }
+
+        for (int i = 0; i < 3; i++)
+        {
+            UploadInfo upload = Upload(Bucket, $"upload{i}");
+            await Store.CreateUploadAsync(upload);
+            for (int number = 1; number <= 2; number++)
+            {
+                PartLayout part = Extent(number);
+                await Store.PutPartAsync(upload.UploadId, new UploadPart(part, 1), NotBefore);
+                if (number == 2)
+                    Want(part);
+            }
+        }
+
+        PartLayout garbage = Extent();
+        await Store.AddGarbageAsync([garbage], NotBefore);
+        Want(garbage, isThere: false);
+        Want(Extent(), isThere: false);
+        HashSet<(ulong, ulong)> found = [];
+        byte[]? after = null;
+        int pages = 0;
+        do
+        {
+            ExtentSearchPage page = await Store.SearchExtentsAsync(new ExtentSearch(wanted, after, maxRecords));
+            found.UnionWith(page.Named);
+            after = page.Next;
+            Assert.True(++pages < 100);
+        }
+        while (after is not null);
+        Assert.Equal(there.Order(), found.Order());
+    }
+
     [Fact]
     public async Task CondemnExtents_TakesOnlyWhatNothingNames_AndNoVersionNamesItAfterwards()
     {

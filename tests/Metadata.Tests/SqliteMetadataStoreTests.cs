@@ -395,6 +395,7 @@ public sealed class SqliteMetadataStoreTests
         await temporary.ReopenAsync();
         ExtentReference OfKey(string key, ulong low) => new(bucket, System.Text.Encoding.UTF8.GetBytes(key), damaged.VersionId, 0x01234567_89ABCDEF, low);
         Assert.Equal([ExtentUse.Named, ExtentUse.Unnamed], await temporary.Store.FindExtentsAsync([OfKey("bad", 1), OfKey("other", 2)]));
+        Assert.Equal([(7, 8)], (await temporary.Store.SearchExtentsAsync(new ExtentSearch(new HashSet<(ulong, ulong)> { (7, 8) }))).Named);
         CondemnedExtent[] both = [new(OfKey("bad", 1), Extent()), new(OfKey("other", 2), Extent())];
         Assert.Equal([ExtentUse.Named, ExtentUse.Unnamed], await temporary.Store.CondemnExtentsAsync([.. both], 0));
     }

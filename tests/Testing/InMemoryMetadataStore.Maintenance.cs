@@ -97,6 +97,13 @@ public sealed partial class InMemoryMetadataStore
             return found;
         }, cancellationToken);
 
+    public ValueTask<ExtentSearchPage> SearchExtentsAsync(ExtentSearch search, CancellationToken cancellationToken = default) =>
+        RunAsync("SearchExtents", search, () => new ExtentSearchPage([.. AllExtents().Where(search.Extents.Contains).Distinct()], null), cancellationToken);
+
+    private IEnumerable<(ulong High, ulong Low)> AllExtents() => _uploads.Values.SelectMany(upload => upload.Parts.Values).Select(part => part.Layout)
+        .Concat(_buckets.Values.SelectMany(bucket => bucket.Versions.Values).SelectMany(versions => versions).SelectMany(version => version.Parts))
+        .Select(part => (part.ExtentHigh, part.ExtentLow));
+
     private ExtentUse FindExtent(ExtentReference extent)
     {
         bool IsIt(PartLayout part) => part.ExtentHigh == extent.ExtentHigh && part.ExtentLow == extent.ExtentLow;

@@ -30,6 +30,9 @@ public sealed partial class ObservedMetadataStore
     public async ValueTask SetCursorAsync(string name, byte[]? value, CancellationToken cancellationToken = default) =>
         await _faults.RunAsync("SetCursor", name, () => DoneAsync(inner.SetCursorAsync(name, value, cancellationToken)), cancellationToken);
 
+    public ValueTask<ExtentSearchPage> SearchExtentsAsync(ExtentSearch search, CancellationToken cancellationToken = default) =>
+        _faults.RunAsync("SearchExtents", search, () => inner.SearchExtentsAsync(search, cancellationToken), cancellationToken);
+
     public ValueTask<ImmutableArray<ExtentUse>> FindExtentsAsync(ImmutableArray<ExtentReference> extents, CancellationToken cancellationToken = default) =>
         _faults.RunAsync("FindExtents", extents, () => inner.FindExtentsAsync(extents, cancellationToken), cancellationToken);
 

@@ -20,6 +20,9 @@ internal readonly record struct Inspection(Liveness.Liveness? Liveness, Fragment
     /// <summary>All that is left are records so damaged that they do not say whose they are: the metadata cannot be asked.</summary>
     public bool IsUnidentified => Liveness is null && Details is null && EveryDriveAnswered && FoundDamaged;
 
+    /// <summary>No fragment says whose it is, but the metadata has been searched, and nothing names it: whatever drives that do not answer may have, it is of a write that is under way or was given up.</summary>
+    public bool IsOwnerless { get; init; }
+
     public bool EveryDriveAnswered { get; init; }
 
     /// <summary>Whether there were fragments that could not be read.</summary>
@@ -30,7 +33,7 @@ internal readonly record struct Inspection(Liveness.Liveness? Liveness, Fragment
 /// Repairs single blocks for the queue and the passes: within the limits on what runs at once and how much is written, paused when it is to be, counted. Thread-safe.
 /// </summary>
 internal sealed partial class BlockWorker(
-    IFragmentRepairer repairer, IExtentLiveness liveness, IFragmentStoreDirectory drives, WorkGate gate, ByteRate rate, PauseSwitch pause, LoadGovernor governor,
+    IFragmentRepairer repairer, IExtentLiveness liveness, OwnerSearch owners, IFragmentStoreDirectory drives, WorkGate gate, ByteRate rate, PauseSwitch pause, LoadGovernor governor,
     TimeProvider time, RepairOptions options, ILogger logger)
 {
     private const int MaxLostBlocks = 1_000_000;
@@ -207,6 +210,12 @@ internal sealed partial class BlockWorker(
         IReadOnlyList<Liveness.Liveness> judged = await liveness.CheckAsync([.. known.Select(i => found[i].Details!.Descriptor)], cancellationToken).ConfigureAwait(false);
         for (int i = 0; i < known.Length; i++)
             found[known[i]] = found[known[i]] with { Liveness = judged[i] };
+        for (int i = 0; i < found.Length; i++)
+        {
+            if (found[i] is { Liveness: null, Details: null, FoundDamaged: true })
+                found[i] = found[i] with { IsOwnerless = owners.IsNamed(extents[i][0].Key.Extent) == false };
+        }
+
         return found;
     }
 

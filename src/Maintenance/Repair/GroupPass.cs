@@ -259,8 +259,8 @@ internal sealed class GroupPass(
                     await LookLaterAsync(candidate, candidate.MissingEverywhere, cancellationToken).ConfigureAwait(false);
                     wanted = candidate.AtSource;
                     break;
-                case null when known.IsUnidentified:
-                    await LookLaterAtUnidentifiedAsync(candidate, candidate.MissingEverywhere, cancellationToken).ConfigureAwait(false);
+                case null when known.IsUnidentified || known.IsOwnerless:
+                    await LookLaterAtUnidentifiedAsync(candidate, candidate.MissingEverywhere, known.IsOwnerless, cancellationToken).ConfigureAwait(false);
                     wanted = candidate.AtSource;
                     break;
                 case null when !known.IsGone:
@@ -323,9 +323,9 @@ internal sealed class GroupPass(
         {
             await LookLaterAsync(candidate, work.Wanted, cancellationToken).ConfigureAwait(false);
         }
-        else if (now.IsUnidentified)
+        else if (now.IsUnidentified || now.IsOwnerless)
         {
-            await LookLaterAtUnidentifiedAsync(candidate, work.Wanted, cancellationToken).ConfigureAwait(false);
+            await LookLaterAtUnidentifiedAsync(candidate, work.Wanted, now.IsOwnerless, cancellationToken).ConfigureAwait(false);
         }
         else if (now.Liveness is null && !now.IsGone)
         {
@@ -339,11 +339,12 @@ internal sealed class GroupPass(
 
     /// <summary>
     /// Nothing that could fill a slot is at hand, and nobody can say whether anything should be. The queue keeps it. The slots do not wait for it: a single record of a write that was given up,
-    /// damaged, would keep them incomplete for good. But where drives that are out may have others of it they do: once the slots are complete nothing says any more that those drives are needed.
+    /// damaged, would keep them incomplete for good. But where drives that are out may have others of it they do, until the metadata has been searched and names it nowhere: once the
+    /// slots are complete nothing says any more that those drives are needed.
     /// </summary>
-    private async ValueTask LookLaterAtUnidentifiedAsync(Candidate candidate, ShardSet shards, CancellationToken cancellationToken)
+    private async ValueTask LookLaterAtUnidentifiedAsync(Candidate candidate, ShardSet shards, bool isOwnerless, CancellationToken cancellationToken)
     {
-        if (PassPlan.HaveAbsent(map(), candidate.Block.PlacementGroup))
+        if (!isOwnerless && PassPlan.HaveAbsent(map(), candidate.Block.PlacementGroup))
             AddUndone(candidate.Block.PlacementGroup);
         await LookLaterAsync(candidate, shards, cancellationToken).ConfigureAwait(false);
     }

@@ -60,10 +60,13 @@ public sealed partial class RepairService : BackgroundService
     private readonly ILogger<RepairService> _logger;
     private readonly PauseSwitch _pause = new();
     private readonly BlockWorker _worker;
+    private readonly OwnerSearch _owners;
     private readonly SweepList _sweeps;
     private readonly UnnamedEntries _unnamed;
     private readonly Wakeup _queueWakeup;
     private readonly Wakeup _passWakeup;
+    private readonly Wakeup _ownerWakeup;
+    private volatile bool _ownersFound; // passes that were put off are due
     private readonly Dictionary<string, (DateTimeOffset At, int Attempts, long Epoch)> _retries = []; // Epoch: of the map that the pass went by
     private volatile GroupPass? _running;
     private long _queued;
@@ -85,11 +88,14 @@ public sealed partial class RepairService : BackgroundService
         (_metadata, _drives, _map, _completion, _queue, _governor, _time, _options, _logger) = (metadata, drives, map, completion, queue, governor, time, options, logger);
         var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive, urgentLimit: Math.Max(1, options.MaxParallelBlocks / UrgentPart));
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
-        _worker = new BlockWorker(repairer, liveness, drives, gate, rate, _pause, governor, time, options, logger);
+        _owners = new OwnerSearch(metadata, time, logger);
+        _worker = new BlockWorker(repairer, liveness, _owners, drives, gate, rate, _pause, governor, time, options, logger);
         _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, queue, time, logger), _pause, governor, time, options, logger);
         _unnamed = new UnnamedEntries(liveness, time, options.WriteMargin, 2 * options.PollInterval);
         _queueWakeup = new Wakeup(time);
         _passWakeup = new Wakeup(time);
+        _ownerWakeup = new Wakeup(time);
+        _owners.Asked += _ownerWakeup.Signal;
         queue.Recorded += _queueWakeup.Signal;
         MaintenanceDiagnostics.ObserveSeconds("objectstore.repair.active", "Time during which repair was at work on at least one block.", () => _worker.Active.TotalSeconds);
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.queued", "{entry}", "Entries of the repair queue when it was last looked at.", () => Interlocked.Read(ref _queued));
@@ -148,7 +154,9 @@ public sealed partial class RepairService : BackgroundService
     {
         if (!await BeginAsync(stoppingToken).ConfigureAwait(false))
             return;
-        await Task.WhenAll(LoopAsync(QueueLoop, WorkOffQueueAsync, _queueWakeup, stoppingToken), LoopAsync("repair passes", RunNextPassAsync, _passWakeup, stoppingToken)).ConfigureAwait(false);
+        await Task.WhenAll(
+            LoopAsync(QueueLoop, WorkOffQueueAsync, _queueWakeup, stoppingToken), LoopAsync("repair passes", RunNextPassAsync, _passWakeup, stoppingToken),
+            LoopAsync("owner search", SearchOwnersAsync, _ownerWakeup, stoppingToken)).ConfigureAwait(false);
 
         // What the stop before this one may have cost has not been seen to yet.
         if (_afterUncleanStop)
@@ -232,6 +240,16 @@ public sealed partial class RepairService : BackgroundService
         }
     }
 
+    /// <summary>Searches the metadata for blocks of which only damage is left. Whether it found out anything, upon which they are looked at again.</summary>
+    internal async Task<bool> SearchOwnersAsync(CancellationToken cancellationToken)
+    {
+        if (!await _owners.SearchAsync(cancellationToken).ConfigureAwait(false))
+            return false;
+        _ownersFound = true;
+        _passWakeup.Signal();
+        return true;
+    }
+
     // ---- The queue -------------------------------------------------------------------------------------------------------------
 
     internal async Task<bool> WorkOffQueueAsync(CancellationToken cancellationToken)
@@ -290,8 +308,8 @@ public sealed partial class RepairService : BackgroundService
             postponed.Add(PutOff(entry));
             if (inspections[i] is { Liveness: Liveness.Liveness.Unnamed, Details: { } details })
                 _unnamed.Remember(entry, details.Descriptor, postponed[^1].NotBeforeUnixMs);
-            else if (inspections[i].IsUnidentified && entry.Record.BlockCount == 1)
-                _unnamed.Remember(entry, null, postponed[^1].NotBeforeUnixMs);
+            else if ((inspections[i].IsUnidentified || inspections[i].IsOwnerless) && entry.Record.BlockCount == 1)
+                _unnamed.Remember(entry, null, postponed[^1].NotBeforeUnixMs, inspections[i].IsOwnerless);
         }
 
         SetQueued();
@@ -467,6 +485,12 @@ public sealed partial class RepairService : BackgroundService
         // No map is known yet: a comparison by it would see nothing and say that all is well.
         if (_map().Epoch == 0)
             return false;
+        if (_ownersFound)
+        {
+            _ownersFound = false;
+            _retries.Clear();
+        }
+
         DateTimeOffset now = _time.GetUtcNow();
         await SweepDrivesThatCameBackAsync(cancellationToken).ConfigureAwait(false);
 

@@ -20,10 +20,11 @@ internal sealed class UnnamedEntries(IExtentLiveness liveness, TimeProvider time
 
     /// <summary>The entry was due, its extent was found unnamed, and it was put off.</summary>
     /// <param name="extent">Null where nothing is left that says what it was.</param>
-    public void Remember(RepairEntry entry, ExtentDescriptor? extent, long nextDueUnixMs)
+    /// <param name="isOwnerless">Whether nothing in the metadata names it, where nothing is left that says so.</param>
+    public void Remember(RepairEntry entry, ExtentDescriptor? extent, long nextDueUnixMs, bool isOwnerless = false)
     {
         if (_known.Count < MaxEntries || _known.ContainsKey(KeyOf(entry)))
-            _known[KeyOf(entry)] = new Known(extent, entry.Record.Reason, entry.Record.RecordedUnixMs, nextDueUnixMs);
+            _known[KeyOf(entry)] = new Known(extent, entry.Record.Reason, entry.Record.RecordedUnixMs, nextDueUnixMs, isOwnerless);
     }
 
     /// <summary>The entry was put off without a look at its extent.</summary>
@@ -63,9 +64,9 @@ internal sealed class UnnamedEntries(IExtentLiveness liveness, TimeProvider time
     /// <summary>How many there are among the entries that <see cref="IMaintenanceStore.CountRepairsAsync"/> counts for the same time.</summary>
     public int Count(long writtenByUnixMs) => _known.Values.Count(known => known.Reason != 0 || known.RecordedUnixMs <= writtenByUnixMs);
 
-    public int CountUnidentified() => _known.Values.Count(known => known.Extent is null);
+    public int CountUnidentified() => _known.Values.Count(known => known.Extent is null && !known.IsOwnerless);
 
     private static (ExtentId, int) KeyOf(RepairEntry entry) => (new ExtentId(new UInt128(entry.Record.ExtentHigh, entry.Record.ExtentLow)), entry.Record.FirstBlock);
 
-    private sealed record Known(ExtentDescriptor? Extent, int Reason, long RecordedUnixMs, long DueUnixMs);
+    private sealed record Known(ExtentDescriptor? Extent, int Reason, long RecordedUnixMs, long DueUnixMs, bool IsOwnerless);
 }

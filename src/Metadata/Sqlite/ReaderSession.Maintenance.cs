@@ -41,6 +41,8 @@ internal sealed partial class ReaderSession
         return Rows(_cursors.BindText(1, from).BindText(2, ObjectKeys.PrefixSuccessor(from)), row => new MaintenanceCursor(row.Text(0), row.Blob(1).ToArray()));
     }
 
+    internal ExtentSearchPage SearchExtents(ExtentSearch search) => _searcher.Search(search);
+
     internal ImmutableArray<ExtentUse> FindExtents(ImmutableArray<ExtentReference> extents)
     {
         // One snapshot: between two, an upload's completion could move a part to where has been looked already.

@@ -23,6 +23,7 @@ internal sealed partial class ReaderSession : IDisposable
     private readonly SqliteStatement _repairCount;
     private readonly SqliteStatement _cursors;
     private readonly ExtentFinder _extents;
+    private readonly ExtentSearcher _searcher;
 
     internal ReaderSession(SqliteConnection connection)
     {
@@ -42,6 +43,7 @@ internal sealed partial class ReaderSession : IDisposable
         _repairCount = connection.Prepare("SELECT count(*) FROM repair_queue WHERE recorded_unix_ms <= ?1 OR reason <> 0");
         _cursors = connection.Prepare("SELECT name, value FROM maintenance_cursor WHERE name >= ?1 AND name < ?2 ORDER BY name");
         _extents = new ExtentFinder(connection);
+        _searcher = new ExtentSearcher(connection);
     }
 
     internal BucketInfo? GetBucket(string name)

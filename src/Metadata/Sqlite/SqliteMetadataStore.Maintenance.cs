@@ -66,6 +66,10 @@ public sealed partial class SqliteMetadataStore
         extents.IsDefaultOrEmpty ? ValueTask.FromResult(ImmutableArray<ExtentUse>.Empty) : ReadAsync(extents, static (reader, extents) => reader.FindExtents(extents), cancellationToken);
 
     /// <inheritdoc/>
+    public ValueTask<ExtentSearchPage> SearchExtentsAsync(ExtentSearch search, CancellationToken cancellationToken = default) =>
+        ReadAsync(search, static (reader, search) => reader.SearchExtents(search), cancellationToken);
+
+    /// <inheritdoc/>
     public ValueTask<ImmutableArray<ExtentUse>> CondemnExtentsAsync(ImmutableArray<CondemnedExtent> extents, long notBeforeUnixMs, CancellationToken cancellationToken = default)
     {
         if (extents.IsDefaultOrEmpty)

@@ -102,6 +102,8 @@ internal sealed class FaultyMetadataStore(IMetadataStore inner) : IMetadataStore
     public ValueTask SetCursorAsync(string name, byte[]? value, CancellationToken cancellationToken = default) =>
         inner.SetCursorAsync(name, value, cancellationToken);
 
+    public ValueTask<ExtentSearchPage> SearchExtentsAsync(ExtentSearch search, CancellationToken cancellationToken = default) => inner.SearchExtentsAsync(search, cancellationToken);
+
     public ValueTask<ImmutableArray<ExtentUse>> FindExtentsAsync(ImmutableArray<ExtentReference> extents, CancellationToken cancellationToken = default) =>
         inner.FindExtentsAsync(extents, cancellationToken);
 

@@ -195,6 +195,45 @@ public sealed class RepairQueueTests
         Assert.Contains(await cluster.Metadata.ListRepairsAsync(long.MaxValue, 100), entry => entry.Record.ExtentLow == (ulong)extent.Id.Value);
     }
 
+    /// <summary>A drive that is out for good is nothing to wait for where the block is no object's.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task BlockOfWhichOnlyDamagedRecordsAreLeft_IsSearchedForInAllOfTheMetadata(bool isNamed)
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 8);
+        await cluster.WriteManyAsync(50);
+        TestExtent extent = await cluster.WriteAsync(Coded, without: new ShardSet(0b111100), commit: isNamed);
+        Guid damaged = cluster.DriveOf(extent, 0);
+        cluster.Store(damaged).Fault = (operation, key, _) => operation is FragmentOperation.Stat or FragmentOperation.Read && key?.Extent == extent.Id
+            ? ValueTask.FromException(new FragmentCorruptException(extent.Id, 0, 0, damaged, 1, 0, "test"))
+            : default;
+        cluster.Lose(cluster.DriveOf(extent, 1));
+        RepairService repair = await cluster.StartRepairAsync();
+        Assert.False(await repair.SearchOwnersAsync(CancellationToken.None));
+        for (int i = 0; i < 20; i++)
+        {
+            await repair.RunNextPassAsync(CancellationToken.None);
+            await repair.WorkOffQueueAsync(CancellationToken.None);
+            cluster.Time.Advance(TimeSpan.FromSeconds(30));
+        }
+
+        Assert.True(cluster.IncompleteSlots > 0);
+        Assert.Equal(1, repair.Status.Queued);
+        Assert.True(await repair.SearchOwnersAsync(CancellationToken.None));
+        Assert.False(await repair.SearchOwnersAsync(CancellationToken.None));
+        for (int i = 0; i < 20; i++)
+        {
+            await repair.RunNextPassAsync(CancellationToken.None);
+            await repair.WorkOffQueueAsync(CancellationToken.None);
+            cluster.Time.Advance(TimeSpan.FromMinutes(30));
+        }
+
+        Assert.Equal(isNamed, cluster.IncompleteSlots > 0);
+        Assert.Equal(isNamed ? 1 : 0, repair.Status.Queued);
+        Assert.Equal(0, repair.Status.BlocksUnidentified);
+    }
+
     [Fact]
     public async Task Entry_WhoseDriveIsAway_IsPutOffAndMadeWholeWhenItIsBack()
     {
