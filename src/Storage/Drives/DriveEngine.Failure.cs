@@ -1,3 +1,6 @@
+using ObjectStore.Storage.Buffers;
+using ObjectStore.Storage.Volumes;
+
 namespace ObjectStore.Storage.Drives;
 
 /// <summary>
@@ -28,7 +31,7 @@ internal sealed partial class DriveEngine
         get
         {
             TimeSpan longest = Threads.BusyFor;
-            foreach (Volumes.VolumeWriter writer in _writers)
+            foreach (VolumeWriter writer in _writers)
                 longest = writer.BusyFor is var busy && busy > longest ? busy : longest;
             return longest;
         }
@@ -49,7 +52,7 @@ internal sealed partial class DriveEngine
             return false;
         _failure = reason;
         _index.Abandon(Failure());
-        foreach (Volumes.VolumeWriter writer in _writers)
+        foreach (VolumeWriter writer in _writers)
             writer.Fail(reason);
         Threads.Fail(Failure);
         _closing = true;
@@ -62,7 +65,7 @@ internal sealed partial class DriveEngine
 
     private void LetGoOfDrive()
     {
-        foreach (Volumes.VolumeWriter writer in _writers)
+        foreach (VolumeWriter writer in _writers)
             writer.Join();
         _indexThread?.Join();
         Threads.Close();
@@ -87,5 +90,36 @@ internal sealed partial class DriveEngine
             throw new IOException($"'{_drive.Path}' shows no drive.");
         if (DriveIdentity.TryDecode(content, _drive.Path)?.DriveId != DriveId)
             throw new IOException($"'{_drive.Path}' shows another drive.");
+    }
+
+    /// <summary>
+    /// As <see cref="RequireIdentity"/>, and that the file at the volume's path is the volume's, as far as its header tells: it may be damaged. A deletion goes by the path, and the volume itself
+    /// is open whatever the path shows.
+    /// </summary>
+    private void RequireFileOf(Volume volume)
+    {
+        try
+        {
+            RequireIdentity();
+            if (!_drive.ListVolumes().Contains(volume.Id))
+                return;
+            using IVolumeFile file = _drive.OpenVolume(volume.Id);
+            using var pages = new AlignedBuffer(VolumeFormat.LogStart);
+            _ = TryReadHeader(file, volume.Id, pages.GetSpan(), out _);
+            for (int at = 0; at < VolumeFormat.LogStart; at += VolumeFormat.PageBytes)
+            {
+                ReadOnlySpan<byte> page = pages.GetSpan().Slice(at, VolumeFormat.PageBytes);
+                bool isAnother = VolumeHeader.TryDecode(page, out VolumeHeader header)
+                    ? header.DriveId != DriveId || header.VolumeId != volume.Id || header.Generation != volume.Header.Generation
+                    : VolumeHeader.OtherFormat(page) is not null;
+                if (isAnother)
+                    throw new IOException($"'{_drive.Path}' shows another file as volume {volume.Id}.");
+            }
+        }
+        catch (IOException)
+        {
+            Errors.CountIoError();
+            throw;
+        }
     }
 }

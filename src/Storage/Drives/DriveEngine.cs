@@ -48,6 +48,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         _identity = identity;
         _index = index;
         _services = services;
+        index.BeforeDelete = RequireFileOf;
         if (services.Threaded)
         {
             _indexThread = new Thread(RunIndex) { IsBackground = true, Name = "index writer" };
@@ -617,6 +618,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     {
         try
         {
+            RequireIdentity();
             _drive.DeleteVolume(id);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -801,6 +803,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
                 if (file.NextData(VolumeFormat.LogStart) >= file.LengthBytes || IsZeroAfterHeader(file, window))
                 {
                     file.Dispose();
+                    RequireIdentity();
                     _drive.DeleteVolume(id);
                     return true;
                 }

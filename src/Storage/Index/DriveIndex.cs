@@ -81,6 +81,9 @@ internal sealed class DriveIndex : IDisposable
     /// <summary>Raised, on the thread that applied the record, when a flush is due or a volume may have become deletable.</summary>
     public Action WorkDue { get; set; } = () => { };
 
+    /// <summary>Called right before a volume's file is deleted. Where it throws, the file stays.</summary>
+    public Action<Volume> BeforeDelete { get; set; } = _ => { };
+
     public bool FlushDue => Volatile.Read(ref _entries) >= _flushEntries || Volatile.Read(ref _bytesSinceFlush) >= _flushBytes;
 
     public bool TryGet(FragmentKey key, out FragmentLocation location)
@@ -591,6 +594,7 @@ internal sealed class DriveIndex : IDisposable
 
                 // In this order: a crash before the first step changes nothing, after it the start finishes the deletion.
                 _database.Apply([], [RowOf(volume, VolumeState.Deleting)], [], [], durable: true);
+                BeforeDelete(volume);
                 volume.State = VolumeState.Deleting;
                 _reclaimed[volume.Id] = volume.Header.Generation;
                 _drive.DeleteVolume(volume.Id);

@@ -115,6 +115,56 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     }
 
     [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task VolumeOfAnotherDrive_InTheGarbagesPlace_IsNotDeleted(bool onlyFile)
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), HangLimit = TimeSpan.FromHours(4), CloseLimit = TimeSpan.FromSeconds(5) };
+        await _drives.OpenAsync();
+        LocalFragmentStore first = _drives.StoreAt(0);
+        await _drives.WriteAsync(_drives.StoreAt(1));
+        string own = _drives.FolderOf(0), other = Assert.Single(_drives.VolumesOf(1));
+        FragmentWrite[] garbage = new FragmentWrite[4];
+        for (int i = 0; i < garbage.Length; i++)
+            garbage[i] = await _drives.WriteAsync(first, 900_000);
+        byte[] foreign = await File.ReadAllBytesAsync(other, Stop);
+        first.Engine.Index.Database.TryGet(garbage[0].Key, out _); // a reader of the database is open
+        string place = _drives.VolumesOf(0)[0], away = onlyFile ? place + "-away" : own + "-away";
+        Assert.Equal(Path.GetFileName(other), Path.GetFileName(place));
+        if (onlyFile)
+        {
+            File.Move(place, away);
+            File.Move(other, place);
+        }
+        else
+        {
+            Directory.Move(own, away);
+            Directory.Move(_drives.FolderOf(1), own);
+        }
+
+        await first.DeleteAsync(garbage.Select(write => write.Key).ToArray(), Stop);
+        first.Engine.Maintain();
+        Assert.Equal(foreign, await File.ReadAllBytesAsync(place, Stop));
+        Assert.True(first.Engine.Errors.Counts.IoErrors > 0);
+
+        // Once its own file is back it is deleted.
+        if (onlyFile)
+        {
+            File.Move(place, other);
+            File.Move(away, place);
+        }
+        else
+        {
+            Directory.Move(own, _drives.FolderOf(1));
+            Directory.Move(away, own);
+        }
+
+        first.Engine.Maintain();
+        Assert.False(File.Exists(place));
+        Assert.True(File.Exists(other));
+    }
+
+    [Theory]
     [InlineData("cluster", "belongs to cluster")]
     [InlineData("copy", "here twice")]
     [InlineData("damaged", "drive.json is damaged")]
