@@ -18,6 +18,7 @@ internal static unsafe partial class Posix
     public const int AdviseRandom = 1;
     public const int AdviseDontNeed = 4;
     public const int ErrorNotPermitted = 1;
+    public const int ErrorNoEntry = 2;
     public const int ErrorInterrupted = 4;
     public const int ErrorIo = 5;
     public const int ErrorNoDeviceAddress = 6;
@@ -85,6 +86,24 @@ internal static unsafe partial class Posix
         ulong* stat = stackalloc ulong[5]; // in pages: cached, dirty, under writeback, evicted, recently evicted
         long pages = ((offset + lengthBytes + pageBytes - 1) / pageBytes) - (offset / pageBytes);
         return Environment.SystemPageSize == pageBytes && CacheStatNative(cacheStat, file, range, stat, 0) == 0 && stat[0] == (ulong)pages;
+    }
+
+    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int StatNative(int folder, string path, int flags, uint mask, byte* stat);
+
+    /// <summary>Which file the path shows, without opening it: closing any descriptor of a file drops all locks (fcntl) that the process has on it. Null where there is none; zeros where the kernel or its policy has no such call.</summary>
+    /// <exception cref="IOException">The path cannot be looked at.</exception>
+    public static (ulong Device, ulong Inode)? TryIdentify(string path)
+    {
+        const int currentFolder = -100; // AT_FDCWD
+        const uint inode = 0x100; // STATX_INO
+        byte* stat = stackalloc byte[256];
+        if (StatNative(currentFolder, path, 0, inode, stat) == 0)
+            return (*(ulong*)(stat + 136), *(ulong*)(stat + 32)); // major and minor of the device; the same on every architecture
+        int error = Marshal.GetLastPInvokeError();
+        if (error == ErrorNoEntry)
+            return null;
+        return error is ErrorNoSystemCall or ErrorNotPermitted ? (0UL, 0UL) : throw Error("statx", path, error);
     }
 
     /// <summary>Null with the error where the call fails.</summary>

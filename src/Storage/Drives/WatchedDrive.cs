@@ -307,9 +307,9 @@ internal sealed class WatchedDrive
                 return;
             }
 
-            if (engine.Drive.IndexPath is { } index && !IndexDatabase.IsThere(index))
+            if (!engine.Index.Database.IsThere())
             {
-                engine.Index.RequireRebuild(new IndexDamagedException($"The index '{index}' is gone or has been overwritten."));
+                engine.Index.RequireRebuild(new IndexDamagedException($"The index '{engine.Drive.IndexPath}' is gone or has been overwritten."));
                 GiveUp(engine, "its index.db is gone or overwritten, and is rebuilt from the volumes", atOnce: true);
                 return;
             }

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using Microsoft.Win32.SafeHandles;
+using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Volumes;
 using SQLitePCL;
@@ -43,6 +45,8 @@ internal sealed class IndexDatabase : IDisposable
     private readonly string? _path;
     private readonly Guid _driveId;
     private readonly sqlite3 _writer;
+    private readonly SafeFileHandle? _file; // for IsThere; closed after the last connection
+    private readonly (ulong Device, ulong Inode)? _shown; // by the path when it was opened
     private readonly ConcurrentBag<Reader> _readers = [];
     private readonly sqlite3_stmt _upsert;
     private readonly sqlite3_stmt _delete;
@@ -62,11 +66,13 @@ internal sealed class IndexDatabase : IDisposable
         Sqlite.SqliteSleep.Install();
     }
 
-    private IndexDatabase(string? path, Guid driveId, sqlite3 writer)
+    private IndexDatabase(string? path, Guid driveId, sqlite3 writer, SafeFileHandle? file)
     {
         _path = path;
         _driveId = driveId;
         _writer = writer;
+        _file = file;
+        _shown = path is not null && OperatingSystem.IsLinux() ? Posix.TryIdentify(path) : null;
         _upsert = Prepare(writer, "INSERT OR REPLACE INTO fragment (key, place) VALUES (?1, ?2)");
         _delete = Prepare(writer, "DELETE FROM fragment WHERE key = ?1");
         _addSuperseded = Prepare(writer, "INSERT OR IGNORE INTO superseded (volume, key, offset) VALUES (?1, ?2, ?3)");
@@ -89,6 +95,7 @@ internal sealed class IndexDatabase : IDisposable
             File.Delete(path + "-shm");
         }
 
+        SafeFileHandle? file = null;
         int result = raw.sqlite3_open_v2(path ?? ":memory:", out sqlite3 connection, raw.SQLITE_OPEN_READWRITE | raw.SQLITE_OPEN_CREATE | raw.SQLITE_OPEN_NOMUTEX, path is null ? null : Vfs);
         try
         {
@@ -113,28 +120,29 @@ internal sealed class IndexDatabase : IDisposable
             }
 
             CheckOwner(connection, path, driveId);
-            return new IndexDatabase(path, driveId, connection);
+            file = path is null ? null : File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            return new IndexDatabase(path, driveId, connection, file);
         }
         catch
         {
             connection.Dispose();
+            file?.Dispose();
             throw;
         }
     }
 
-    /// <summary>Whether the path shows a database, by its first bytes. An open one goes on from its cache for long after the file has been damaged.</summary>
-    public static bool IsThere(string path)
+    /// <summary>
+    /// Whether the path still shows this database, and that begins as one does: an open one goes on from its cache for long after the file has been damaged. Nothing is opened for it, since the
+    /// close would drop the locks by which SQLite keeps other processes out.
+    /// </summary>
+    public bool IsThere()
     {
-        try
-        {
-            using Microsoft.Win32.SafeHandles.SafeFileHandle file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            Span<byte> magic = stackalloc byte[16];
-            return RandomAccess.Read(file, magic, 0) == magic.Length && magic.SequenceEqual("SQLite format 3\0"u8);
-        }
-        catch (FileNotFoundException)
-        {
+        if (_file is null)
+            return true;
+        if (OperatingSystem.IsLinux() ? Posix.TryIdentify(_path!) != _shown : !File.Exists(_path))
             return false;
-        }
+        Span<byte> magic = stackalloc byte[16];
+        return RandomAccess.Read(_file, magic, 0) == magic.Length && magic.SequenceEqual("SQLite format 3\0"u8);
     }
 
     /// <summary>
@@ -169,7 +177,7 @@ internal sealed class IndexDatabase : IDisposable
             return;
 
         // Last, and after a sync, since a power cut may keep names in any order: while the mark is there the next start deletes again.
-        Drives.DirectorySync.Sync(Path.GetDirectoryName(path)!);
+        DirectorySync.Sync(Path.GetDirectoryName(path)!);
         File.Delete(path + RebuildSuffix);
     }
 
@@ -178,9 +186,9 @@ internal sealed class IndexDatabase : IDisposable
     {
         if (path is null)
             return;
-        using (Microsoft.Win32.SafeHandles.SafeFileHandle file = File.OpenHandle(path + RebuildSuffix, FileMode.OpenOrCreate, FileAccess.Write))
+        using (SafeFileHandle file = File.OpenHandle(path + RebuildSuffix, FileMode.OpenOrCreate, FileAccess.Write))
             RandomAccess.FlushToDisk(file);
-        Drives.DirectorySync.Sync(Path.GetDirectoryName(path)!);
+        DirectorySync.Sync(Path.GetDirectoryName(path)!);
     }
 
     /// <summary>Thread-safe.</summary>
@@ -389,6 +397,7 @@ internal sealed class IndexDatabase : IDisposable
         _addSuperseded.Dispose();
         _dropSuperseded.Dispose();
         _writer.Dispose();
+        _file?.Dispose();
     }
 
     /// <summary>A reader for one use. An in-memory database has one connection, which the lease locks.</summary>

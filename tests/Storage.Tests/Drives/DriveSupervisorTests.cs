@@ -42,6 +42,40 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task IndexDatabase_StaysLocked_WhenItsDriveHasBeenProbed()
+    {
+        Assert.SkipUnless(File.Exists("/proc/locks"), "the kernel does not list its locks");
+        await _drives.OpenAsync();
+        await _drives.Until(() => _drives.Supervisor.Health.All(drive => drive.Statistics is not null), "probes");
+        for (int i = 0; i < 3; i++)
+        {
+            ulong inode = Posix.TryIdentify(Path.Combine(_drives.FolderOf(i), "index.db"))!.Value.Inode;
+            string[] locks = await File.ReadAllLinesAsync("/proc/locks", Stop);
+            Assert.Contains(locks, line => line.Contains("POSIX", StringComparison.Ordinal) && line.Contains($" {Environment.ProcessId} ", StringComparison.Ordinal) && line.Contains($":{inode} ", StringComparison.Ordinal));
+        }
+    }
+
+    [Theory]
+    [InlineData("gone")]
+    [InlineData("replaced")]
+    [InlineData("overwritten")]
+    public async Task IndexDatabase_ThatThePathShowsNoMore_IsNotThere(string kind)
+    {
+        _drives.Settings = new DriveSupervisorOptions { ProbeInterval = TimeSpan.FromHours(1), HangLimit = TimeSpan.FromHours(4), CloseLimit = TimeSpan.FromSeconds(5) };
+        await _drives.OpenAsync();
+        IndexDatabase database = _drives.StoreAt(0).Engine.Index.Database;
+        Assert.True(database.IsThere());
+        string index = Path.Combine(_drives.FolderOf(0), "index.db");
+        if (kind != "overwritten")
+            File.Move(index, index + "-away");
+        if (kind == "replaced")
+            File.Copy(index + "-away", index);
+        if (kind == "overwritten")
+            await File.WriteAllBytesAsync(index, new byte[8192], Stop);
+        Assert.False(database.IsThere());
+    }
+
+    [Fact]
     public async Task VanishedFolder_TakesItsDriveOut_UntilItIsBack()
     {
         await _drives.OpenAsync();
