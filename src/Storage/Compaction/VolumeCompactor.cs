@@ -175,7 +175,8 @@ internal sealed class VolumeCompactor(DriveEngine engine)
             finally
             {
                 // Whatever was on its way has been applied, or has failed; copies that came too late are on the list that reclaiming waits for.
-                engine.Index.Unpin(volume);
+                if (await TrySyncAsync().ConfigureAwait(false))
+                    engine.Index.Unpin(volume);
             }
 
             // One page an operation, as in verification.
@@ -226,6 +227,29 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                     : Fill(volume, scanner, from, batch, area);
                 await WriteAsync(batch, writer).ConfigureAwait(false);
                 await _rate.SpendAsync(batch.Bytes + ((position - from) / 8), cancellationToken).ConfigureAwait(false); // reading over garbage costs a little too
+            }
+        }
+
+        /// <summary>
+        /// Brings copies into the index that are written and not synced, of a batch that failed in part, of this run or of an earlier one: while they are on no list the volume must stay, whose
+        /// records say whether they count. False where it stays pinned.
+        /// </summary>
+        private async ValueTask<bool> TrySyncAsync()
+        {
+            if (!engine.CompactionWriter.HasUnsynced)
+                return true;
+            try
+            {
+                await engine.SubmitAsync(engine.CompactionWriter, engine.NewSync(), CancellationToken.None).ConfigureAwait(false);
+                return true;
+            }
+            catch (VolumePoisonedException)
+            {
+                return true; // the index has put them on the list of dead copies, or remembers them as older ones
+            }
+            catch (Exception e) when (e is StorageException or IOException or UnauthorizedAccessException or ObjectDisposedException)
+            {
+                return false;
             }
         }
 

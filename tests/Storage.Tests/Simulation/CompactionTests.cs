@@ -229,6 +229,50 @@ public sealed class CompactionTests
         }
     }
 
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(2, false)]
+    [InlineData(3, false)]
+    [InlineData(1, true)]
+    [InlineData(2, true)]
+    [InlineData(3, true)]
+    public async Task FragmentDeletedWhileItIsCopied_StaysDeleted_WhenTheDriveIsFullForTheOtherCopies(int steps, bool failSync)
+    {
+        using var simulation = new SimulatedFragments(62, writers: 2);
+        List<FragmentWrite> live = [];
+        for (int i = 0; i < 14; i++)
+        {
+            live.Add(simulation.Make(40_000));
+            await simulation.Finish(simulation.Store.WriteAsync(live[^1], true, Stop));
+        }
+
+        FragmentWrite[] deleted = [.. live.Take(6)];
+        await simulation.Finish(simulation.Store.DeleteAsync(deleted.Select(write => write.Key).ToArray(), Stop));
+        Assert.Equal(VolumeState.Sealed, simulation.Store.ListVolumes().Single(volume => volume.VolumeId == 1).State);
+
+        // Room for a volume of two copies. The tombstones are written first, by another writer.
+        simulation.Drive.CapacityBytes -= simulation.Drive.FreeBytes - (104 << 10);
+        Task delete = simulation.Store.DeleteAsync(live.Select(write => write.Key).ToArray(), Stop).AsTask();
+        Task compaction = simulation.Store.CompactAsync(Unlimited with { SealActive = false }, Stop).AsTask();
+        for (int step = 0; step < steps; step++)
+        {
+            simulation.StepOnce();
+            if (failSync)
+                simulation.Drive.Faults.SyncErrorProbability = 1;
+        }
+
+        Assert.True(delete.IsCompletedSuccessfully);
+        Assert.Equal(steps > 1, compaction.IsCompleted);
+        if (compaction.IsCompleted)
+            await Assert.ThrowsAsync<DriveFullException>(() => compaction);
+        simulation.Store.Engine.Maintain();
+        simulation.Drive.CapacityBytes = 64 << 20;
+        simulation.Kill();
+        foreach (FragmentWrite write in live)
+            await Assert.ThrowsAsync<FragmentMissingException>(() => simulation.Read(write));
+        Assert.Equal(0, (await simulation.Store.GetStatisticsAsync(Stop)).LiveFragments);
+    }
+
     [Fact]
     public async Task FullDrive_IsCompactedWithinItsHeadroom()
     {

@@ -99,6 +99,14 @@ internal sealed class SimulatedFragments : IDisposable
         _drives = Open();
     }
 
+    /// <summary>The process is killed; what it had not synced is still seen. Then the store starts again.</summary>
+    public void Kill()
+    {
+        Store.Engine.Abandon();
+        Drive.Kill();
+        _drives = Open();
+    }
+
     public Dictionary<string, byte[]> CopyIndex()
         => Directory.GetFiles(_folder.Path).Where(file => !file.EndsWith("-shm", StringComparison.Ordinal)).ToDictionary(file => file, File.ReadAllBytes);
 
