@@ -14,7 +14,9 @@ public interface IStorageEvents
     void DriveHasSpaceAgain(Guid driveId, long freeBytes) { }
     void FragmentCorrupt(Guid driveId, long volumeId, long offsetBytes, ExtentId extent, int block, int shard, string reason) { }
 
-    /// <summary>Recovery met damaged bytes where the log says synced data was, or with intact records behind them.</summary>
+    /// <summary>
+    /// Recovery met damaged bytes where the log says synced data was, or with intact records behind them; or compaction could not read all tombstones of the volume, then told of its whole log.
+    /// </summary>
     void VolumeCorrupt(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) { }
 
     /// <summary>A volume was written by a newer build. It is left alone and its fragments cannot be read; the drive's other volumes serve.</summary>

@@ -20,7 +20,7 @@ namespace ObjectStore.Storage.Compaction;
 /// Until then the old copies are remembered as superseded, so that a delete names both.
 ///
 /// Everything is verified on its way; the checksums of the chunks are those made when the bytes came in. A damaged fragment is not copied: it is reported and stays, with its volume,
-/// until repair has written it anew.
+/// until repair has written it anew. A volume with damaged tombstones stays while the volumes that they are for do.
 /// </summary>
 internal sealed class VolumeCompactor(DriveEngine engine)
 {
@@ -82,6 +82,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         private long _freed;
         private long _corrupt;
         private readonly HashSet<(long VolumeId, long Offset)> _reported = [];
+        private readonly Dictionary<long, long> _carried = []; // entries of tombstones read from the volume at hand, by the volumes they are for
 
         public async ValueTask<CompactionReport> ExecuteAsync()
         {
@@ -142,7 +143,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 long log = volume.DurableEnd - VolumeFormat.LogStart;
                 if (log <= 0 || (volume.State == VolumeState.Active && (!options.SealActive || log - useful < MinGarbageToSeal(volume))))
                     continue;
-                if (volume.TombstonesCarried && fragments == volume.UnmovableFragments)
+                if ((volume.TombstonesCarried || volume.TombstonesLost) && fragments == volume.UnmovableFragments)
                     continue; // tried before: only repair can empty it
                 double ratio = 1 - (useful / (double)log);
                 if (ratio > bestRatio)
@@ -161,15 +162,22 @@ internal sealed class VolumeCompactor(DriveEngine engine)
         {
             if (!engine.Index.TryPin(volume))
                 return;
-            var scanner = new VolumeScanner(volume.File, volume.Header, window);
+            var scanner = new VolumeScanner(volume.File, volume.Header, window, triesPerPage: VolumeScanner.RecoveryTries);
             long length = volume.File.LengthBytes;
+            _carried.Clear();
             try
             {
                 await MoveAsync(volume, scanner, window, area).ConfigureAwait(false);
 
-                // From here on the volume needs nothing of what is in it but fragments that could not be moved.
+                // From here on the volume needs nothing of what is in it but fragments that could not be moved; and tombstones that could not be read, for which it stays while what they are for does.
                 await engine.SettleDeadCopiesAsync(cancellationToken).ConfigureAwait(false);
-                volume.TombstonesCarried = true;
+                volume.TombstonesCarried = engine.Index.HasNoMoreTombstones(volume, _carried);
+                if (!volume.TombstonesCarried && !volume.TombstonesLost)
+                {
+                    volume.TombstonesLost = true;
+                    engine.TombstonesLost(volume);
+                }
+
                 volume.UnmovableFragments = engine.Index.Useful(volume).LiveFragments;
             }
             finally
@@ -321,8 +329,10 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 {
                     foreach (TombstoneEntry entry in TombstoneEntry.Decode(bytes.Slice(record.PayloadOffset, record.PayloadBytes)))
                     {
-                        if (entry.VolumeId != volume.Id && engine.Index.Holds(entry.VolumeId))
-                            batch.Tombstones.Add(entry);
+                        if (entry.VolumeId == volume.Id || !engine.Index.Holds(entry.VolumeId))
+                            continue;
+                        batch.Tombstones.Add(entry);
+                        _carried[entry.VolumeId] = _carried.GetValueOrDefault(entry.VolumeId) + 1;
                     }
                 }
 

@@ -363,6 +363,9 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         return new FragmentCorruptException(key.Extent, key.Block, key.Shard, DriveId, location.VolumeId, location.Offset, reason, inner);
     }
 
+    /// <summary>Tombstones of the volume cannot be read; where in it is not known.</summary>
+    public void TombstonesLost(Volume volume) => _services.Events.VolumeCorrupt(DriveId, volume.Id, VolumeFormat.LogStart, volume.DurableEnd - VolumeFormat.LogStart);
+
     public Volume TakeVolume(int minimumBytes, SpaceUse use)
     {
         long needed = VolumeFormat.AlignToPage(minimumBytes) + VolumeFormat.LogStart + VolumeFormat.TailBytes;

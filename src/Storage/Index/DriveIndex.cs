@@ -354,6 +354,15 @@ internal sealed class DriveIndex : IDisposable
         }
     }
 
+    /// <summary>Whether these are all the entries that the volume's tombstones have for other volumes that still exist.</summary>
+    /// <param name="volume">One that takes no more.</param>
+    /// <param name="entries">How many there are for each volume.</param>
+    public bool HasNoMoreTombstones(Volume volume, IReadOnlyDictionary<long, long> entries)
+    {
+        lock (_state)
+            return _tombstoneTargets.All(pair => pair.Key.Volume != volume.Id || !Holds(pair.Key.Target) || entries.GetValueOrDefault(pair.Key.Target) >= pair.Value);
+    }
+
     /// <summary>
     /// Fragments whose place is in the volume, in key order behind <paramref name="after"/>, and where to go on; null at the end. All pages together read the whole index; each is short, so that
     /// it can be an operation of its own on the drive. May find none and still not be at the end.

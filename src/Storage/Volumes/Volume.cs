@@ -66,6 +66,9 @@ internal sealed class Volume(VolumeHeader header, IVolumeFile file) : IDisposabl
     /// <summary>Its tombstones that are still needed stand in other volumes too.</summary>
     public bool TombstonesCarried;
 
+    /// <summary>Compaction could not read all of its tombstones that are still needed; it does not try again in this run of the process.</summary>
+    public bool TombstonesLost;
+
     /// <summary>Live fragments that compaction could not move, because they are damaged; it does not try again until their number has changed.</summary>
     public long UnmovableFragments;
 

@@ -3,6 +3,7 @@ using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Extents;
 using ObjectStore.Storage.Fragments;
 using ObjectStore.Storage.Index;
+using ObjectStore.Storage.Simulation;
 using ObjectStore.Storage.Tests.Extents;
 using ObjectStore.Storage.Volumes;
 
@@ -185,6 +186,41 @@ public sealed class CompactionTests
         Assert.True(simulation.Events.VolumesDeleted > before);
         await simulation.Restart(loseIndex: true);
         await Verify(simulation, live);
+    }
+
+    [Theory]
+    [InlineData(int.MaxValue)]
+    [InlineData(2)]
+    public async Task Tombstones_ThatCannotBeRead_KeepTheirVolume_AndThoseThatCanInTheEndAreCarried(int failures)
+    {
+        using var simulation = new SimulatedFragments(63, writers: 1);
+        List<FragmentWrite> first = await Fill(simulation, 12, 40_000);
+        await Fill(simulation, 1, 40_000);
+        FragmentWrite[] deleted = [.. first.Take(2)];
+        await simulation.Finish(simulation.Store.DeleteAsync(deleted.Select(write => write.Key).ToArray(), Stop));
+        long tombstones = simulation.Store.ListVolumes().Max(volume => volume.VolumeId);
+        VolumeInfo[] before = [.. simulation.Store.ListVolumes()];
+        long end = VolumeFormat.LogStart + before.Single(volume => volume.VolumeId == tombstones).LogBytes;
+        List<FragmentWrite> garbage = await Fill(simulation, 12, 40_000);
+        await simulation.Finish(simulation.Store.DeleteAsync(garbage.Select(write => write.Key).ToArray(), Stop));
+        Assert.Equal(VolumeState.Sealed, simulation.Store.ListVolumes().Single(volume => volume.VolumeId == tombstones).State);
+        Assert.True(first.Except(deleted).All(write => simulation.Store.Engine.TryLocate(write.Key, out FragmentLocation location, out _) && location.VolumeId == 1));
+
+        // The last page before the garbage, by itself and with others.
+        int left = failures;
+        simulation.Drive.Faults.IsUnreadable = (volume, offset, length) => volume == tombstones && offset <= end - 4096 && offset + length >= end && left > 0 && (length > 4096 || left-- > 0);
+        for (int run = 0; run < 3; run++)
+        {
+            await simulation.Finish(simulation.Store.CompactAsync(Unlimited with { SealActive = false, LastVolumeId = tombstones }, Stop));
+            Assert.Equal(failures > 2, simulation.Store.ListVolumes().Any(volume => volume.VolumeId == tombstones));
+            Assert.Equal(failures > 2 ? 1 : 0, simulation.Events.VolumesCorrupt);
+        }
+
+        simulation.Drive.Faults = new FaultPlan();
+        await simulation.Restart(loseIndex: true);
+        foreach (FragmentWrite write in deleted)
+            await Assert.ThrowsAsync<FragmentMissingException>(() => simulation.Read(write));
+        await Verify(simulation, first.Except(deleted));
     }
 
     [Theory]
