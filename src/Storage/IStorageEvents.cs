@@ -47,6 +47,12 @@ public interface IStorageEvents
     void DriveUnavailable(Guid driveId, string reason) { }
     void DriveAvailableAgain(Guid driveId) { }
 
+    /// <summary>Two nodes that answer have one drive, so that one of them has a copy; that of <paramref name="asideNode"/> is not used.</summary>
+    void DriveNamedTwice(Guid driveId, string usedNode, string asideNode) { }
+
+    /// <summary>The drive of a node that had been set aside as a copy is used: no other names it any more.</summary>
+    void DriveMoved(Guid driveId, string node) { }
+
     /// <summary>A block was rebuilt for a reader from other shards.</summary>
     void BlockReconstructed(ExtentId extent, int block, ShardSet missing) { }
 

@@ -68,6 +68,9 @@ internal sealed class DataPlane : IAsyncDisposable
 
     public IReadOnlyList<RemoteStorageNode> RemoteNodes => _remote;
 
+    /// <summary>The drives that a storage node named last, without copies of drives that are elsewhere.</summary>
+    public IReadOnlyList<IFragmentStore> DrivesOf(RemoteStorageNode node) => _routes.DrivesOf(node);
+
     /// <summary>Opens the drives, and reaches out to the storage nodes; one that is not there joins when it is.</summary>
     /// <exception cref="StartException">No drive can be used, or a storage node refuses.</exception>
     public static async Task<DataPlane> OpenAsync(SiloOptions options, DataFolder folder, NodeMap map, IRepairSink repairs, IStorageEvents events, StopClock stop)
@@ -82,7 +85,7 @@ internal sealed class DataPlane : IAsyncDisposable
             FormatNewDrives = options.FormatNewDrives || !folder.HasHadDrives,
         };
         FragmentStoreDirectory directory = new();
-        DriveRoutes<RemoteStorageNode> routes = new(directory);
+        DriveRoutes<RemoteStorageNode> routes = new(directory, Environment.MachineName, node => node.NodeId, events);
         TimeSpan probe = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
         DriveSupervisor local = await OpenDrivesAsync(storage, probe, events, routes, CancellationToken.None);
         ExtentStore extents = new(storage, new ExtentStoreServices(directory, TimeProvider.System, SiloHost.RandomBits, events, repairs), map.Current ?? ClusterMap.Unknown);

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using ObjectStore.Storage;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
 
@@ -7,15 +8,23 @@ namespace ObjectStore.Silo.Hosting;
 /// <summary>
 /// Decides by which way each drive is reached, where more than one node may name it: a drive is moved to another machine, or two addresses lead to one node. This process's own drive comes first,
 /// then the way that is in use while its node names the drive and answers, then any other that does. Thread-safe; the directory is changed by nobody else.
+///
+/// Where a node begins to name a drive, or is back with it, while another node that answers has it, or this process, one of the two has a copy. The newcomer's is set aside: it is not used, also
+/// not when the other becomes unreachable, until that one no longer names the drive, which has moved then, or until the newcomer has ceased to name it.
 /// </summary>
-/// <typeparam name="TNode">What stands for a node: compared by reference.</typeparam>
-internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory) : IDriveSet
+/// <typeparam name="TNode">What stands for one address of a node: compared by reference.</typeparam>
+/// <param name="directory">Has the way in use to each drive.</param>
+/// <param name="ownId">The id by which this process is known as a node.</param>
+/// <param name="nodeIdOf">The id of a node that has answered: the same for all of its addresses.</param>
+/// <param name="events">Is told of copies.</param>
+internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, string ownId, Func<TNode, string> nodeIdOf, IStorageEvents events) : IDriveSet
     where TNode : class
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<Guid, IFragmentStore> _local = [];
     private readonly List<TNode> _order = [];
     private readonly Dictionary<TNode, Offer> _offers = new(ReferenceEqualityComparer.Instance);
+    private readonly Dictionary<Guid, HashSet<TNode>> _aside = [];
 
     /// <inheritdoc/>
     public void Add(IFragmentStore store)
@@ -23,6 +32,7 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory) : IDr
         lock (_lock)
         {
             _local[store.DriveId] = store;
+            foreach (TNode node in _order) SetAsideCopy(store.DriveId, node);
             Settle(store.DriveId);
         }
     }
@@ -33,6 +43,7 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory) : IDr
         lock (_lock)
         {
             _local.Remove(driveId);
+            TakeBackMoved(driveId);
             Settle(driveId);
         }
     }
@@ -42,11 +53,72 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory) : IDr
     {
         lock (_lock)
         {
-            ImmutableDictionary<Guid, IFragmentStore> before = _offers.GetValueOrDefault(node)?.Drives ?? ImmutableDictionary<Guid, IFragmentStore>.Empty;
+            Offer before = _offers.GetValueOrDefault(node) ?? new Offer(nodeIdOf(node), ImmutableDictionary<Guid, IFragmentStore>.Empty, false);
             if (!_offers.ContainsKey(node)) _order.Add(node);
-            _offers[node] = new Offer(drives.ToImmutableDictionary(drive => drive.DriveId), isReachable);
-            foreach (Guid id in before.Keys.Union(drives.Select(drive => drive.DriveId))) Settle(id);
+            _offers[node] = new Offer(nodeIdOf(node), drives.ToImmutableDictionary(drive => drive.DriveId), isReachable);
+            foreach (Guid id in before.Drives.Keys.Union(drives.Select(drive => drive.DriveId)))
+            {
+                if (!_offers[node].Drives.ContainsKey(id))
+                {
+                    if (_aside.TryGetValue(id, out HashSet<TNode>? aside)) aside.Remove(node);
+                    TakeBackMoved(id);
+                }
+                else if (!before.IsReachable || !before.Drives.ContainsKey(id))
+                {
+                    SetAsideCopy(id, node);
+                }
+
+                Settle(id);
+            }
         }
+    }
+
+    /// <summary>The drives that a node names, without those that are set aside; none before <see cref="Follow"/>.</summary>
+    public IReadOnlyList<IFragmentStore> DrivesOf(TNode node)
+    {
+        lock (_lock)
+            return _offers.TryGetValue(node, out Offer? offer) ? [.. offer.Drives.Values.Where(drive => !IsAside(drive.DriveId, node))] : [];
+    }
+
+    private bool IsAside(Guid id, TNode node) => _aside.TryGetValue(id, out HashSet<TNode>? aside) && aside.Contains(node);
+
+    private void SetAsideCopy(Guid id, TNode node)
+    {
+        Offer offer = _offers[node];
+        if (!offer.IsReachable || !offer.Drives.ContainsKey(id) || IsAside(id, node) || HolderBeside(id, offer.NodeId, reachable: true) is not { } holder) return;
+        if (!_aside.TryGetValue(id, out HashSet<TNode>? aside)) _aside[id] = aside = new HashSet<TNode>(ReferenceEqualityComparer.Instance);
+        bool isTold = aside.Any(other => _offers[other].NodeId == offer.NodeId);
+        aside.Add(node);
+        if (!isTold) events.DriveNamedTwice(id, holder, offer.NodeId);
+    }
+
+    /// <summary>A node that does not answer has what it named last, so that no copy takes the place of its drives.</summary>
+    private void TakeBackMoved(Guid id)
+    {
+        if (!_aside.TryGetValue(id, out HashSet<TNode>? aside)) return;
+        bool isTold = false;
+        foreach (TNode node in _order.Where(aside.Contains).OrderByDescending(node => _offers[node].IsReachable).ToArray())
+        {
+            if (HolderBeside(id, _offers[node].NodeId, reachable: false) is not null) continue;
+            aside.Remove(node);
+            if (!isTold) events.DriveMoved(id, _offers[node].NodeId);
+            isTold = true;
+        }
+
+        if (aside.Count == 0) _aside.Remove(id);
+    }
+
+    /// <summary>The id of another node that has the drive and is not set aside, of this process first; null where there is none.</summary>
+    private string? HolderBeside(Guid id, string nodeId, bool reachable)
+    {
+        if (_local.ContainsKey(id) && nodeId != ownId) return ownId;
+        foreach (TNode node in _order)
+        {
+            Offer offer = _offers[node];
+            if (offer.NodeId != nodeId && offer.Drives.ContainsKey(id) && (offer.IsReachable || !reachable) && !IsAside(id, node)) return offer.NodeId;
+        }
+
+        return null;
     }
 
     private void Settle(Guid id)
@@ -62,7 +134,7 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory) : IDr
         IFragmentStore? first = null;
         foreach (TNode node in _order)
         {
-            if (_offers[node] is not { } offer || offer.IsReachable != reachable || !offer.Drives.TryGetValue(id, out IFragmentStore? store)) continue;
+            if (_offers[node] is not { } offer || offer.IsReachable != reachable || IsAside(id, node) || !offer.Drives.TryGetValue(id, out IFragmentStore? store)) continue;
             if (ReferenceEquals(store, preferred)) return store;
             first ??= store;
         }
@@ -70,5 +142,5 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory) : IDr
         return first;
     }
 
-    private sealed record Offer(ImmutableDictionary<Guid, IFragmentStore> Drives, bool IsReachable);
+    private sealed record Offer(string NodeId, ImmutableDictionary<Guid, IFragmentStore> Drives, bool IsReachable);
 }

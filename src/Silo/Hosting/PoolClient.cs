@@ -124,7 +124,7 @@ internal sealed class StorageNodeKeeper(IGrainFactory grains, DataPlane plane, T
 
     private async Task BeatAsync(RemoteStorageNode node, CancellationToken cancellationToken)
     {
-        ImmutableArray<DriveReport> reports = await NodeDrives.AskAsync(node.Drives, AnswerLimit, time, cancellationToken);
+        ImmutableArray<DriveReport> reports = await NodeDrives.AskAsync(plane.DrivesOf(node), AnswerLimit, time, cancellationToken);
         IStorageNodeGrain grain = grains.GetGrain<IStorageNodeGrain>(node.NodeId);
         try
         {

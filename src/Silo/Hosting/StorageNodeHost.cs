@@ -33,8 +33,9 @@ internal static class StorageNodeHost
         await signals.WaitForStartAsync(CancellationToken.None);
 
         FragmentStoreDirectory directory = new();
+        StorageEventLog events = new(logs.CreateLogger("ObjectStore.Storage"));
         await using DriveSupervisor drives = await DataPlane.OpenDrivesAsync(
-            StorageOptionsOf(options, folder), new DriveSupervisorOptions().ProbeInterval, new StorageEventLog(logs.CreateLogger("ObjectStore.Storage")), new DriveRoutes<object>(directory),
+            StorageOptionsOf(options, folder), new DriveSupervisorOptions().ProbeInterval, events, new DriveRoutes<RemoteStorageNode>(directory, Environment.MachineName, node => node.NodeId, events),
             lifetime.ApplicationStopping);
         using DriveGauges gauges = new(() => drives.Health);
         ILogger logger = logs.CreateLogger("ObjectStore.Transport");

@@ -56,6 +56,12 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
 
     public void DriveAvailableAgain(Guid driveId) => logger.LogInformation("Drive {DriveId} is in use again", driveId);
 
+    public void DriveNamedTwice(Guid driveId, string usedNode, string asideNode) => logger.LogError(
+        "Drive {DriveId} is on node {UsedNode} and on node {AsideNode}: one of the two is a copy. That of {UsedNode} is used, that of {AsideNode} is not. Take the copy out of its node's drives; a drive that was moved is used at its new place as soon as the former node has let go of it",
+        driveId, usedNode, asideNode, usedNode, asideNode);
+
+    public void DriveMoved(Guid driveId, string node) => logger.LogInformation("Drive {DriveId} is used by way of node {Node} now: no other has it any more", driveId, node);
+
     public void BlockReconstructed(ExtentId extent, int block, ShardSet missing) =>
         logger.LogDebug("Block {Block} of extent {Extent} was rebuilt for a reader without shards {Missing}", block, extent, missing);
 

@@ -10,9 +10,11 @@ public sealed class DriveRoutesTests
 {
     private static readonly Guid Drive = Guid.NewGuid();
     private readonly FragmentStoreDirectory _directory = new();
+    private readonly CopyEvents _events = new();
     private readonly DriveRoutes<string> _routes;
 
-    public DriveRoutesTests() => _routes = new DriveRoutes<string>(_directory);
+    // "a" and "a2" are two addresses of node a.
+    public DriveRoutesTests() => _routes = new DriveRoutes<string>(_directory, "self", address => address == "self" ? address : address[..1], _events);
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -60,6 +62,93 @@ public sealed class DriveRoutesTests
     }
 
     [Fact]
+    public void DriveThatTwoNodesNameAtOnce_StaysWithTheFirst_AlsoWhileThatIsAway_AndIsToldOnce()
+    {
+        IFragmentStore first = Store(Drive), copy = Store(Drive);
+        _routes.Follow("a", [first], isReachable: true);
+        _routes.Follow("b", [copy], isReachable: true);
+        Assert.Same(first, _directory.Find(Drive));
+        _routes.Follow("a", [first], isReachable: false);
+        Assert.Same(first, _directory.Find(Drive));
+        _routes.Follow("b", [copy], isReachable: false);
+        _routes.Follow("b", [copy, Store(Guid.NewGuid())], isReachable: true);
+        Assert.Same(first, _directory.Find(Drive));
+        _routes.Follow("a", [first], isReachable: true);
+        _routes.Follow("a", [first], isReachable: false);
+        Assert.Same(first, _directory.Find(Drive));
+        Assert.Equal([$"{Drive} on a and b"], _events.Told);
+
+        // B is without it, and finds a dead when it has it again.
+        _routes.Follow("b", [], isReachable: true);
+        _routes.Follow("b", [copy], isReachable: true);
+        Assert.Same(copy, _directory.Find(Drive));
+        _routes.Follow("a", [first], isReachable: true);
+        Assert.Same(copy, _directory.Find(Drive));
+        _routes.Follow("b", [copy], isReachable: false);
+        Assert.Same(copy, _directory.Find(Drive));
+        Assert.Equal([$"{Drive} on a and b", $"{Drive} on b and a"], _events.Told);
+    }
+
+    [Fact]
+    public void DriveThatMoves_IsReachedAtItsNewNode_OnceTheFormerOneAnswersWithoutIt()
+    {
+        IFragmentStore first = Store(Drive), second = Store(Drive), third = Store(Drive);
+        _routes.Follow("a", [first], isReachable: true);
+        _routes.Follow("b", [second], isReachable: true);
+        _routes.Follow("c", [third], isReachable: true);
+        Assert.Same(first, _directory.Find(Drive));
+        _routes.Follow("a", [first], isReachable: false);
+        _routes.Follow("a", [], isReachable: true);
+        Assert.Same(second, _directory.Find(Drive));
+        _routes.Follow("b", [second], isReachable: false);
+        Assert.Same(second, _directory.Find(Drive));
+        Assert.Equal([$"{Drive} on a and b", $"{Drive} on a and c", $"{Drive} moved to b"], _events.Told);
+    }
+
+    [Fact]
+    public void AddressesOfOneNode_AreNoCopies_AndStandInForEachOther()
+    {
+        IFragmentStore first = Store(Drive), second = Store(Drive), copy = Store(Drive);
+        _routes.Follow("a", [first], isReachable: true);
+        _routes.Follow("a2", [second], isReachable: true);
+        _routes.Follow("a", [first], isReachable: false);
+        Assert.Same(second, _directory.Find(Drive));
+        Assert.Empty(_events.Told);
+        _routes.Follow("b", [copy], isReachable: true);
+        _routes.Follow("b2", [copy], isReachable: true);
+        _routes.Follow("a2", [second], isReachable: false);
+        Assert.Same(second, _directory.Find(Drive));
+        Assert.Equal([$"{Drive} on a and b"], _events.Told);
+        _routes.Follow("a", [], isReachable: true);
+        _routes.Follow("a2", [], isReachable: true);
+        Assert.Same(copy, _directory.Find(Drive));
+        Assert.Equal([$"{Drive} on a and b", $"{Drive} moved to b"], _events.Told);
+    }
+
+    [Fact]
+    public void CopyOfADriveOfThisProcess_IsToldAndNotAnnounced_ButNotWhereItsNodeIsThisProcess()
+    {
+        IFragmentStore local = Store(Drive), other = Store(Guid.NewGuid());
+        _routes.Add(local);
+        _routes.Follow("self", [Store(Drive)], isReachable: true);
+        Assert.Empty(_events.Told);
+        _routes.Follow("b", [Store(Drive), other], isReachable: true);
+        Assert.Same(local, _directory.Find(Drive));
+        Assert.Equal([$"{Drive} on self and b"], _events.Told);
+        Assert.Equal([other], _routes.DrivesOf("b"));
+        _routes.Follow("self", [], isReachable: true);
+        _routes.Remove(Drive);
+        Assert.Equal(2, _routes.DrivesOf("b").Count);
+
+        // It comes back here: this process's own is used, as at a start.
+        _routes.Add(local);
+        Assert.Same(local, _directory.Find(Drive));
+        Assert.Equal([$"{Drive} on self and b", $"{Drive} moved to b", $"{Drive} on self and b"], _events.Told);
+        Assert.Equal([other], _routes.DrivesOf("b"));
+        Assert.Empty(_routes.DrivesOf("never heard of"));
+    }
+
+    [Fact]
     public async Task DriveThatHangs_OrFails_SaysWhy_AndHoldsUpNoOther()
     {
         MemoryFragmentStore good = Store(Guid.NewGuid()), hangs = Store(Guid.NewGuid()), fails = Store(Guid.NewGuid());
@@ -89,4 +178,13 @@ public sealed class DriveRoutesTests
     }
 
     private static MemoryFragmentStore Store(Guid id) => new(id, TimeProvider.System);
+
+    private sealed class CopyEvents : IStorageEvents
+    {
+        public List<string> Told { get; } = [];
+
+        public void DriveNamedTwice(Guid driveId, string usedNode, string asideNode) => Told.Add($"{driveId} on {usedNode} and {asideNode}");
+
+        public void DriveMoved(Guid driveId, string node) => Told.Add($"{driveId} moved to {node}");
+    }
 }
