@@ -47,6 +47,11 @@ public interface IStorageEvents
     void DriveUnavailable(Guid driveId, string reason) { }
     void DriveAvailableAgain(Guid driveId) { }
 
+    /// <summary>A drive of this process is in use again.</summary>
+    /// <param name="path">The folder that it is served from now.</param>
+    /// <param name="copyOf">The folder that had the drive when this one was set aside as a second with it; null where it was not. Either the drive has moved, or this is a copy and may be behind.</param>
+    void DriveReopened(Guid driveId, string path, string? copyOf) { }
+
     /// <summary>Two nodes that answer have one drive, so that one of them has a copy; that of <paramref name="asideNode"/> is not used.</summary>
     void DriveNamedTwice(Guid driveId, string usedNode, string asideNode) { }
 

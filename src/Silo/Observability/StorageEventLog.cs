@@ -56,6 +56,16 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
 
     public void DriveAvailableAgain(Guid driveId) => logger.LogInformation("Drive {DriveId} is in use again", driveId);
 
+    public void DriveReopened(Guid driveId, string path, string? copyOf)
+    {
+        if (copyOf is null)
+            logger.LogInformation("Drive {DriveId} is in use again, from {Path}", driveId, path);
+        else
+            logger.LogWarning(
+                "Drive {DriveId} is in use again, from {Path}, which had been set aside while {CopyOf} had the drive: if it was not moved, {Path} is a copy that lacks what was written since it was made. Take one of the two away",
+                driveId, path, copyOf, path);
+    }
+
     public void DriveNamedTwice(Guid driveId, string usedNode, string asideNode) => logger.LogError(
         "Drive {DriveId} is on node {UsedNode} and on node {AsideNode}: one of the two is a copy. That of {UsedNode} is used, that of {AsideNode} is not. Take the copy out of its node's drives; a drive that was moved is used at its new place as soon as the former node has let go of it",
         driveId, usedNode, asideNode, usedNode, asideNode);

@@ -25,6 +25,7 @@ internal sealed class WatchedDrive
     private readonly AutoResetEvent _due = new(false);
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly object _folder = new(); // held by whoever looks at the folder, perhaps for ever
+    private (Guid DriveId, string Path)? _copyOf; // who had the drive when this folder was last found to be the second with it; guarded by _folder
     private readonly Lock _lock = new(); // guards what follows; never held while the drive is asked for anything
     private readonly Queue<(long Timestamp, DriveErrorCounts Counts)> _samples = new();
     private LocalFragmentStore? _store;
@@ -399,6 +400,7 @@ internal sealed class WatchedDrive
         Guid driveId = candidate.Identity!.DriveId;
         if (_claims.TryClaim(driveId, this) is { } other)
         {
+            _copyOf = (driveId, other.Path);
             candidate.Refuse(new DriveIdentityException(Path, $"drive {driveId} is here twice: it is a copy of '{other.Path}', or that of it, or has moved from there and is not let go yet."));
             return candidate.Refusal;
         }
@@ -414,7 +416,8 @@ internal sealed class WatchedDrive
                 TakeIn(new LocalFragmentStore(candidate.Engine!));
                 inUse = true;
                 StorageMetrics.DrivesReopened.Add(1);
-                _services.Events.DriveAvailableAgain(driveId);
+                _services.Events.DriveReopened(driveId, Path, _copyOf is { } copy && copy.DriveId == driveId ? copy.Path : null);
+                _copyOf = null;
                 return null;
             }
         }

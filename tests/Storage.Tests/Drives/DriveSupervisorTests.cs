@@ -234,6 +234,23 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task CopyOfADrive_ThatTakesThePlaceOfTheOriginal_IsToldToBeOne()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore original = _drives.StoreAt(0), lost = _drives.StoreAt(2);
+        string folder = _drives.FolderOf(0), copy = _drives.FolderOf(2);
+        File.Copy(Path.Combine(folder, "drive.json"), Path.Combine(copy, "drive.json"), overwrite: true);
+        await _drives.Told("unavailable", $"{lost.DriveId}");
+        await _drives.Told("set aside", copy, "here twice");
+        Directory.Move(folder, folder + "-away");
+        await _drives.Told("unavailable", $"{original.DriveId}");
+        await _drives.Told($"again {original.DriveId} from {copy}, a copy of {folder}");
+        Assert.Equal(original.DriveId, _drives.StoreAt(2).DriveId);
+        Directory.Move(folder + "-away", folder);
+        await _drives.Told("set aside", folder, "here twice");
+    }
+
+    [Fact]
     public async Task SetAsideFolder_ThatBecomesUsable_IsTakenIn()
     {
         await _drives.OpenAsync();

@@ -153,7 +153,7 @@ internal sealed class SupervisedDrives : IStorageEvents, IDriveSet, IAsyncDispos
 
     public void DriveUnavailable(Guid driveId, string reason) => Tell($"unavailable {driveId}: {reason}");
 
-    public void DriveAvailableAgain(Guid driveId) => Tell($"again {driveId}");
+    public void DriveReopened(Guid driveId, string path, string? copyOf) => Tell($"again {driveId} from {path}{(copyOf is null ? "" : $", a copy of {copyOf}")}");
 
     public void VolumeCorrupt(Guid driveId, long volumeId, long offsetBytes, long lengthBytes) => Tell($"volume {volumeId} of {driveId} corrupt");
 
