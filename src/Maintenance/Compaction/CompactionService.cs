@@ -84,6 +84,8 @@ public sealed partial class CompactionService(Func<IReadOnlyCollection<ICompacta
 
     private async Task CompactAsync(ICompactableDrive drive, CancellationToken stoppingToken)
     {
+        // A drive that hangs may keep its caller: that is not to be the loop, which goes on with the other drives.
+        await Task.Yield();
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
         try
         {

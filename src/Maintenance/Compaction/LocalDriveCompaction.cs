@@ -18,12 +18,13 @@ public sealed class LocalDriveCompaction(LocalFragmentStore drive, FoundDamage? 
     public async ValueTask<CompactionResult> CompactAsync(double minimumGarbageRatio, Func<long, CancellationToken, ValueTask> pace, CancellationToken cancellationToken = default)
     {
         var damaged = new List<FragmentEntry>();
+        IReadOnlyList<VolumeInfo> volumes = await drive.ListVolumesAsync(cancellationToken).ConfigureAwait(false);
         Storage.Compaction.CompactionOptions options = new()
         {
             GarbageRatio = minimumGarbageRatio,
             BytesPerSecond = 0,
             MaxVolumes = 1,
-            LastVolumeId = drive.ListVolumes().Max(volume => (long?)volume.VolumeId),
+            LastVolumeId = volumes.Max(volume => (long?)volume.VolumeId),
             OnDamaged = entry =>
             {
                 lock (damaged)

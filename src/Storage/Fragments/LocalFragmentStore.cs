@@ -171,6 +171,14 @@ public sealed class LocalFragmentStore : IFragmentStore, IVolumeVerifier
     /// <summary>The drive's volumes, by id, at one moment.</summary>
     public IReadOnlyList<VolumeInfo> ListVolumes() => _engine.ListVolumes();
 
+    /// <summary>As <see cref="ListVolumes"/>, on a thread of the drive: what it asks may be held by one that hangs with the drive.</summary>
+    /// <exception cref="DriveUnavailableException">The drive has been given up.</exception>
+    public Task<IReadOnlyList<VolumeInfo>> ListVolumesAsync(CancellationToken cancellationToken = default)
+    {
+        RequireOpen();
+        return _engine.Threads.RunAsync(_engine.ListVolumes).WaitAsync(cancellationToken);
+    }
+
     /// <summary>
     /// Moves what lives out of volumes with too much garbage and deletes them. One at a time per drive: a second call waits for the first. May be cancelled, and the machine may crash, at any
     /// moment: what has been moved stays moved. Nothing that is acknowledged is ever in danger, nothing deleted comes back.

@@ -29,6 +29,19 @@ public sealed class CompactionServiceTests
     }
 
     [Fact]
+    public async Task DriveThatKeepsItsCaller_DoesNotKeepTheOthers()
+    {
+        using ManualResetEventSlim answers = new();
+        Drive hanging = new(1) { Blocks = answers }, healthy = new(2);
+        using var governor = new LoadGovernor(_time, new LoadGovernorOptions());
+        using var service = new CompactionService(() => [hanging, healthy], governor, _time, new CompactionOptions(), NullLogger<CompactionService>.Instance);
+        await service.StartAsync(CancellationToken.None);
+        await AdvanceUntilAsync(() => healthy.Runs >= 2 && hanging.Runs == 1);
+        answers.Set();
+        await service.StopAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30));
+    }
+
+    [Fact]
     public async Task Compaction_WaitsWhileItIsPaused()
     {
         Drive drive = new(1);
@@ -142,6 +155,9 @@ public sealed class CompactionServiceTests
 
         public Task Wait { get; set; } = Task.CompletedTask;
 
+        /// <summary>Keeps the caller's thread until it is set.</summary>
+        public ManualResetEventSlim? Blocks { get; init; }
+
         public int Runs => Volatile.Read(ref _runs);
 
         public int MostInside { get; private set; }
@@ -159,6 +175,7 @@ public sealed class CompactionServiceTests
         {
             MostInside = Math.Max(MostInside, Interlocked.Increment(ref _inside));
             Interlocked.Increment(ref _runs);
+            Blocks?.Wait(TimeSpan.FromSeconds(40), CancellationToken.None);
             try
             {
                 await Wait.WaitAsync(cancellationToken);

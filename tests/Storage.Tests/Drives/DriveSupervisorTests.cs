@@ -640,6 +640,34 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task ListOfVolumes_OfADriveWhoseIndexHangs_EndsWhenItIsCancelled()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite write = await _drives.WriteAsync(drive);
+        DriveIndex index = drive.Engine.Index;
+        index.Flush(durable: false);
+        Assert.True(drive.Engine.TryLocate(write.Key, out FragmentLocation location, out _));
+        using SemaphoreSlim hangs = new(0), answers = new(0);
+        index.Database.AfterRead = () =>
+        {
+            hangs.Release();
+            answers.Wait(TimeSpan.FromSeconds(20));
+        };
+        Task<bool> holder = Task.Run(() => index.IsLive(write.Key, location.VolumeId, location.Offset), Stop);
+        await hangs.WaitAsync(Stop);
+        using var cancelled = new CancellationTokenSource();
+        Task question = drive.ListVolumesAsync(cancelled.Token);
+        await cancelled.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => question);
+        Assert.False(holder.IsCompleted);
+        index.Database.AfterRead = null;
+        answers.Release(100);
+        Assert.True(await holder);
+        Assert.Equal(location.VolumeId, Assert.Single(await drive.ListVolumesAsync(Stop)).VolumeId);
+    }
+
+    [Fact]
     public async Task DriveThatHangsAtTheStart_IsTakenInLater()
     {
         await _drives.OpenAsync();
