@@ -6,7 +6,7 @@ namespace ObjectStore.Storage.Compaction;
 /// <summary>Which volumes are worth compacting, and how fast.</summary>
 public sealed record CompactionOptions
 {
-    /// <summary>A volume is compacted when more than this share of its log is of no use. Default 0.25: what is written again for each byte freed is at most three.</summary>
+    /// <summary>A volume is compacted when more than this share of its log, or of the file of one that is not written to any more, is of no use. Default 0.25: what is written again for each byte freed is at most three.</summary>
     public double GarbageRatio { get; init; } = 0.25;
 
     /// <summary>Bytes copied in a second; 0 has no limit. Default 64 MiB.</summary>

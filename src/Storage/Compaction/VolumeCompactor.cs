@@ -140,7 +140,9 @@ internal sealed class VolumeCompactor(DriveEngine engine)
                 if (!engine.Index.Volumes.TryGetValue(id, out Volume? volume))
                     continue;
                 (_, long fragments, long useful) = engine.Index.Useful(volume);
-                long log = volume.DurableEnd - VolumeFormat.LogStart;
+
+                // One that is not written to any more ends with its file: a poisoned one keeps the room that was preallocated for it.
+                long log = (volume.State == VolumeState.Active ? volume.DurableEnd : Math.Max(volume.DurableEnd, volume.File.LengthBytes)) - VolumeFormat.LogStart;
                 if (log <= 0 || (volume.State == VolumeState.Active && (!options.SealActive || log - useful < MinGarbageToSeal(volume))))
                     continue;
                 if ((volume.TombstonesCarried || volume.TombstonesLost) && fragments == volume.UnmovableFragments)

@@ -309,6 +309,29 @@ public sealed class CompactionTests
         Assert.Equal(0, (await simulation.Store.GetStatisticsAsync(Stop)).LiveFragments);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task PoisonedVolume_GivesItsUnusedRoomBack(bool restart)
+    {
+        using var simulation = new SimulatedFragments(64, writers: 1);
+        List<FragmentWrite> live = await Fill(simulation, 2, 40_000);
+        simulation.Drive.Faults.SyncErrorProbability = 1;
+        await Assert.ThrowsAsync<VolumePoisonedException>(() => simulation.Finish(simulation.Store.WriteAsync(simulation.Make(1000), true, Stop)));
+        simulation.Drive.Faults = new FaultPlan();
+        if (restart)
+            await simulation.Restart(loseIndex: false);
+        live.AddRange(await Fill(simulation, 2, 40_000));
+        long free = simulation.Drive.FreeBytes;
+        CompactionReport report = await simulation.Finish(simulation.Store.CompactAsync(Unlimited, Stop));
+        Assert.Equal((1, 2L, 512L << 10), (report.VolumesEmptied, report.FragmentsMoved, report.FreedBytes));
+        Assert.Equal(free + (512 << 10), simulation.Drive.FreeBytes);
+        await Verify(simulation, live);
+
+        // And there is nothing left to do.
+        Assert.Equal(0, (await simulation.Finish(simulation.Store.CompactAsync(Unlimited, Stop))).VolumesEmptied);
+    }
+
     [Fact]
     public async Task FullDrive_IsCompactedWithinItsHeadroom()
     {
