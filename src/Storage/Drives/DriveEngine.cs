@@ -86,7 +86,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
                 services.Events.IndexRebuildStarted(identity.DriveId, "There is no index.");
             engine = Build(database);
         }
-        catch (IndexDamagedException e)
+        catch (Exception e) when (e is IndexDamagedException or IndexUnreadableException)
         {
             services.Events.IndexRebuildStarted(identity.DriveId, e.Message);
             engine = Build(Recreate(drive, identity));
@@ -97,7 +97,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         {
             engine.Recover(began, rebuilt);
         }
-        catch (IndexDamagedException e) when (!rebuilt)
+        catch (Exception e) when (e is IndexDamagedException or IndexUnreadableException && !rebuilt)
         {
             engine.GiveBack();
             services.Events.IndexRebuildStarted(identity.DriveId, e.Message);

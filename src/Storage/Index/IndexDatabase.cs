@@ -29,6 +29,9 @@ internal readonly record struct SupersededChange(FragmentKey Key, long VolumeId,
 
 internal sealed class IndexDamagedException(string message) : StorageException(message);
 
+/// <summary>The drive does not give back what is in the database: no reason to rebuild one that serves, but to rebuild one that is being opened, or its drive would never be.</summary>
+internal sealed class IndexUnreadableException(string message) : IOException(message);
+
 /// <summary>
 /// The SQLite file of a drive's index. A cache of the volumes: in WAL mode with synchronous=NORMAL a power cut may undo the last transactions but leaves a
 /// consistent older state, whose checkpoints then make recovery replay more.
@@ -39,6 +42,7 @@ internal sealed class IndexDatabase : IDisposable
     private const string RebuildSuffix = "-rebuild";
     private const int IncrementalVacuum = 2;
     private const int MinFreeShare = 16;
+    private const int CorruptFileSystem = raw.SQLITE_IOERR | (33 << 8); // SQLITE_IOERR_CORRUPTFS: EIO in a read, which some calls give as SQLITE_CORRUPT
 
     /// <summary>Keeps the index of the write-ahead log in memory instead of a mapped file, where a drive that fails would end the process with a SIGBUS. One process has the database anyhow.</summary>
     private static readonly string? Vfs = OperatingSystem.IsWindows() ? null : "unix-excl";
@@ -83,6 +87,8 @@ internal sealed class IndexDatabase : IDisposable
     /// <summary>Opens or makes the database.</summary>
     /// <param name="created">Whether it was not there.</param>
     /// <exception cref="IndexDamagedException">It is not an index of this drive, or is damaged: delete it and rebuild.</exception>
+    /// <exception cref="IndexUnreadableException">As before.</exception>
+    /// <exception cref="IOException">It cannot be opened, which says nothing of what is in it: the process may have too many files open.</exception>
     public static IndexDatabase Open(string? path, Guid driveId, out bool created)
     {
         if (path is not null && File.Exists(path + RebuildSuffix))
@@ -100,7 +106,7 @@ internal sealed class IndexDatabase : IDisposable
         try
         {
             if (result != raw.SQLITE_OK)
-                throw new IndexDamagedException($"The index '{path}' cannot be opened (SQLite {result}).");
+                throw Failure(connection, result, isOpening: true);
             if (created)
                 Execute(connection, "PRAGMA auto_vacuum=INCREMENTAL"); // before anything is in the file, or it has no effect
             Execute(connection, "PRAGMA journal_mode=WAL");
@@ -158,7 +164,7 @@ internal sealed class IndexDatabase : IDisposable
         using (connection)
         {
             if (result != raw.SQLITE_OK)
-                throw new IndexDamagedException($"The index '{path}' cannot be opened (SQLite {result}).");
+                throw Failure(connection, result, isOpening: true);
             Sqlite.SqliteSleep.SetBusyLimit(connection.DangerousGetHandle(), TimeSpan.FromSeconds(2));
             CheckOwner(connection, path, driveId);
             return ReadVolumes(connection);
@@ -491,12 +497,24 @@ internal sealed class IndexDatabase : IDisposable
             throw Failure(connection, result);
     }
 
-    private static Exception Failure(sqlite3 connection, int result)
+    private static Exception Failure(sqlite3 connection, int result, bool isOpening = false)
     {
-        string message = $"SQLite {result}: {raw.sqlite3_errmsg(connection).utf8_to_string()}";
-        return (result & 0xFF) switch
+        int extended = raw.sqlite3_extended_errcode(connection);
+        return Failure((extended & 0xFF) == (result & 0xFF) ? extended : result, raw.sqlite3_errmsg(connection).utf8_to_string(), isOpening);
+    }
+
+    /// <param name="extended">SQLite's extended result code.</param>
+    /// <param name="reason">SQLite's message.</param>
+    /// <param name="isOpening">Nothing but the first page has been asked for: an error that names none of its content is of the process or of the path.</param>
+    internal static Exception Failure(int extended, string reason, bool isOpening)
+    {
+        string message = $"SQLite {extended}: {reason}";
+        return (extended & 0xFF) switch
         {
-            raw.SQLITE_CORRUPT or raw.SQLITE_NOTADB or raw.SQLITE_ERROR or raw.SQLITE_SCHEMA => new IndexDamagedException(message),
+            raw.SQLITE_CORRUPT or raw.SQLITE_NOTADB => new IndexDamagedException(message),
+            raw.SQLITE_ERROR or raw.SQLITE_SCHEMA when !isOpening => new IndexDamagedException(message),
+            raw.SQLITE_IOERR when extended == CorruptFileSystem => new IndexDamagedException(message),
+            raw.SQLITE_IOERR when extended == raw.SQLITE_IOERR_READ => new IndexUnreadableException(message),
             _ => new IOException(message),
         };
     }

@@ -891,6 +891,28 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await _drives.Until(DriveHealthState.Suspect, 0, "1 fragments were corrupt");
     }
 
+    [Fact]
+    public async Task Index_ThatCannotBeOpened_IsNotDeleted()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "paths elsewhere have other limits");
+        await _drives.OpenAsync();
+        Guid driveId = _drives.StoreAt(0).DriveId;
+        FragmentWrite write = await _drives.WriteAsync(_drives.StoreAt(0));
+        await _drives.CloseAsync();
+        string folder = _drives.FolderOf(0), index = Path.Combine(folder, "index.db");
+        byte[] before = await File.ReadAllBytesAsync(index, Stop);
+
+        // Longer than SQLite takes: SQLITE_CANTOPEN, as where the process may open no more files.
+        _drives.FaultsOf(0).IndexPath = folder + string.Concat(Enumerable.Repeat("/.", 300)) + "/index.db";
+        Assert.True(File.Exists(_drives.FaultsOf(0).IndexPath));
+        await _drives.OpenAsync();
+        await _drives.Told("set aside", folder, "SQLite 14");
+        Assert.Equal(before, await File.ReadAllBytesAsync(index, Stop));
+        _drives.FaultsOf(0).IndexPath = null;
+        await _drives.Told("again", $"{driveId}");
+        await SupervisedDrives.AssertServes(_drives.StoreAt(0), write);
+    }
+
     [Theory]
     [InlineData("gone")]
     [InlineData("overwritten")]

@@ -15,6 +15,7 @@ internal sealed class DriveFaults
     public bool FailSyncs { get; set; }
     public Exception? ProbeError { get; set; }
     public long? FreeBytes { get; set; }
+    public string? IndexPath { get; set; }
 
     /// <summary>Operations that hang at the moment.</summary>
     public SemaphoreSlim Hanging { get; } = new(0);
@@ -46,7 +47,7 @@ internal sealed class FaultyDrive(IDrive inner, DriveFaults faults) : IDrive
 {
     public string Path => inner.Path;
 
-    public string? IndexPath => inner.IndexPath;
+    public string? IndexPath => faults.IndexPath ?? inner.IndexPath;
 
     public long CapacityBytes => inner.CapacityBytes;
 

@@ -227,6 +227,54 @@ public sealed class RecoveryTests
         Assert.Equal(bytes, await simulation.Read(layout));
     }
 
+    [Fact]
+    public async Task IndexThatCannotBeRead_WhereItIsOpened_IsBuiltAnew()
+    {
+        using var simulation = new SimulatedStore(38);
+        byte[] bytes = FaultTests.Bytes(new Random(38), 1000);
+        ExtentLayout layout = await simulation.Write(bytes);
+        await simulation.Store.DisposeAsync();
+        int steps = 0;
+        var services = new EngineServices(new StorageOptions { DrivePaths = ["simulated"], WritersPerDrive = 1 }, TimeProvider.System, () => 1, simulation.Events, Threaded: false)
+        {
+            OnRecoveryStep = () =>
+            {
+                if (steps++ == 0)
+                    throw IndexDatabase.Failure(raw.SQLITE_IOERR_READ, "simulated", isOpening: false);
+            },
+        };
+        DriveEngine.Open(simulation.Drive, DriveIdentity.Decode(simulation.Drive.ReadIdentity(), "simulated"), services).Dispose();
+        Assert.Equal(1, simulation.Events.Rebuilds);
+        simulation.Start();
+        Assert.Equal(bytes, await simulation.Read(layout));
+    }
+
+    [Theory]
+    [InlineData(raw.SQLITE_CANTOPEN, true, typeof(IOException))]
+    [InlineData(raw.SQLITE_NOMEM, true, typeof(IOException))]
+    [InlineData(raw.SQLITE_ERROR, true, typeof(IOException))]
+    [InlineData(raw.SQLITE_ERROR, false, typeof(IndexDamagedException))]
+    [InlineData(raw.SQLITE_NOTADB, true, typeof(IndexDamagedException))]
+    [InlineData(raw.SQLITE_CORRUPT, false, typeof(IndexDamagedException))]
+    [InlineData(raw.SQLITE_IOERR | (33 << 8), true, typeof(IndexDamagedException))]
+    [InlineData(raw.SQLITE_IOERR | (33 << 8), false, typeof(IndexDamagedException))]
+    [InlineData(raw.SQLITE_IOERR_READ, true, typeof(IndexUnreadableException))]
+    [InlineData(raw.SQLITE_IOERR_READ, false, typeof(IndexUnreadableException))]
+    [InlineData(raw.SQLITE_IOERR_WRITE, false, typeof(IOException))]
+    [InlineData(raw.SQLITE_FULL, false, typeof(IOException))]
+    public void IndexFailure_IsDamage_OnlyWhereTheContentIsAtFault(int extended, bool isOpening, Type expected)
+        => Assert.IsType(expected, IndexDatabase.Failure(extended, "test", isOpening));
+
+    [Fact]
+    public void IndexWhoseFirstPageCannotBeRead_IsDamaged()
+    {
+        Assert.SkipUnless(File.Exists("/proc/self/mem"), "there is no file at hand whose beginning cannot be read");
+        using var folder = new TestFolder();
+        string path = Path.Combine(folder.Path, "index.db");
+        File.CreateSymbolicLink(path, "/proc/self/mem"); // nothing is mapped at 0: EIO
+        Assert.Throws<IndexDamagedException>(() => IndexDatabase.Open(path, Guid.NewGuid(), out _));
+    }
+
     private static long Number(sqlite3 connection, string query)
     {
         Assert.Equal(raw.SQLITE_OK, raw.sqlite3_prepare_v2(connection, query, out sqlite3_stmt statement));
