@@ -21,30 +21,26 @@ public sealed class CompactionCrashTests(ITestOutputHelper output)
         {
             for (long step = 10; ; step += 3 + (seed % 3))
             {
-                using var simulation = new SimulatedFragments(seed);
-                var model = new Model(simulation, seed);
-                simulation.Drive.Faults = new FaultPlan { PowerCutBeforeOperation = simulation.Drive.Operations + step };
-                try
-                {
-                    await model.Work(OperationsPerRun);
+                if (await RunUntilCut(seed, step) is not { } gone)
                     break;
-                }
-                catch (SimulatedCrashException)
-                {
-                    cuts++;
-                }
-
-                deleted += simulation.Events.VolumesDeleted;
-                simulation.Crash(loseIndex: step % 2 == 0);
-                await model.Verify($"seed {seed}, step {step}");
-                await model.Work(4);
-                await simulation.Restart(loseIndex: step % 3 == 0);
-                await model.Verify($"seed {seed}, step {step}, after a second start");
+                cuts++;
+                deleted += gone;
             }
         }
 
         output.WriteLine($"{cuts} power cuts");
         Assert.True(cuts > 30 * runs && deleted > 0);
+    }
+
+    [Fact]
+    public async Task PowerCut_AtEverySingleStepOfOneRun_LosesNothingAcknowledged()
+    {
+        const int Seed = 20;
+        int cuts = 0;
+        for (long step = 1; await RunUntilCut(Seed, step, OperationsPerRun * 2 / 3) is not null; step++)
+            cuts++;
+        output.WriteLine($"{cuts} power cuts");
+        Assert.True(cuts > 100);
     }
 
     [Fact]
@@ -91,6 +87,30 @@ public sealed class CompactionCrashTests(ITestOutputHelper output)
                 await model.Verify($"seed {seed}, round {round}, after the crash");
             }
         }
+    }
+
+    /// <summary>The volumes that were deleted before the cut; null where the run ended before it.</summary>
+    private static async Task<int?> RunUntilCut(int seed, long step, int operations = OperationsPerRun)
+    {
+        using var simulation = new SimulatedFragments(seed);
+        var model = new Model(simulation, seed);
+        simulation.Drive.Faults = new FaultPlan { PowerCutBeforeOperation = simulation.Drive.Operations + step };
+        try
+        {
+            await model.Work(operations);
+            return null;
+        }
+        catch (SimulatedCrashException)
+        {
+        }
+
+        int deleted = simulation.Events.VolumesDeleted;
+        simulation.Crash(loseIndex: step % 2 == 0);
+        await model.Verify($"seed {seed}, step {step}");
+        await model.Work(4);
+        await simulation.Restart(loseIndex: step % 3 == 0);
+        await model.Verify($"seed {seed}, step {step}, after a second start");
+        return deleted;
     }
 
     /// <summary>What has been acknowledged, and what may or may not be there.</summary>

@@ -89,14 +89,17 @@ internal sealed class SimulatedFragments : IDisposable
 
     public bool StepOnce() => _drives.Step();
 
-    /// <summary>Power is cut; the index is kept, or lost, or as old as the given copy. Then the store starts again.</summary>
+    /// <summary>Power is cut; the index is kept, or lost, or as old as the given copy. Then the store starts again, and with the index it had replays no more than <see cref="RecoveryBound"/>.</summary>
     public void Crash(bool loseIndex, Dictionary<string, byte[]>? olderIndex = null)
     {
+        RecoveryBound bound = RecoveryBound.Of(_options, Store.Engine);
         Store.Engine.Abandon();
         Drive.PowerCut();
         if (loseIndex || olderIndex is not null)
             ReplaceIndex(olderIndex);
         _drives = Open();
+        if (!loseIndex && olderIndex is null)
+            bound.AssertHolds(Events.LastRecovery!);
     }
 
     /// <summary>The process is killed; what it had not synced is still seen. Then the store starts again.</summary>

@@ -69,9 +69,10 @@ internal sealed class SimulatedStore : IDisposable
         }
     }
 
-    /// <summary>Power is cut; the index is kept, or lost, or as old as the given copy. Then the store starts again.</summary>
+    /// <summary>Power is cut; the index is kept, or lost, or as old as the given copy. Then the store starts again, and with the index it had replays no more than <see cref="RecoveryBound"/>.</summary>
     public void Crash(bool loseIndex, Dictionary<string, byte[]>? olderIndex = null)
     {
+        RecoveryBound bound = RecoveryBound.Of(_options, Store.Engines.Single());
         foreach (DriveEngine engine in Store.Engines)
             engine.Abandon();
         Store.Buffers.Close();
@@ -85,6 +86,8 @@ internal sealed class SimulatedStore : IDisposable
         }
 
         Store = Open();
+        if (!loseIndex && olderIndex is null)
+            bound.AssertHolds(Events.LastRecovery!);
     }
 
     /// <summary>The process is killed; what it had not synced is still seen. The store is not started again.</summary>
