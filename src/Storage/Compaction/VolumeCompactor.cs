@@ -29,6 +29,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
     private const int MaxBatchRecords = 1024;
     private const long MinIdleGarbageBytes = 64 << 10;
     private const int MaxShrinkSteps = 256;
+    private const long StepBytes = 8 << 20; // read by one operation of the drive, as in verification: a slow drive is not to be taken for a hung one
 
     private readonly Dictionary<long, (long End, long Since)> _ends = []; // of the volumes being written to, as the runs have seen them; guarded by _one
     private readonly SemaphoreSlim _one = new(1, 1);
@@ -302,7 +303,7 @@ internal sealed class VolumeCompactor(DriveEngine engine)
 
         private long FillEmpty(Volume volume, VolumeScanner scanner, long position, Batch batch, AlignedBuffer area)
         {
-            long end = volume.DurableEnd, stop = position + (64L << 20); // a bound to how long cancellation waits
+            long end = volume.DurableEnd, stop = position + StepBytes; // a bound to how long cancellation waits, too
             int used = 0;
             while (position < stop)
             {

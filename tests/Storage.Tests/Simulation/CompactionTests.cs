@@ -333,6 +333,24 @@ public sealed class CompactionTests
     }
 
     [Fact]
+    public async Task Step_OverMuchGarbage_ReadsFewMegabytes()
+    {
+        using var simulation = new SimulatedFragments(65, writers: 1, volumeSizeBytes: 32 << 20);
+        List<FragmentWrite> written = await Fill(simulation, 900, 40_000);
+        await simulation.Finish(simulation.Store.DeleteAsync(written.Skip(1).Take(700).Select(write => write.Key).ToArray(), Stop));
+        long read = 0;
+        using var cancelled = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+        simulation.Drive.Faults.IsUnreadable = (_, _, length) =>
+        {
+            read += length;
+            cancelled.Cancel();
+            return false;
+        };
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => simulation.Finish(simulation.Store.CompactAsync(Unlimited with { SealActive = false }, cancelled.Token)));
+        Assert.InRange(read, 1, 13 << 20); // a window of 4 MiB may begin within the step's last bytes
+    }
+
+    [Fact]
     public async Task FullDrive_IsCompactedWithinItsHeadroom()
     {
         using var simulation = new SimulatedFragments(54, writers: 1, capacityBytes: 6 << 20, headroomBytes: 1 << 20);
