@@ -119,9 +119,12 @@ internal sealed class DomainTree
 
         int whole = Math.Min((int)amount, node.Limits.Length - 1), next = Math.Min(whole + 1, node.Limits.Length - 1);
         double Between(int a, int b) => a + ((b - a) * (amount - (int)amount));
+
+        // Where every child has its most, it has no less either: a child that is light for that many must not be given a share which no group leaves it.
+        int Least(Node child, int shards) => node.Room[node.Limits[shards]] == shards ? Math.Min(child.DriveCount, node.Limits[shards]) : child.LeastOf(shards);
         double Share(Node child, double rate) => Math.Clamp(
             rate * child.Weight,
-            Between(child.LeastOf(whole), child.LeastOf(next)),
+            Between(Least(child, whole), Least(child, next)),
             Math.Min(child.DriveCount, Between(node.Limits[whole], node.Limits[next])));
         double below = 0, above = node.Children.Max(child => child.DriveCount / child.Weight);
         for (int round = 0; round < 60; round++)
