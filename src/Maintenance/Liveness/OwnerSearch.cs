@@ -6,18 +6,26 @@ using ObjectStore.Storage.Extents;
 namespace ObjectStore.Maintenance.Liveness;
 
 /// <summary>
-/// Finds out whether anything names extents of which only fragments are left that are too damaged to say whose they are. That takes a look at all of the metadata, so it is done for all of them
-/// together, and seldom beside the time it takes. <see cref="IsNamed"/> from anywhere; the search by one loop.
+/// Finds out whether anything names extents of which no fragment that is at hand says whose they are: those are too damaged, or on drives that do not answer. That takes a look at all of the
+/// metadata, so it is done for all of them together, and seldom beside the time it takes. <see cref="IsNamed"/> from anywhere; the search by one loop.
 /// </summary>
-internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvider time, ILogger logger)
+/// <param name="writeMargin">How long a write may go on: an extent older than this gets no name any more.</param>
+internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvider time, TimeSpan writeMargin, ILogger logger)
 {
     public const int MaxExtents = 10_000;
 
     // What a search took is at most a twentieth of the time.
     private const int RestFactor = 20;
 
-    // What was named may have been deleted since.
+    // A write that was complete when it was asked for first is committed by then, or never.
+    private static readonly TimeSpan Settling = TimeSpan.FromMinutes(1);
+
+    // That nothing names a young extent is not believed for longer; nor, of any, that something does, since it may have been deleted. They are searched for again at half of it.
+    private static readonly TimeSpan UnnamedFor = TimeSpan.FromMinutes(20);
     private static readonly TimeSpan NamedFor = TimeSpan.FromHours(24);
+
+    // An entry of the repair queue is looked at once an hour at least.
+    private static readonly TimeSpan ForgottenAfter = TimeSpan.FromHours(3);
 
     private readonly ConcurrentDictionary<ExtentId, Answer> _answers = new();
     private DateTimeOffset _notBefore;
@@ -25,23 +33,34 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
     /// <summary>There is something to search for. Raised on whoever's thread asks.</summary>
     public event Action? Asked;
 
-    /// <summary>Null where it is not known yet; it is searched for then. One that nothing names may still get a name as long as its write may be under way.</summary>
+    /// <summary>Null where it is not known: it is searched for then, a minute later at the earliest. One that nothing names may still get a name as long as its write may be under way.</summary>
     public bool? IsNamed(ExtentId extent)
     {
+        DateTimeOffset now = time.GetUtcNow();
         if (_answers.TryGetValue(extent, out Answer? answer))
-            return answer.IsNamed;
-        if (_answers.Count < MaxExtents && _answers.TryAdd(extent, new Answer(null, default)))
+        {
+            answer.LastAskedAt = now;
+            return answer.IsNamed is { } named && Age(answer, now) < GoodFor(extent, answer) ? named : null;
+        }
+
+        if (_answers.Count < MaxExtents && _answers.TryAdd(extent, new Answer(null, default, now)))
             Asked?.Invoke();
         return null;
     }
 
-    /// <summary>Whether there was anything to search for, and time to.</summary>
+    /// <summary>Searches, where there is anything to search for, and time to. Whether it found out anything that was not known.</summary>
     public async Task<bool> SearchAsync(CancellationToken cancellationToken)
     {
         DateTimeOffset began = time.GetUtcNow();
         if (began < _notBefore && _notBefore - began < NamedFor)
             return false;
-        ExtentId[] wanted = [.. _answers.Where(answer => answer.Value.IsNamed is null || (answer.Value.IsNamed == true && began - answer.Value.At >= NamedFor)).Select(answer => answer.Key)];
+        foreach (KeyValuePair<ExtentId, Answer> answer in _answers)
+        {
+            if (began - answer.Value.LastAskedAt >= ForgottenAfter)
+                _answers.TryRemove(answer);
+        }
+
+        ExtentId[] wanted = [.. _answers.Where(answer => IsDue(answer.Key, answer.Value, began)).Select(answer => answer.Key)];
         if (wanted.Length == 0)
             return false;
         long started = time.GetTimestamp();
@@ -55,18 +74,37 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
         }
         while (after is not null && named.Count < ids.Count);
 
+        bool isNew = false;
         foreach (ExtentId extent in wanted)
-            _answers[extent] = new Answer(named.Contains(IdOf(extent)), began);
+        {
+            Answer before = _answers[extent], answer = before with { IsNamed = named.Contains(IdOf(extent)), At = began };
+            isNew |= before.IsNamed != answer.IsNamed;
+            _answers[extent] = answer;
+        }
+
         TimeSpan took = time.GetElapsedTime(started);
         _notBefore = time.GetUtcNow() + (took * RestFactor);
         LogSearched(wanted.Length, took, named.Count);
-        return true;
+        return isNew;
     }
+
+    private bool IsDue(ExtentId extent, Answer answer, DateTimeOffset now)
+        => answer.IsNamed is null ? IsOld(extent, now) || now - answer.AskedAt >= Settling || now < answer.AskedAt : Age(answer, now) >= GoodFor(extent, answer) / 2;
+
+    private TimeSpan GoodFor(ExtentId extent, Answer answer) => answer.IsNamed == true ? NamedFor : IsOld(extent, answer.At) ? TimeSpan.MaxValue : UnnamedFor;
+
+    // By a clock that goes back none is old.
+    private static TimeSpan Age(Answer answer, DateTimeOffset now) => now - answer.At;
+
+    private bool IsOld(ExtentId extent, DateTimeOffset now) => extent.CreatedUnixMs < (now - writeMargin).ToUnixTimeMilliseconds();
 
     private static (ulong, ulong) IdOf(ExtentId extent) => ((ulong)(extent.Value >> 64), (ulong)extent.Value);
 
-    private sealed record Answer(bool? IsNamed, DateTimeOffset At);
+    private sealed record Answer(bool? IsNamed, DateTimeOffset At, DateTimeOffset AskedAt)
+    {
+        public DateTimeOffset LastAskedAt { get; set; } = AskedAt;
+    }
 
-    [LoggerMessage(51, LogLevel.Information, "The metadata was searched for {Extents} extents of which only damaged fragments are left, in {Took}: {Named} are named")]
+    [LoggerMessage(51, LogLevel.Information, "The metadata was searched for {Extents} extents of which no fragment at hand says whose they are, in {Took}: {Named} are named")]
     private partial void LogSearched(int extents, TimeSpan took, int named);
 }

@@ -212,7 +212,7 @@ internal sealed partial class BlockWorker(
             found[known[i]] = found[known[i]] with { Liveness = judged[i] };
         for (int i = 0; i < found.Length; i++)
         {
-            if (found[i] is { Liveness: null, Details: null, FoundDamaged: true })
+            if (found[i] is { Liveness: null, Details: null, IsGone: false } && extents[i].Count > 0)
                 found[i] = found[i] with { IsOwnerless = owners.IsNamed(extents[i][0].Key.Extent) == false };
         }
 

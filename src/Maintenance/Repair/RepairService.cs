@@ -67,6 +67,7 @@ public sealed partial class RepairService : BackgroundService
     private readonly Wakeup _passWakeup;
     private readonly Wakeup _ownerWakeup;
     private volatile bool _ownersFound; // passes that were put off are due
+    private volatile bool _queueIsHastened; // and entries
     private readonly Dictionary<string, (DateTimeOffset At, int Attempts, long Epoch)> _retries = []; // Epoch: of the map that the pass went by
     private volatile GroupPass? _running;
     private long _queued;
@@ -88,7 +89,7 @@ public sealed partial class RepairService : BackgroundService
         (_metadata, _drives, _map, _completion, _queue, _governor, _time, _options, _logger) = (metadata, drives, map, completion, queue, governor, time, options, logger);
         var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive, urgentLimit: Math.Max(1, options.MaxParallelBlocks / UrgentPart));
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
-        _owners = new OwnerSearch(metadata, time, logger);
+        _owners = new OwnerSearch(metadata, time, options.WriteMargin, logger);
         _worker = new BlockWorker(repairer, liveness, _owners, drives, gate, rate, _pause, governor, time, options, logger);
         _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, queue, time, logger), _pause, governor, time, options, logger);
         _unnamed = new UnnamedEntries(liveness, time, options.WriteMargin, 2 * options.PollInterval);
@@ -240,13 +241,14 @@ public sealed partial class RepairService : BackgroundService
         }
     }
 
-    /// <summary>Searches the metadata for blocks of which only damage is left. Whether it found out anything, upon which they are looked at again.</summary>
+    /// <summary>Searches the metadata for blocks of which nothing at hand says whose they are. Whether it found out anything, upon which they are looked at again.</summary>
     internal async Task<bool> SearchOwnersAsync(CancellationToken cancellationToken)
     {
         if (!await _owners.SearchAsync(cancellationToken).ConfigureAwait(false))
             return false;
-        _ownersFound = true;
+        _ownersFound = _queueIsHastened = true;
         _passWakeup.Signal();
+        _queueWakeup.Signal();
         return true;
     }
 
@@ -334,8 +336,9 @@ public sealed partial class RepairService : BackgroundService
     private async Task HastenAsync(CancellationToken cancellationToken)
     {
         IClusterMap map = _map();
-        if (map.Epoch == _hastenedEpoch)
+        if (map.Epoch == _hastenedEpoch && !_queueIsHastened)
             return;
+        _queueIsHastened = false;
         long now = _time.GetUtcNow().ToUnixTimeMilliseconds();
         ImmutableArray<RepairEntry> all = await _metadata.ListRepairsAsync(long.MaxValue, MaxHastened, cancellationToken).ConfigureAwait(false);
         IEnumerable<RepairRecord> hastened = all.Where(entry => IsHastened(entry) && HasTarget(map, entry))
@@ -664,7 +667,7 @@ public sealed partial class RepairService : BackgroundService
             IReadOnlyList<Inspection> inspections = await InspectAsync([.. entries], cancellationToken).ConfigureAwait(false);
             for (int i = 0; i < entries.Length; i++)
             {
-                if (inspections[i] is { Liveness: null, IsGone: false, IsUnidentified: false })
+                if (inspections[i] is { Liveness: null, IsGone: false, IsUnidentified: false, IsOwnerless: false })
                     needed.Add(entries[i].Record.PlacementGroup);
             }
         }

@@ -455,6 +455,36 @@ public sealed class RepairPassTests
         await cluster.AssertWholeAsync();
     }
 
+    [Fact]
+    public async Task WriteThatWasGivenUp_OnDrivesThatAreOut_IsWaitedForUntilTheMetadataHasBeenSearched()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        TestExtent extent = await cluster.WriteAsync(Copies3, without: new ShardSet(0b100), commit: false);
+        await cluster.Queue.RecordAsync(new RepairNotice(extent.Id, extent.Group, extent.Scheme, 0, 1, new ShardSet(0b100), RepairReason.DegradedWrite));
+        RepairService repair = await cluster.StartRepairAsync();
+        foreach (Guid drive in Enumerable.Range(0, 2).Select(shard => cluster.DriveOf(extent, shard)).ToArray())
+            cluster.TakeOut(drive);
+        Assert.False(await repair.SearchOwnersAsync(CancellationToken.None));
+        await PassAsync(TimeSpan.FromSeconds(1));
+        Assert.Equal((2, 1), (cluster.IncompleteSlots, repair.Status.Queued));
+        Assert.False(await repair.SearchOwnersAsync(CancellationToken.None)); // a commit may be on its way
+        await PassAsync(TimeSpan.FromSeconds(30));
+        Assert.Equal((2, 1), (cluster.IncompleteSlots, repair.Status.Queued));
+        Assert.True(await repair.SearchOwnersAsync(CancellationToken.None));
+        await PassAsync(TimeSpan.FromSeconds(20));
+        Assert.Equal((0, 0), (cluster.IncompleteSlots, repair.Status.Queued));
+
+        async Task PassAsync(TimeSpan step)
+        {
+            for (int i = 0; i < 20; i++)
+            {
+                await repair.WorkOffQueueAsync(CancellationToken.None);
+                if (!await repair.RunNextPassAsync(CancellationToken.None))
+                    cluster.Time.Advance(step);
+            }
+        }
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
