@@ -15,8 +15,8 @@ internal sealed class DriveInspectCommand : ICommand
     public string Help => """
         Usage: s3-admin drive inspect FOLDER [options]
 
-        Prints the identity of a drive folder and its volumes, with what the index says of them. Nothing is changed; the drive may be in use, and then the index is behind by what
-        its process has in memory. The exit code is 1 where a volume is missing or cannot be made out. docs/formats/drive.md is the format.
+        Prints the identity of a drive folder and its volumes, with what the index says of them. Nothing is changed; the drive may be in use, but then its process
+        keeps the index to itself, and 's3-admin drives' of that node says what lives. The exit code is 1 where a volume is missing or cannot be made out. docs/formats/drive.md is the format.
 
           --format FORMAT   text or json. Default: text
           --help            Print this, and stop.
@@ -37,7 +37,7 @@ internal sealed class DriveInspectCommand : ICommand
     {
         output.WriteLine($"Drive {drive.DriveId}: {drive.Path}");
         output.WriteLine($"  cluster  {drive.ClusterId}");
-        output.WriteLine($"  in use   {(drive.InUse ? "yes; the index below is behind by what that process has in memory" : "no")}");
+        output.WriteLine($"  in use   {(!drive.InUse ? "no" : drive.IndexProblem is null ? "yes; the index below is behind by what that process has in memory" : "yes; that process keeps the index to itself: 's3-admin drives' of its node says what lives")}");
         output.WriteLine($"  space    {Quantities.Show(drive.FreeBytes)} free of {Quantities.Show(drive.CapacityBytes)}");
         output.WriteLine(drive.IndexProblem is { } problem ? $"  index    {problem}" : $"  index    {Quantities.Show(drive.IndexBytes ?? 0)}");
         output.WriteLine();

@@ -148,7 +148,7 @@ public static class DriveInspector
         }
         catch (Exception e) when (e is IndexDamagedException or IOException)
         {
-            problem = $"it cannot be read ({e.Message.TrimEnd('.')}); where it is damaged the next start rebuilds it from the volumes";
+            problem = inUse ? $"the process that uses the drive keeps it locked ({e.Message.TrimEnd('.')})" : $"it cannot be read ({e.Message.TrimEnd('.')}); where it is damaged the next start rebuilds it from the volumes";
             return null;
         }
     }
