@@ -153,6 +153,17 @@ public abstract partial class MetadataStoreConformance
             }
         }
 
+        // Several versions of a key.
+        ObjectVersion newest = await PutNewAsync("many");
+        Want(newest.Parts[0]);
+        for (int i = 0; i < 4; i++)
+        {
+            ObjectVersion next = Version(Extent(), Extent(2));
+            await CommitAsync(Put("many", newest.VersionId, next));
+            newest = next;
+            Want(next.Parts[1]);
+        }
+
         PartLayout garbage = Extent();
         await Store.AddGarbageAsync([garbage], NotBefore);
         Want(garbage, isThere: false);

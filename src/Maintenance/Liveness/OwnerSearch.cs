@@ -9,8 +9,8 @@ namespace ObjectStore.Maintenance.Liveness;
 /// Finds out whether anything names extents of which no fragment that is at hand says whose they are: those are too damaged, or on drives that do not answer. That takes a look at all of the
 /// metadata, so it is done for all of them together, and seldom beside the time it takes. <see cref="IsNamed"/> from anywhere; the search by one loop.
 /// </summary>
-/// <param name="writeMargin">How long a write may go on: an extent older than this gets no name any more.</param>
-internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvider time, TimeSpan writeMargin, ILogger logger)
+/// <param name="orphanGrace">An extent older than this gets no name any more.</param>
+internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvider time, TimeSpan orphanGrace, ILogger logger)
 {
     public const int MaxExtents = 10_000;
 
@@ -28,7 +28,8 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
     private static readonly TimeSpan ForgottenAfter = TimeSpan.FromHours(3);
 
     private readonly ConcurrentDictionary<ExtentId, Answer> _answers = new();
-    private DateTimeOffset _notBefore;
+    private long _endedAt;
+    private TimeSpan _rest; // after that
 
     /// <summary>There is something to search for. Raised on whoever's thread asks.</summary>
     public event Action? Asked;
@@ -52,7 +53,7 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
     public async Task<bool> SearchAsync(CancellationToken cancellationToken)
     {
         DateTimeOffset began = time.GetUtcNow();
-        if (began < _notBefore && _notBefore - began < NamedFor)
+        if (_rest > TimeSpan.Zero && time.GetElapsedTime(_endedAt) < _rest)
             return false;
         foreach (KeyValuePair<ExtentId, Answer> answer in _answers)
         {
@@ -83,7 +84,7 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
         }
 
         TimeSpan took = time.GetElapsedTime(started);
-        _notBefore = time.GetUtcNow() + (took * RestFactor);
+        (_endedAt, _rest) = (time.GetTimestamp(), took * RestFactor);
         LogSearched(wanted.Length, took, named.Count);
         return isNew;
     }
@@ -91,12 +92,12 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
     private bool IsDue(ExtentId extent, Answer answer, DateTimeOffset now)
         => answer.IsNamed is null ? IsOld(extent, now) || now - answer.AskedAt >= Settling || now < answer.AskedAt : Age(answer, now) >= GoodFor(extent, answer) / 2;
 
-    private TimeSpan GoodFor(ExtentId extent, Answer answer) => answer.IsNamed == true ? NamedFor : IsOld(extent, answer.At) ? TimeSpan.MaxValue : UnnamedFor;
+    private TimeSpan GoodFor(ExtentId extent, Answer answer) => answer.IsNamed == true ? NamedFor : IsOld(extent, answer.At) ? TimeSpan.MaxValue : UnnamedFor > 3 * _rest ? UnnamedFor : 3 * _rest;
 
     // By a clock that goes back none is old.
     private static TimeSpan Age(Answer answer, DateTimeOffset now) => now - answer.At;
 
-    private bool IsOld(ExtentId extent, DateTimeOffset now) => extent.CreatedUnixMs < (now - writeMargin).ToUnixTimeMilliseconds();
+    private bool IsOld(ExtentId extent, DateTimeOffset now) => extent.CreatedUnixMs < (now - orphanGrace).ToUnixTimeMilliseconds();
 
     private static (ulong, ulong) IdOf(ExtentId extent) => ((ulong)(extent.Value >> 64), (ulong)extent.Value);
 

@@ -21,6 +21,7 @@ internal sealed partial class SweepList(
     private const int Parallelism = 8;
 
     private readonly ConcurrentDictionary<Guid, Sweep> _sweeps = [];
+    private readonly ConcurrentDictionary<Guid, FragmentKey> _yielded = []; // up to where the drive was swept
 
     public int Count => _sweeps.Count;
 
@@ -44,7 +45,7 @@ internal sealed partial class SweepList(
         }
     }
 
-    /// <summary>Runs the sweeps that are due. Whether there was one. A sweep that yields is begun anew later; what it deleted is listed no more.</summary>
+    /// <summary>Runs the sweeps that are due. Whether there was one. A sweep that yields goes on later where it was, and then once more from the start if something had to stay.</summary>
     /// <param name="shouldYield">Asked for each page: whether something more urgent waits.</param>
     public async Task<bool> RunDueAsync(Func<bool> shouldYield, CancellationToken cancellationToken)
     {
@@ -92,8 +93,9 @@ internal sealed partial class SweepList(
     private async Task<bool> RunAsync(IFragmentStore drive, IReadOnlySet<int> groups, Func<bool> shouldYield, CancellationToken cancellationToken)
     {
         using Activity? activity = MaintenanceDiagnostics.Activities.StartActivity("maintenance.sweep")?.SetTag("objectstore.drive", drive.DriveId.ToString());
-        FragmentKey? after = null;
-        long deleted = 0, kept = 0;
+        _yielded.TryRemove(drive.DriveId, out FragmentKey resumed);
+        FragmentKey? after = resumed == default ? null : resumed;
+        long deleted = 0, kept = after is null ? 0 : 1;
         do
         {
             await pause.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -119,8 +121,11 @@ internal sealed partial class SweepList(
             }
 
             after = page.Next;
-            if (after is not null && shouldYield())
+            if (after is { } next && shouldYield())
+            {
+                _yielded[drive.DriveId] = next;
                 return false;
+            }
         }
         while (after is not null);
 

@@ -45,6 +45,7 @@ internal sealed class GroupPass(
 
     private readonly Queue<(Candidate Block, Task Task)> _inFlight = new();
     private readonly Dictionary<ExtentId, Inspection> _known = [];
+    private readonly HashSet<ExtentId> _ownerless = [];
     private readonly HashSet<int> _undone = [];
     private readonly HashSet<int> _outOfSight = [];
     private readonly List<Candidate> _batch = [];
@@ -233,6 +234,9 @@ internal sealed class GroupPass(
     {
         if (_known.Count > KnownExtents)
             _known.Clear();
+        foreach (ExtentId extent in _ownerless)
+            _known.Remove(extent);
+        _ownerless.Clear();
         Candidate[] unknown = [.. _batch.Where(candidate => candidate.Missing != candidate.AtSource && !_known.ContainsKey(candidate.Block.Extent)).DistinctBy(candidate => candidate.Block.Extent)];
         if (unknown.Length == 0)
             return;
@@ -240,7 +244,12 @@ internal sealed class GroupPass(
             [.. unknown.Select(candidate => candidate.Block.Fragments.Select(found => (found.Drive, found.Entry.Key)).ToArray())], cancellationToken).ConfigureAwait(false);
         inspections = await worker.CondemnAsync(inspections, cancellationToken).ConfigureAwait(false);
         for (int i = 0; i < unknown.Length; i++)
+        {
+            // That it is ownerless is good for a while only, and is asked for again at each block.
             _known[unknown[i].Block.Extent] = inspections[i];
+            if (inspections[i].IsOwnerless)
+                _ownerless.Add(unknown[i].Block.Extent);
+        }
     }
 
     private async Task DealWithAsync(Candidate candidate, CancellationToken cancellationToken)

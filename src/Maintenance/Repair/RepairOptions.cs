@@ -61,6 +61,9 @@ public sealed class RepairOptions
 
     internal int ParityOf(int width) => Schemes.Where(scheme => scheme.Width == width).Select(scheme => scheme.ParityShards).DefaultIfEmpty(Math.Min(width - 1, 3)).Min();
 
+    /// <summary>With how few durable fragments a block in a group of a width may be acknowledged.</summary>
+    internal int LeastQuorumOf(int width) => Schemes.Where(scheme => scheme.Width == width).Select(scheme => scheme.WriteQuorum).Append(Scheme.Copies(width).WriteQuorum).Min();
+
     /// <exception cref="ArgumentException">A setting makes no sense.</exception>
     public void Validate()
     {

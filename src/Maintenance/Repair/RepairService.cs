@@ -89,7 +89,7 @@ public sealed partial class RepairService : BackgroundService
         (_metadata, _drives, _map, _completion, _queue, _governor, _time, _options, _logger) = (metadata, drives, map, completion, queue, governor, time, options, logger);
         var gate = new WorkGate(() => governor.Workers(options.MaxParallelBlocks), options.MaxParallelBlocksPerDrive, urgentLimit: Math.Max(1, options.MaxParallelBlocks / UrgentPart));
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
-        _owners = new OwnerSearch(metadata, time, options.WriteMargin, logger);
+        _owners = new OwnerSearch(metadata, time, MetadataExtentLiveness.DefaultOrphanGrace, logger);
         _worker = new BlockWorker(repairer, liveness, _owners, drives, gate, rate, _pause, governor, time, options, logger);
         _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, queue, time, logger), _pause, governor, time, options, logger);
         _unnamed = new UnnamedEntries(liveness, time, options.WriteMargin, 2 * options.PollInterval);
@@ -649,11 +649,14 @@ public sealed partial class RepairService : BackgroundService
         foreach (int group in groups)
         {
             IReadOnlyList<GroupSlot> slots = plan.Groups[group];
-            int absent = slots.Count(slot => !slot.IsComplete && slot.Sources.IsEmpty && !slot.Absent.IsEmpty);
-            int parity = _options.ParityOf(slots.Count);
-            if (absent == slots.Count)
+            if (!PassPlan.HaveAbsent(slots))
+                continue;
+
+            // What a source has may be no more than it got while it held the slot, where drives that are out held it before.
+            int unsure = slots.Count(slot => !slot.IsComplete && (slot.Sources.IsEmpty || !slot.Absent.IsEmpty));
+            if (unsure == slots.Count)
                 needed.Add(group);
-            else if (absent >= new Scheme(slots.Count - parity, parity).WriteQuorum)
+            else if (unsure >= _options.LeastQuorumOf(slots.Count))
                 asked.Add(group);
         }
 

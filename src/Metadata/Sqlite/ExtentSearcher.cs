@@ -20,6 +20,10 @@ internal sealed class ExtentSearcher(SqliteConnection connection)
     private readonly SqliteStatement _restOfKey = connection.Prepare(
         "SELECT record, bucket_id, object_key, sequence FROM object_version WHERE bucket_id = ?1 AND object_key = ?2 AND sequence < ?3 ORDER BY sequence DESC LIMIT ?4");
 
+    // What was written anew since the key was begun: a version that is rewritten keeps its extents and moves to the top.
+    private readonly SqliteStatement _newOfKey = connection.Prepare(
+        "SELECT record, bucket_id, object_key, sequence FROM object_version WHERE bucket_id = ?1 AND object_key = ?2 AND sequence > ?3 ORDER BY sequence");
+
     private readonly SqliteStatement _nextKeys = connection.Prepare(
         "SELECT record, bucket_id, object_key, sequence FROM object_version WHERE (bucket_id, object_key) > (?1, ?2) ORDER BY bucket_id, object_key, sequence DESC LIMIT ?3");
 
@@ -31,27 +35,33 @@ internal sealed class ExtentSearcher(SqliteConnection connection)
         if (at[0] == InParts)
         {
             int read = Read(_parts.Bind(1, at.AsSpan(9)).Bind(2, BinaryPrimitives.ReadInt64LittleEndian(at.AsSpan(1))).Bind(3, left), record => [MetadataRecords.DecodePart(record)], row => PartsAt(row.Blob(1), row.Int64(2)));
-            at = read < left ? VersionsAt(long.MinValue, [], 0) : at;
+            at = read < left ? VersionsAt(long.MinValue, [], 0, long.MaxValue) : at;
             left -= read;
         }
 
         if (left > 0)
         {
-            (long bucket, long sequence) = (BinaryPrimitives.ReadInt64LittleEndian(at.AsSpan(1)), BinaryPrimitives.ReadInt64LittleEndian(at.AsSpan(9)));
-            byte[] key = at[17..];
-            left -= Read(_restOfKey.Bind(1, bucket).Bind(2, key).Bind(3, sequence).Bind(4, left), record => MetadataRecords.DecodeVersion(record).Parts, row => VersionsAt(row.Int64(1), row.Blob(2), row.Int64(3)));
+            byte[] begun = at;
+            int read = Read(_restOfKey.Bind(1, Bucket(begun)).Bind(2, begun.AsSpan(25)).Bind(3, Sequence(begun)).Bind(4, left), record => MetadataRecords.DecodeVersion(record).Parts, Behind);
+            if (read < left)
+                Read(_newOfKey.Bind(1, Bucket(begun)).Bind(2, begun.AsSpan(25)).Bind(3, Highest(begun)), record => MetadataRecords.DecodeVersion(record).Parts, _ => at);
+            left -= read;
         }
 
         if (left > 0)
         {
-            int read = Read(
-                _nextKeys.Bind(1, BinaryPrimitives.ReadInt64LittleEndian(at.AsSpan(1))).Bind(2, at.AsSpan(17)).Bind(3, left), record => MetadataRecords.DecodeVersion(record).Parts,
-                row => VersionsAt(row.Int64(1), row.Blob(2), row.Int64(3)));
+            int read = Read(_nextKeys.Bind(1, Bucket(at)).Bind(2, at.AsSpan(25)).Bind(3, left), record => MetadataRecords.DecodeVersion(record).Parts, Behind);
             if (read < left)
                 return new ExtentSearchPage([.. named], null);
         }
 
         return new ExtentSearchPage([.. named], at);
+
+        byte[] Behind(SqliteStatement row)
+        {
+            bool isSameKey = row.Int64(1) == Bucket(at) && row.Blob(2).SequenceEqual(at.AsSpan(25));
+            return VersionsAt(row.Int64(1), row.Blob(2), row.Int64(3), isSameKey ? Highest(at) : row.Int64(3));
+        }
 
         int Read(SqliteStatement rows, Decoder decode, Func<SqliteStatement, byte[]> position)
         {
@@ -93,14 +103,21 @@ internal sealed class ExtentSearcher(SqliteConnection connection)
         return at;
     }
 
-    // The same, the bucket, the sequence, the key.
-    private static byte[] VersionsAt(long bucket, ReadOnlySpan<byte> key, long sequence)
+    // The same, the bucket, the sequence, the highest sequence there was when the key was begun, the key.
+    private static byte[] VersionsAt(long bucket, ReadOnlySpan<byte> key, long sequence, long highest)
     {
-        byte[] at = [InVersions, .. new byte[16], .. key];
+        byte[] at = [InVersions, .. new byte[24], .. key];
         BinaryPrimitives.WriteInt64LittleEndian(at.AsSpan(1), bucket);
         BinaryPrimitives.WriteInt64LittleEndian(at.AsSpan(9), sequence);
+        BinaryPrimitives.WriteInt64LittleEndian(at.AsSpan(17), highest);
         return at;
     }
+
+    private static long Bucket(byte[] at) => BinaryPrimitives.ReadInt64LittleEndian(at.AsSpan(1));
+
+    private static long Sequence(byte[] at) => BinaryPrimitives.ReadInt64LittleEndian(at.AsSpan(9));
+
+    private static long Highest(byte[] at) => BinaryPrimitives.ReadInt64LittleEndian(at.AsSpan(17));
 
     private delegate ImmutableArray<PartLayout> Decoder(ReadOnlySpan<byte> record);
 }

@@ -25,6 +25,7 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
     private readonly List<TNode> _order = [];
     private readonly Dictionary<TNode, Offer> _offers = new(ReferenceEqualityComparer.Instance);
     private readonly Dictionary<Guid, HashSet<TNode>> _aside = [];
+    private readonly Dictionary<Guid, string> _former = []; // who had a drive that a node set aside has now
 
     /// <inheritdoc/>
     public void Add(IFragmentStore store)
@@ -43,7 +44,7 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
         lock (_lock)
         {
             _local.Remove(driveId);
-            TakeBackMoved(driveId);
+            TakeBackMoved(driveId, former: null);
             Settle(driveId);
         }
     }
@@ -61,7 +62,7 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
                 if (!_offers[node].Drives.ContainsKey(id))
                 {
                     if (_aside.TryGetValue(id, out HashSet<TNode>? aside)) aside.Remove(node);
-                    TakeBackMoved(id);
+                    TakeBackMoved(id, before.NodeId);
                 }
                 else if (!before.IsReachable || !before.Drives.ContainsKey(id))
                 {
@@ -85,6 +86,12 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
     private void SetAsideCopy(Guid id, TNode node)
     {
         Offer offer = _offers[node];
+        if (_former.TryGetValue(id, out string? former) && former == offer.NodeId && offer.IsReachable && offer.Drives.ContainsKey(id))
+        {
+            TakeBackFromCopies(id, offer.NodeId);
+            return;
+        }
+
         if (!offer.IsReachable || !offer.Drives.ContainsKey(id) || IsAside(id, node) || HolderBeside(id, offer.NodeId, reachable: true) is not { } holder) return;
         if (!_aside.TryGetValue(id, out HashSet<TNode>? aside)) _aside[id] = aside = new HashSet<TNode>(ReferenceEqualityComparer.Instance);
         bool isTold = aside.Any(other => _offers[other].NodeId == offer.NodeId);
@@ -92,8 +99,23 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
         if (!isTold) events.DriveNamedTwice(id, holder, offer.NodeId);
     }
 
+    /// <summary>The node that had the drive before a copy took its place names it again: it had only given it up for a while.</summary>
+    private void TakeBackFromCopies(Guid id, string holder)
+    {
+        _former.Remove(id);
+        if (!_aside.TryGetValue(id, out HashSet<TNode>? aside)) _aside[id] = aside = new HashSet<TNode>(ReferenceEqualityComparer.Instance);
+        aside.RemoveWhere(node => _offers[node].NodeId == holder);
+        foreach (TNode copy in _order.Where(node => _offers[node].NodeId != holder && _offers[node].Drives.ContainsKey(id)))
+        {
+            if (aside.Add(copy)) events.DriveNamedTwice(id, holder, _offers[copy].NodeId);
+        }
+
+        if (aside.Count == 0) _aside.Remove(id);
+    }
+
     /// <summary>A node that does not answer has what it named last, so that no copy takes the place of its drives.</summary>
-    private void TakeBackMoved(Guid id)
+    /// <param name="former">Whose drive it was: where it names it again, that is the one.</param>
+    private void TakeBackMoved(Guid id, string? former)
     {
         if (!_aside.TryGetValue(id, out HashSet<TNode>? aside)) return;
         bool isTold = false;
@@ -101,6 +123,7 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
         {
             if (HolderBeside(id, _offers[node].NodeId, reachable: false) is not null) continue;
             aside.Remove(node);
+            if (former is not null && former != _offers[node].NodeId) _former[id] = former;
             if (!isTold) events.DriveMoved(id, _offers[node].NodeId);
             isTold = true;
         }

@@ -158,11 +158,12 @@ internal sealed class ExtentCommit
         if (IsHopeless)
             throw Failure(null);
         await WaitAsync(Goal.Settled, 0, _store.WriteLinger, cancellationToken).ConfigureAwait(false);
-        List<(int First, int Count, ShardSet Shards)> missing = Missing(out int standing);
+        List<(int First, int Count, ShardSet Shards)> missing = Missing(out int standing, out int known);
 
-        // What is on drives that the map no longer names may not have been there to be listed when their slots were filled: nobody would look for it there.
-        if (standing < _scheme.WriteQuorum)
-            throw new WriteQuorumException(_descriptor.Id, standing, _scheme.WriteQuorum, new PlacementUnavailableException("the map has moved too many of its slots while it was written"));
+        // What is on drives that the map no longer names may not have been there to be listed when their slots were filled: nobody would look for it there. Where it still names them as sources it
+        // counts, but not for what it takes to read the block, as that may be over in a moment.
+        if (standing < _scheme.DataShards || known < _scheme.WriteQuorum)
+            throw new WriteQuorumException(_descriptor.Id, known, _scheme.WriteQuorum, new PlacementUnavailableException("the map has moved too many of its slots while it was written"));
         if (missing.Count > 0)
             await RecordAsync(missing, cancellationToken).ConfigureAwait(false);
         _store.WriteLoad.Record(_store.Time.GetElapsedTime(began));
@@ -518,17 +519,22 @@ internal sealed class ExtentCommit
 
     /// <summary>By block, what cannot be counted on: not durable, or on a drive that the map no longer names for the slot.</summary>
     /// <param name="standing">How many fragments of the block that has the fewest can be.</param>
-    private List<(int First, int Count, ShardSet Shards)> Missing(out int standing)
+    /// <param name="known">The same with those on former drives that the map still names as such.</param>
+    private List<(int First, int Count, ShardSet Shards)> Missing(out int standing, out int known)
     {
-        standing = _scheme.Width;
-        ShardBits moved = default;
+        standing = known = _scheme.Width;
+        ShardBits moved = default, unknown = default;
         ClusterRoute route = _store.Route;
         if (route.Map.Epoch != _epoch)
         {
             // The slot may have been moved, and its fragments listed for that, before ours came.
             RoutedSlot[] slots = route.SlotsOf(_descriptor.PlacementGroup);
             for (int shard = 0; shard < _slots.Length; shard++)
-                moved[shard] = ClusterRoute.SlotOf(slots, shard).Drive != _slots[shard].Lane;
+            {
+                RoutedSlot slot = ClusterRoute.SlotOf(slots, shard);
+                moved[shard] = slot.Drive != _slots[shard].Lane;
+                unknown[shard] = moved[shard] && !(_slots[shard].Lane is { } lane && slot.Sources.Contains(lane));
+            }
         }
 
         var runs = new List<(int First, int Count, ShardSet Shards)>();
@@ -541,6 +547,7 @@ internal sealed class ExtentCommit
                 if (missing.IsEmpty)
                     continue;
                 standing = Math.Min(standing, _scheme.Width - missing.Count);
+                known = Math.Min(known, _blocks[block].Written.And(_durable).Except(unknown).Count);
                 if (runs.Count > 0 && runs[^1] is var last && last.First + last.Count == block && last.Shards == missing)
                     runs[^1] = last with { Count = last.Count + 1 };
                 else

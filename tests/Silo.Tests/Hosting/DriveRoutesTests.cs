@@ -106,6 +106,22 @@ public sealed class DriveRoutesTests
     }
 
     [Fact]
+    public void DriveThatItsNodeGaveUpForAWhile_GoesBackToIt_FromTheCopyThatTookItsPlace()
+    {
+        IFragmentStore first = Store(Drive), copy = Store(Drive);
+        _routes.Follow("a", [first], isReachable: true);
+        _routes.Follow("b", [copy], isReachable: true);
+        _routes.Follow("a", [], isReachable: true);
+        Assert.Same(copy, _directory.Find(Drive));
+        _routes.Follow("a", [first], isReachable: true);
+        Assert.Same(first, _directory.Find(Drive));
+        Assert.Empty(_routes.DrivesOf("b"));
+        _routes.Follow("a", [first], isReachable: false);
+        Assert.Same(first, _directory.Find(Drive));
+        Assert.Equal([$"{Drive} on a and b", $"{Drive} moved to b", $"{Drive} on a and b"], _events.Told);
+    }
+
+    [Fact]
     public void AddressesOfOneNode_AreNoCopies_AndStandInForEachOther()
     {
         IFragmentStore first = Store(Drive), second = Store(Drive), copy = Store(Drive);
