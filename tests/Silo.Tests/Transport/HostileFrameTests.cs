@@ -260,7 +260,7 @@ public sealed class HostileFrameTests : IAsyncLifetime
         // Room for one of them, and not for the smallest frame beside it.
         int large = FrameBytes(Delete(3000));
         await _served.DisposeAsync();
-        _served = await ServedDrives.StartAsync(ServedDrives.Options(maxUnverified: large + 50));
+        _served = await ServedDrives.StartAsync(ServedDrives.Options(maxUnverified: large + 50, maxDeletes: 1_000_000)); // the deletes below are not to fill what remembers them
         _instance = (await SendAsync(FragmentRequest.Hello, Frame(FragmentRequest.Hello, _ => { }))).Header.Instance;
         byte[] announced = Delete(3000);
         using TcpClient stranger = new();
