@@ -378,11 +378,9 @@ public sealed class SqliteMetadataStoreTests
         Assert.Equal(CommitStatus.Committed, await PutAsync(store, bucket, epoch, "more", Large()));
     }
 
-    /// <summary>What it names is not known, so it may be this: nothing is deleted, and repair and scrub go on with the others.</summary>
-    [Fact]
-    public async Task Extent_WhoseKeyHasADamagedRecord_CountsAsNamed()
+    /// <summary>The key "bad", whose one version's record cannot be read; the store is opened anew.</summary>
+    private static async Task<(BucketId Bucket, long Epoch, ObjectVersion Damaged)> PutDamagedAsync(TemporaryMetadataStore temporary)
     {
-        await using TemporaryMetadataStore temporary = await TemporaryMetadataStore.OpenAsync();
         (BucketId bucket, long epoch) = await BucketAsync(temporary.Store);
         ObjectVersion damaged = Version(Extent());
         await PutAsync(temporary.Store, bucket, epoch, "bad", damaged);
@@ -393,6 +391,15 @@ public sealed class SqliteMetadataStoreTests
         }
 
         await temporary.ReopenAsync();
+        return (bucket, epoch, damaged);
+    }
+
+    /// <summary>What it names is not known, so it may be this: nothing is deleted, and repair and scrub go on with the others.</summary>
+    [Fact]
+    public async Task Extent_WhoseKeyHasADamagedRecord_CountsAsNamed()
+    {
+        await using TemporaryMetadataStore temporary = await TemporaryMetadataStore.OpenAsync();
+        (BucketId bucket, long epoch, ObjectVersion damaged) = await PutDamagedAsync(temporary);
         ExtentReference OfKey(string key, ulong low) => new(bucket, System.Text.Encoding.UTF8.GetBytes(key), damaged.VersionId, 0x01234567_89ABCDEF, low);
         Assert.Equal([ExtentUse.Named, ExtentUse.Unnamed], await temporary.Store.FindExtentsAsync([OfKey("bad", 1), OfKey("other", 2)]));
         Assert.Equal([(7, 8)], (await temporary.Store.SearchExtentsAsync(new ExtentSearch(new HashSet<(ulong, ulong)> { (7, 8) }))).Named);
@@ -404,16 +411,7 @@ public sealed class SqliteMetadataStoreTests
     public async Task Commit_WithADamagedRecord_FailsAloneInItsBatch()
     {
         await using TemporaryMetadataStore temporary = await TemporaryMetadataStore.OpenAsync();
-        (BucketId bucket, long epoch) = await BucketAsync(temporary.Store);
-        ObjectVersion damaged = Version(Extent());
-        await PutAsync(temporary.Store, bucket, epoch, "bad", damaged);
-        await temporary.Store.DisposeAsync();
-        using (SqliteConnection connection = SqliteConnection.Open(temporary.Store.DatabasePath))
-        {
-            connection.Execute("UPDATE object_version SET record = x'A101FFFFFFFFFFFF'");
-        }
-
-        await temporary.ReopenAsync();
+        (BucketId bucket, long epoch, ObjectVersion damaged) = await PutDamagedAsync(temporary);
         SqliteMetadataStore store = temporary.Store;
         Task<CommitStatus>[] good = [.. Enumerable.Range(0, 50).Select(i => PutAsync(store, bucket, epoch, $"k{i}"))];
         Task bad = store.CommitAsync(new RangeCommit(bucket, 1, epoch, [Put("fresh", VersionId.None, Version()), Put("bad", damaged.VersionId, Version(), damaged.VersionId)], 1)).AsTask();

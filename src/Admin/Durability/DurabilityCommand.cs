@@ -145,7 +145,11 @@ internal sealed partial class DurabilityCommand : ICommand
         if (inputs.RepairTime > TimeSpan.FromDays(3650)) throw new UsageException($"the repair takes {inputs.RepairTime.TotalDays:0} days; check --drive-size, --repair-rate and --repair-time");
     }
 
-    private static Scheme ParseScheme(string text)
+    private static Scheme ParseScheme(string text) => TryParseScheme(text)
+        ?? throw new UsageException($"--scheme is '{text}'; use K+M with parity and at most {Scheme.MaxShards} in all, for example 6+3, or 3x for copies");
+
+    /// <summary>K+M, 3x, or as <see cref="Scheme.ToString"/> writes it; null where there is no such scheme.</summary>
+    internal static Scheme? TryParseScheme(string text)
     {
         Match match = SchemeText().Match(text);
         int Number(string group) => int.TryParse(match.Groups[group].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : int.MaxValue / 2;
@@ -158,7 +162,7 @@ internal sealed partial class DurabilityCommand : ICommand
         {
         }
 
-        throw new UsageException($"--scheme is '{text}'; use K+M with parity and at most {Scheme.MaxShards} in all, for example 6+3, or 3x for copies");
+        return null;
     }
 
     private static void Print(DurabilityReport report, TextWriter output)
@@ -242,7 +246,7 @@ internal sealed partial class DurabilityCommand : ICommand
 
     private static string Whole(int number) => number.ToString(CultureInfo.InvariantCulture);
 
-    [GeneratedRegex(@"^(?:(?<data>\d+)\+(?<parity>\d+)|(?<copies>\d+)x)$")]
+    [GeneratedRegex(@"^(?:(?<data>\d+)\+(?<parity>\d+)|(?<copies>\d+)(?:x| copy| copies))$")]
     private static partial Regex SchemeText();
 }
 

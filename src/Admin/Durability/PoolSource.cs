@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Text.RegularExpressions;
 using ObjectStore.Admin.Cluster;
 using ObjectStore.Admin.CommandLine;
 using ObjectStore.Storage.Extents;
@@ -7,7 +5,7 @@ using ObjectStore.Storage.Extents;
 namespace ObjectStore.Admin.Durability;
 
 /// <summary>What a node's status says of the pool: drives, hosts, classes.</summary>
-internal static partial class PoolSource
+internal static class PoolSource
 {
     /// <summary>Where the command line does not say otherwise. Drives that are out or removed do not count; the size is that of the largest.</summary>
     public static DurabilityInputs Take(DurabilityInputs inputs, Arguments arguments, ClusterStatus status, string from)
@@ -26,23 +24,6 @@ internal static partial class PoolSource
         };
     }
 
-    /// <summary>As <see cref="Scheme.ToString"/> writes it.</summary>
     private static Scheme Parse(string text, string from)
-    {
-        Match match = SchemeText().Match(text);
-        int Number(string group) => int.TryParse(match.Groups[group].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : 0;
-        try
-        {
-            if (match.Groups["copies"].Success) return Scheme.Copies(Number("copies"));
-            if (match.Groups["data"].Success) return new Scheme(Number("data"), Number("parity"));
-        }
-        catch (ArgumentException)
-        {
-        }
-
-        throw new CommandFailedException($"{from} names a scheme that this version does not understand: {text}");
-    }
-
-    [GeneratedRegex(@"^(?:(?<data>\d+)\+(?<parity>\d+)|(?<copies>\d+) cop(?:y|ies))$")]
-    private static partial Regex SchemeText();
+        => DurabilityCommand.TryParseScheme(text) ?? throw new CommandFailedException($"{from} names a scheme that this version does not understand: {text}");
 }

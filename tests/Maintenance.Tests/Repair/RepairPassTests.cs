@@ -386,11 +386,7 @@ public sealed class RepairPassTests
         Guid[] taken = [.. Enumerable.Range(0, 3).Select(shard => cluster.DriveOf(extent, shard))];
         foreach (Guid drive in taken)
             cluster.TakeOut(drive);
-        for (int i = 0; i < 40; i++)
-        {
-            if (!await repair.RunNextPassAsync(CancellationToken.None))
-                cluster.Time.Advance(TimeSpan.FromSeconds(10));
-        }
+        await LetPassesRunAsync(cluster, repair, 40, TimeSpan.FromSeconds(10));
 
         Assert.Equal(3, cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Count(slot => !slot.IsComplete));
         Assert.Equal(3, cluster.IncompleteSlots);
@@ -410,11 +406,7 @@ public sealed class RepairPassTests
         Guid[] taken = [.. Enumerable.Range(0, 3).Select(shard => cluster.DriveOf(extent, shard))];
         foreach (Guid drive in taken)
             cluster.TakeOut(drive);
-        for (int i = 0; i < 40; i++)
-        {
-            if (!await repair.RunNextPassAsync(CancellationToken.None))
-                cluster.Time.Advance(TimeSpan.FromSeconds(10));
-        }
+        await LetPassesRunAsync(cluster, repair, 40, TimeSpan.FromSeconds(10));
 
         Assert.All(cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)), slot => Assert.False(slot.IsComplete || slot.Absent.IsEmpty));
         await Assert.ThrowsAsync<ExtentUnavailableException>(() => cluster.ReadAsync(extent));
@@ -438,12 +430,7 @@ public sealed class RepairPassTests
         Guid[] taken = [.. Enumerable.Range(0, 2).Select(shard => cluster.DriveOf(extent, shard))];
         foreach (Guid drive in taken)
             cluster.TakeOut(drive);
-        for (int i = 0; i < 40; i++)
-        {
-            await repair.WorkOffQueueAsync(CancellationToken.None);
-            if (!await repair.RunNextPassAsync(CancellationToken.None))
-                cluster.Time.Advance(TimeSpan.FromSeconds(10));
-        }
+        await LetPassesRunAsync(cluster, repair, 40, TimeSpan.FromSeconds(10), queueToo: true);
 
         // Other groups that lost the same drives are complete.
         Assert.Equal(2, cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Count(slot => !slot.IsComplete && !slot.Absent.IsEmpty));
@@ -465,24 +452,14 @@ public sealed class RepairPassTests
         foreach (Guid drive in Enumerable.Range(0, 2).Select(shard => cluster.DriveOf(extent, shard)).ToArray())
             cluster.TakeOut(drive);
         Assert.False(await repair.SearchOwnersAsync(CancellationToken.None));
-        await PassAsync(TimeSpan.FromSeconds(1));
+        await LetPassesRunAsync(cluster, repair, 20, TimeSpan.FromSeconds(1), queueToo: true);
         Assert.Equal((2, 1), (cluster.IncompleteSlots, repair.Status.Queued));
         Assert.False(await repair.SearchOwnersAsync(CancellationToken.None)); // a commit may be on its way
-        await PassAsync(TimeSpan.FromSeconds(30));
+        await LetPassesRunAsync(cluster, repair, 20, TimeSpan.FromSeconds(30), queueToo: true);
         Assert.Equal((2, 1), (cluster.IncompleteSlots, repair.Status.Queued));
         Assert.True(await repair.SearchOwnersAsync(CancellationToken.None));
-        await PassAsync(TimeSpan.FromSeconds(20));
+        await LetPassesRunAsync(cluster, repair, 20, TimeSpan.FromSeconds(20), queueToo: true);
         Assert.Equal((0, 0), (cluster.IncompleteSlots, repair.Status.Queued));
-
-        async Task PassAsync(TimeSpan step)
-        {
-            for (int i = 0; i < 20; i++)
-            {
-                await repair.WorkOffQueueAsync(CancellationToken.None);
-                if (!await repair.RunNextPassAsync(CancellationToken.None))
-                    cluster.Time.Advance(step);
-            }
-        }
     }
 
     [Theory]
@@ -839,6 +816,18 @@ public sealed class RepairPassTests
     private static bool IsAffected(TestCluster cluster, TestExtent extent) => cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Any(slot => !slot.IsComplete);
 
     /// <summary>One slot of each group is to be filled: that of shard 0, whose drive stays.</summary>
+    /// <summary>As many steps, and time between those in which no pass had anything to do.</summary>
+    private static async Task LetPassesRunAsync(TestCluster cluster, RepairService repair, int steps, TimeSpan rest, bool queueToo = false)
+    {
+        for (int i = 0; i < steps; i++)
+        {
+            if (queueToo)
+                await repair.WorkOffQueueAsync(CancellationToken.None);
+            if (!await repair.RunNextPassAsync(CancellationToken.None))
+                cluster.Time.Advance(rest);
+        }
+    }
+
     private static void MakeIncomplete(TestCluster cluster)
         => cluster.ChangeSlots((_, number, slot) => number == 0 ? slot with { IsComplete = false, Since = cluster.Map.Epoch + 1 } : slot);
 }

@@ -273,6 +273,33 @@ public sealed class RemoteFragmentStoreTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Verification_OutlastsANodeThatIsAwayForAMoment()
+    {
+        DriveWithVolumes drive = new(new MemoryFragmentStore(Guid.NewGuid(), TimeProvider.System), new VolumeVerification(7, true, 1, 1, []));
+        TaskCompletionSource release = new(TaskCreationOptions.RunContinuationsAsynchronously), begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        drive.Verifying = stop =>
+        {
+            begun.TrySetResult();
+            return release.Task.WaitAsync(stop);
+        };
+        await using ServedDrives served = await ServedDrives.StartAsync(null, null, drive);
+        await using RemoteStorageNode node = await served.ConnectAsync();
+        TaskCompletionSource lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        node.Changed += changed =>
+        {
+            if (!changed.IsReachable)
+                lost.TrySetResult();
+        };
+        Task<VolumeVerification?> verification = ((IVolumeVerifier)Assert.Single(node.Drives)).VerifyVolumeAsync(7, 0, Token).AsTask();
+        await begun.Task.WaitAsync(Deadline, Token);
+        await served.StopAsync();
+        await lost.Task.WaitAsync(Deadline, Token);
+        release.SetResult();
+        await served.StartAgainAsync();
+        Assert.True((await verification.WaitAsync(Deadline, Token))!.ChecksumMatches);
+    }
+
+    [Fact]
     public async Task Read_WhenTheDriveHasWrongBytes_IsCorruptNeverMissing()
     {
         FragmentWrite fragment = Make.Copy(200_000);
