@@ -34,7 +34,8 @@ internal sealed class IndexUnreadableException(string message) : IOException(mes
 
 /// <summary>
 /// The SQLite file of a drive's index. A cache of the volumes: in WAL mode with synchronous=NORMAL a power cut may undo the last transactions but leaves a
-/// consistent older state, whose checkpoints then make recovery replay more.
+/// consistent older state, whose checkpoints then make recovery replay more. The log is copied into the database, synced before and after, once it is long enough; where one of these syncs fails the
+/// index counts as damaged, since part of the log may be lost without a trace.
 /// </summary>
 internal sealed class IndexDatabase : IDisposable
 {
@@ -52,6 +53,7 @@ internal sealed class IndexDatabase : IDisposable
     private readonly SafeFileHandle? _file; // for IsThere; closed after the last connection
     private readonly (ulong Device, ulong Inode)? _shown; // by the path when it was opened
     private readonly ConcurrentBag<Reader> _readers = [];
+    private readonly WalLength? _log; // null in memory
     private readonly sqlite3_stmt _upsert;
     private readonly sqlite3_stmt _delete;
     private readonly sqlite3_stmt _upsertVolume;
@@ -60,9 +62,16 @@ internal sealed class IndexDatabase : IDisposable
     private readonly byte[] _key = new byte[IndexCodec.MaxKeyBytes];
     private readonly byte[] _place = new byte[IndexCodec.MaxPlaceBytes];
     private readonly Lock _memoryLock = new();
+    private bool _disposed;
 
     /// <summary>Called after each look-up. What it throws is what the look-up throws. For tests.</summary>
     internal Action? AfterRead { get; set; }
+
+    /// <summary>Takes the place of each checkpoint: SQLite's extended result code. For tests.</summary>
+    internal Func<int>? Checkpointing { get; set; }
+
+    /// <summary>How long the log becomes before it is copied into the database.</summary>
+    internal int CheckpointPages { get; set; } = 4000;
 
     static IndexDatabase()
     {
@@ -77,6 +86,7 @@ internal sealed class IndexDatabase : IDisposable
         _writer = writer;
         _file = file;
         _shown = path is not null && OperatingSystem.IsLinux() ? Posix.TryIdentify(path) : null;
+        _log = path is null ? null : new WalLength(writer);
         _upsert = Prepare(writer, "INSERT OR REPLACE INTO fragment (key, place) VALUES (?1, ?2)");
         _delete = Prepare(writer, "DELETE FROM fragment WHERE key = ?1");
         _addSuperseded = Prepare(writer, "INSERT OR IGNORE INTO superseded (volume, key, offset) VALUES (?1, ?2, ?3)");
@@ -112,7 +122,7 @@ internal sealed class IndexDatabase : IDisposable
             Execute(connection, "PRAGMA journal_mode=WAL");
             Execute(connection, "PRAGMA synchronous=NORMAL");
             Execute(connection, "PRAGMA cache_size=-8192");
-            Execute(connection, "PRAGMA wal_autocheckpoint=4000");
+            Execute(connection, "PRAGMA wal_autocheckpoint=0");
             if (created)
             {
                 Execute(connection, "BEGIN");
@@ -281,8 +291,10 @@ internal sealed class IndexDatabase : IDisposable
         return targets;
     }
 
-    /// <summary>One transaction: all of it or nothing. One caller at a time.</summary>
+    /// <summary>One transaction: all of it or nothing, but where the checkpoint that follows it fails, then all. One caller at a time.</summary>
     /// <param name="durable">Synced before this returns, for the steps that must not be undone by a power cut.</param>
+    /// <exception cref="IndexDamagedException">Damaged, or a sync has failed, after which nothing says what of the index is on the medium.</exception>
+    /// <exception cref="IOException">It could not be written; the same may be tried again.</exception>
     public void Apply(
         IEnumerable<KeyValuePair<FragmentKey, FragmentLocation?>> changes,
         IEnumerable<VolumeRow> volumes,
@@ -294,6 +306,8 @@ internal sealed class IndexDatabase : IDisposable
         if (_path is not null)
         {
             ApplyLocked(changes, volumes, tombstoneTargets, droppedVolumes, durable, superseded ?? []);
+            if (_log!.Pages >= CheckpointPages)
+                Checkpoint(raw.SQLITE_CHECKPOINT_PASSIVE);
             return;
         }
 
@@ -371,6 +385,14 @@ internal sealed class IndexDatabase : IDisposable
         }
     }
 
+    /// <summary>Where readers are in the way, or there is no room, the log stays: the next commit tries again.</summary>
+    private void Checkpoint(int mode)
+    {
+        int result = Checkpointing?.Invoke() ?? raw.sqlite3_wal_checkpoint_v2(_writer, "main", mode, out _, out _);
+        if ((result & 0xFF) is not (raw.SQLITE_OK or raw.SQLITE_BUSY or raw.SQLITE_LOCKED or raw.SQLITE_FULL))
+            throw Failure(_writer, result);
+    }
+
     /// <summary>
     /// Cuts free pages off the file, where they are more than a sixteenth of it; the file itself is cut at the next checkpoint. By one transaction. Not to be called while another thread is in <see cref="Apply"/>.
     /// </summary>
@@ -384,6 +406,8 @@ internal sealed class IndexDatabase : IDisposable
         if (free * MinFreeShare <= QueryNumber("PRAGMA page_count"))
             return false;
         Execute(_writer, $"PRAGMA incremental_vacuum({maxPages})");
+        if (_log!.Pages >= CheckpointPages)
+            Checkpoint(raw.SQLITE_CHECKPOINT_PASSIVE);
         return free > maxPages;
     }
 
@@ -393,17 +417,48 @@ internal sealed class IndexDatabase : IDisposable
         return Step(_writer, statement) == raw.SQLITE_ROW ? raw.sqlite3_column_int64(statement, 0) : 0;
     }
 
+    /// <summary>Copies the log into the database first, as SQLite would on its own, but a sync that fails is not forgotten: the next start makes the index anew.</summary>
     public void Dispose()
     {
+        if (_disposed)
+            return;
+        _disposed = true;
         while (_readers.TryTake(out Reader? reader))
             reader.Dispose();
+        if (_path is not null)
+            Settle();
         _upsert.Dispose();
         _delete.Dispose();
         _upsertVolume.Dispose();
         _addSuperseded.Dispose();
         _dropSuperseded.Dispose();
         _writer.Dispose();
+        _log?.Dispose();
         _file?.Dispose();
+    }
+
+    private void Settle()
+    {
+        try
+        {
+            Checkpoint(raw.SQLITE_CHECKPOINT_TRUNCATE);
+        }
+        catch (IndexDamagedException)
+        {
+            try
+            {
+                if (IsThere()) // by now the path may show another drive's
+                    MarkForRebuild(_path);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // A drive that takes nothing at all any more: the log is still there, and whole as far as the kernel can tell.
+            }
+        }
+        catch (IOException)
+        {
+            // The log was synced and stays.
+        }
     }
 
     /// <summary>A reader for one use. An in-memory database has one connection, which the lease locks.</summary>
@@ -513,7 +568,7 @@ internal sealed class IndexDatabase : IDisposable
         {
             raw.SQLITE_CORRUPT or raw.SQLITE_NOTADB => new IndexDamagedException(message),
             raw.SQLITE_ERROR or raw.SQLITE_SCHEMA when !isOpening => new IndexDamagedException(message),
-            raw.SQLITE_IOERR when extended == CorruptFileSystem => new IndexDamagedException(message),
+            raw.SQLITE_IOERR when extended is CorruptFileSystem or raw.SQLITE_IOERR_FSYNC or raw.SQLITE_IOERR_DIR_FSYNC => new IndexDamagedException(message),
             raw.SQLITE_IOERR when extended == raw.SQLITE_IOERR_READ => new IndexUnreadableException(message),
             _ => new IOException(message),
         };

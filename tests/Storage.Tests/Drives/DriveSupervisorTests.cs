@@ -7,6 +7,7 @@ using ObjectStore.Storage.Index;
 using ObjectStore.Storage.Integrity;
 using ObjectStore.Storage.Tests.Extents;
 using ObjectStore.Storage.Volumes;
+using SQLitePCL;
 
 namespace ObjectStore.Storage.Tests.Drives;
 
@@ -960,6 +961,21 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await _drives.Told("again", $"{drive.DriveId}");
         foreach (FragmentWrite write in writes)
             await SupervisedDrives.AssertServes(_drives.StoreAt(0), write);
+    }
+
+    [Fact]
+    public async Task IndexWhoseLogCannotBeSynced_IsRebuilt()
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        FragmentWrite write = await _drives.WriteAsync(drive);
+        drive.Engine.Index.Database.CheckpointPages = 1;
+        drive.Engine.Index.Database.Checkpointing = () => raw.SQLITE_IOERR_FSYNC;
+        drive.Engine.Maintain();
+        await _drives.Told("rebuild", $"{drive.DriveId}", "missed changes");
+        await _drives.Told("again", $"{drive.DriveId}");
+        Assert.True(drive.Engine.HasFailed);
+        await SupervisedDrives.AssertServes(_drives.StoreAt(0), write);
     }
 
     private static DriveSupervisorOptions Impatient => new()

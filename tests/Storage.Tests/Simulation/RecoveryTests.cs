@@ -260,6 +260,7 @@ public sealed class RecoveryTests
     [InlineData(raw.SQLITE_IOERR | (33 << 8), false, typeof(IndexDamagedException))]
     [InlineData(raw.SQLITE_IOERR_READ, true, typeof(IndexUnreadableException))]
     [InlineData(raw.SQLITE_IOERR_READ, false, typeof(IndexUnreadableException))]
+    [InlineData(raw.SQLITE_IOERR_FSYNC, false, typeof(IndexDamagedException))]
     [InlineData(raw.SQLITE_IOERR_WRITE, false, typeof(IOException))]
     [InlineData(raw.SQLITE_FULL, false, typeof(IOException))]
     public void IndexFailure_IsDamage_OnlyWhereTheContentIsAtFault(int extended, bool isOpening, Type expected)
