@@ -13,6 +13,9 @@ internal sealed class SchemeOptions
     private static readonly string[] Classes =
         [SchemePolicy.Standard, "STANDARD_IA", "GLACIER", "DEEP_ARCHIVE", "GLACIER_IR", "INTELLIGENT_TIERING", "ONEZONE_IA", "REDUCED_REDUNDANCY"];
 
+    private const int MinSmallBelowBytes = 1 << 10;
+    private const int MaxSmallBelowBytes = 1 << 20; // a block of copies, so that the end of a part of unknown length still decides
+
     private readonly Dictionary<string, ClassSchemes> _schemes = new(SchemePolicy.Default.Classes, StringComparer.Ordinal);
     private readonly SortedSet<string> _asked = new(StringComparer.Ordinal);
 
@@ -22,19 +25,22 @@ internal sealed class SchemeOptions
     /// <summary>The classes that --scheme names.</summary>
     public IReadOnlyCollection<string> Asked => _asked;
 
-    /// <summary>Takes one CLASS=SMALL/LARGE.</summary>
+    /// <summary>Takes one CLASS=SMALL/LARGE or CLASS=SMALL/LARGE@SIZE.</summary>
     /// <exception cref="StartException">It cannot be read, or names a class for the second time.</exception>
     public void Add(string text)
     {
         StartException Refuse(string remedy) => new($"--scheme is '{text}'; {remedy}");
         int equals = text.IndexOf('=', StringComparison.Ordinal), slash = text.IndexOf('/', StringComparison.Ordinal);
-        if (equals < 1 || slash < equals) throw Refuse("use CLASS=COPIES/DATA+PARITY, for example STANDARD=3/6+3");
+        if (equals < 1 || slash < equals) throw Refuse("use CLASS=COPIES/DATA+PARITY, for example STANDARD=3/6+3, or CLASS=COPIES/DATA+PARITY@SIZE");
+        int at = text.IndexOf('@', slash), end = at < 0 ? text.Length : at;
         string storageClass = text[..equals];
         if (!Classes.Contains(storageClass, StringComparer.Ordinal)) throw Refuse($"the class is one of {string.Join(", ", Classes)}");
         if (!TryParse(text[(equals + 1)..slash], out Scheme small) || !small.IsReplicated) throw Refuse($"small parts are stored as copies: write 1 to {Scheme.MaxShards} before the '/'");
-        if (!TryParse(text[(slash + 1)..], out Scheme large)) throw Refuse($"write copies (3) or data and parity shards (6+3), at most {Scheme.MaxShards} in all, behind the '/'");
+        if (!TryParse(text[(slash + 1)..end], out Scheme large)) throw Refuse($"write copies (3) or data and parity shards (6+3), at most {Scheme.MaxShards} in all, behind the '/'");
+        long smallBelow = at < 0 ? ClassSchemes.DefaultSmallBelowBytes : SiloOptions.TryParseSize(text[(at + 1)..]) ?? 0;
+        if (smallBelow is < MinSmallBelowBytes or > MaxSmallBelowBytes || smallBelow % MinSmallBelowBytes != 0) throw Refuse("write the size from which parts are large behind the '@', whole KiB from 1KiB to 1MiB");
         if (!_asked.Add(storageClass)) throw Refuse("the class has schemes already; name each class once");
-        _schemes[storageClass] = new ClassSchemes(small, large);
+        _schemes[storageClass] = new ClassSchemes(small, large, (int)smallBelow);
     }
 
     /// <summary>Which defaults are narrowed on so many drives; to be said loudly.</summary>

@@ -28,9 +28,9 @@ internal sealed class SiloOptions
                                 rather a drive that is not mounted. `s3-admin drive format` makes a drive of one folder while the node runs
           --headroom SIZE       Free space on each drive that objects never take. Default: 256MiB or 1 % of the drive, whichever is more
           --topology FILE       Where drives stand: region, zone, rack, host and weight (docs/topology.md). Default: all in this machine
-          --scheme CLASS=S/L    The schemes of a storage class, small parts as copies and large ones as copies or data+parity shards, for example
-                                STANDARD=3/6+3; may be repeated. The start is refused with fewer drives than it needs, those of storage nodes included.
-                                Default: STANDARD=3/6+3, STANDARD_IA=3/10+4, GLACIER and DEEP_ARCHIVE=3/17+3, narrowed to the drives there are
+          --scheme CLASS=S/L@SIZE  The schemes of a storage class, small parts as copies and large ones as copies or data+parity shards, for example
+                                STANDARD=3/6+3, and from which size a part is large, 1KiB to 1MiB, 128KiB where @SIZE is left out; may be repeated.
+                                The start is refused with fewer drives than it needs, those of storage nodes included. Default: STANDARD=3/6+3, STANDARD_IA=3/10+4, GLACIER and DEEP_ARCHIVE=3/17+3, narrowed to the drives there are
           --down-out-after TIME How long a drive may be down before its bytes are rebuilt elsewhere, in seconds. Default: 600
           --scrub-period TIME   In what time every fragment is read and verified once, in seconds, 60 or more; those of storage nodes are
                                 read over the network. Default: 1209600, 14 days
@@ -288,17 +288,20 @@ internal sealed class SiloOptions
         throw new StartException($"{name} is '{text}'; use http://ADDRESS:PORT, for example http://127.0.0.1:9000");
     }
 
-    private static long ParseSize(string name, string text)
+    private static long ParseSize(string name, string text) =>
+        TryParseSize(text) ?? throw new StartException($"{name} is '{text}'; use a number of bytes, or one with KiB, MiB, GiB or TiB");
+
+    /// <summary>Reads "1000" and "64KiB". Null where it is no size.</summary>
+    internal static long? TryParseSize(string text)
     {
         (string Suffix, int Shift)[] units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("", 0)];
         foreach ((string suffix, int shift) in units)
         {
             if (!text.EndsWith(suffix, StringComparison.OrdinalIgnoreCase)) continue;
-            if (long.TryParse(text.AsSpan(0, text.Length - suffix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out long number) && number <= long.MaxValue >> shift) return number << shift;
-            break;
+            return long.TryParse(text.AsSpan(0, text.Length - suffix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out long number) && number <= long.MaxValue >> shift ? number << shift : null;
         }
 
-        throw new StartException($"{name} is '{text}'; use a number of bytes, or one with KiB, MiB, GiB or TiB");
+        return null;
     }
 
     private static TimeSpan ParseSeconds(string name, string text) =>

@@ -5,7 +5,11 @@ namespace ObjectStore.Storage.Extents;
 /// <summary>The schemes of one storage class.</summary>
 /// <param name="Small">For parts of less than <paramref name="SmallBelowBytes"/>; copies.</param>
 /// <param name="Large">For the others.</param>
-public sealed record ClassSchemes(Scheme Small, Scheme Large, int SmallBelowBytes = 128 << 10);
+/// <param name="SmallBelowBytes">More than 0.</param>
+public sealed record ClassSchemes(Scheme Small, Scheme Large, int SmallBelowBytes = ClassSchemes.DefaultSmallBelowBytes)
+{
+    public const int DefaultSmallBelowBytes = 128 << 10;
+}
 
 /// <summary>Which scheme a new extent gets, by its storage class and length. Immutable. The classes that are not named are stored as STANDARD.</summary>
 public sealed class SchemePolicy

@@ -39,7 +39,10 @@ public sealed class SiloOptionsTests
     [Fact]
     public void Scheme_ReplacesThatOfItsClass()
     {
-        SchemePolicy policy = Parse("--scheme", "STANDARD=2/8+4", "--scheme=ONEZONE_IA=1/2").Schemes.Policy;
+        SchemePolicy policy = Parse("--scheme", "STANDARD=2/8+4", "--scheme=ONEZONE_IA=1/2", "--scheme", "STANDARD_IA=4/10+4@1MiB", "--scheme", "DEEP_ARCHIVE=2/2@1024").Schemes.Policy;
+        Assert.Equal(new ClassSchemes(Scheme.Copies(4), new Scheme(10, 4), 1 << 20), policy.For("STANDARD_IA"));
+        Assert.Equal(new ClassSchemes(Scheme.Copies(2), Scheme.Copies(2), 1 << 10), policy.For("DEEP_ARCHIVE"));
+        Assert.Equal(128 << 10, policy.For("STANDARD").SmallBelowBytes);
         Assert.Equal(new ClassSchemes(Scheme.Copies(2), new Scheme(8, 4)), policy.For("STANDARD"));
         Assert.Equal(new ClassSchemes(Scheme.SingleCopy, Scheme.Copies(2)), policy.For("ONEZONE_IA"));
         Assert.Equal(SchemePolicy.Default.For("GLACIER"), policy.For("GLACIER"));
@@ -131,6 +134,13 @@ public sealed class SiloOptionsTests
     [InlineData("--scheme", "STANDARD=3/6+3+1")]
     [InlineData("--scheme", "STANDARD=3/6 + 3")]
     [InlineData("--scheme", "STANDARD=3/-6+3")]
+    [InlineData("--scheme", "STANDARD=3/6+3@")]
+    [InlineData("--scheme", "STANDARD=3/6+3@0")]
+    [InlineData("--scheme", "STANDARD=3/6+3@1000")]
+    [InlineData("--scheme", "STANDARD=3/6+3@1500")]
+    [InlineData("--scheme", "STANDARD=3/6+3@1025KiB")]
+    [InlineData("--scheme", "STANDARD=3/6+3@64KiB@64KiB")]
+    [InlineData("--scheme", "STANDARD=3@64KiB/6+3")]
     [InlineData("--roles", "gateway")]
     [InlineData("--roles", "silo,storage")]
     [InlineData("--roles", "storage,console")]

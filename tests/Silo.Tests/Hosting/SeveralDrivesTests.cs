@@ -23,7 +23,7 @@ public sealed class SeveralDrivesTests : IDisposable
     [Fact]
     public async Task Drain_MovesEverything_ThenTheDriveCanBeRemoved_AndTakenBack()
     {
-        string[] schemes = [.. new[] { "STANDARD", "STANDARD_IA", "GLACIER", "DEEP_ARCHIVE" }.SelectMany(name => new[] { "--scheme", name + "=2/2+2" })];
+        string[] schemes = [.. new[] { "STANDARD", "STANDARD_IA", "GLACIER", "DEEP_ARCHIVE" }.SelectMany(name => new[] { "--scheme", name + "=2/2+2@200KiB" })];
         await using HostProcess host = await HostProcess.StartAsync(_folder["data"], Keys, ["--drives", _folder["d{1...5}"], .. schemes]);
         using S3Client client = new(host.Endpoint, Keys);
         Assert.Equal(HttpStatusCode.OK, (await client.PutAsync("/bucket")).Status);
@@ -34,6 +34,7 @@ public sealed class SeveralDrivesTests : IDisposable
         JsonElement status = await AskAsync(host, "status");
         Assert.Equal(JsonValueKind.Null, status.GetProperty("repair").GetProperty("bytesPerSecond").ValueKind);
         Assert.False(status.GetProperty("orphans").GetProperty("kept").GetBoolean());
+        Assert.All(status.GetProperty("classes").EnumerateArray(), each => Assert.Equal(200 << 10, each.GetProperty("smallBelowBytes").GetInt32()));
         JsonElement drive = status.GetProperty("drives")[0];
         string id = drive.GetProperty("driveId").GetString()!;
         Assert.True(drive.GetProperty("slots").GetInt32() > 0);
