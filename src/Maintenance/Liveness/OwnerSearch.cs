@@ -41,7 +41,7 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
         if (_answers.TryGetValue(extent, out Answer? answer))
         {
             answer.LastAskedAt = now;
-            return answer.IsNamed is { } named && Age(answer, now) < GoodFor(extent, answer) ? named : null;
+            return answer.IsNamed is { } named && Age(answer, now) is var age && age >= TimeSpan.Zero && age < GoodFor(extent, answer) ? named : null;
         }
 
         if (_answers.Count < MaxExtents && _answers.TryAdd(extent, new Answer(null, default, now)))
@@ -67,13 +67,23 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
         long started = time.GetTimestamp();
         HashSet<(ulong, ulong)> ids = [.. wanted.Select(IdOf)], named = [];
         byte[]? after = null;
-        do
+        TimeSpan took;
+        try
         {
-            ExtentSearchPage page = await metadata.SearchExtentsAsync(new ExtentSearch(ids, after), cancellationToken).ConfigureAwait(false);
-            named.UnionWith(page.Named);
-            after = page.Next;
+            do
+            {
+                ExtentSearchPage page = await metadata.SearchExtentsAsync(new ExtentSearch(ids, after), cancellationToken).ConfigureAwait(false);
+                named.UnionWith(page.Named);
+                after = page.Next;
+            }
+            while (after is not null && named.Count < ids.Count);
         }
-        while (after is not null && named.Count < ids.Count);
+        finally
+        {
+            // Also where it fails, which it may do again.
+            took = time.GetElapsedTime(started);
+            (_endedAt, _rest) = (time.GetTimestamp(), took * RestFactor);
+        }
 
         bool isNew = false;
         foreach (ExtentId extent in wanted)
@@ -83,18 +93,16 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
             _answers[extent] = answer;
         }
 
-        TimeSpan took = time.GetElapsedTime(started);
-        (_endedAt, _rest) = (time.GetTimestamp(), took * RestFactor);
         LogSearched(wanted.Length, took, named.Count);
         return isNew;
     }
 
     private bool IsDue(ExtentId extent, Answer answer, DateTimeOffset now)
-        => answer.IsNamed is null ? IsOld(extent, now) || now - answer.AskedAt >= Settling || now < answer.AskedAt : Age(answer, now) >= GoodFor(extent, answer) / 2;
+        => answer.IsNamed is null ? IsOld(extent, now) || now - answer.AskedAt >= Settling || now < answer.AskedAt : Age(answer, now) is var age && (age < TimeSpan.Zero || age >= GoodFor(extent, answer) / 2);
 
     private TimeSpan GoodFor(ExtentId extent, Answer answer) => answer.IsNamed == true ? NamedFor : IsOld(extent, answer.At) ? TimeSpan.MaxValue : UnnamedFor > 3 * _rest ? UnnamedFor : 3 * _rest;
 
-    // By a clock that goes back none is old.
+    // Below zero by a clock that has been set back: what was found by it may have been about an extent that only looked old.
     private static TimeSpan Age(Answer answer, DateTimeOffset now) => now - answer.At;
 
     private bool IsOld(ExtentId extent, DateTimeOffset now) => extent.CreatedUnixMs < (now - orphanGrace).ToUnixTimeMilliseconds();

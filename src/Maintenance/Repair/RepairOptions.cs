@@ -61,8 +61,11 @@ public sealed class RepairOptions
 
     internal int ParityOf(int width) => Schemes.Where(scheme => scheme.Width == width).Select(scheme => scheme.ParityShards).DefaultIfEmpty(Math.Min(width - 1, 3)).Min();
 
-    /// <summary>With how few durable fragments a block in a group of a width may be acknowledged.</summary>
-    internal int LeastQuorumOf(int width) => Schemes.Where(scheme => scheme.Width == width).Select(scheme => scheme.WriteQuorum).Append(Scheme.Copies(width).WriteQuorum).Min();
+    /// <summary>
+    /// With how few durable fragments a block in a group of a width may be acknowledged, by any scheme of that width: a group keeps what was written when there were fewer drives, or by schemes that
+    /// are not configured any more. 3 is k + 1 for the smallest k that is not copies.
+    /// </summary>
+    internal static int LeastQuorumOf(int width) => Math.Min(3, Scheme.Copies(width).WriteQuorum);
 
     /// <exception cref="ArgumentException">A setting makes no sense.</exception>
     public void Validate()

@@ -640,12 +640,13 @@ public sealed partial class RepairService : BackgroundService
 
     /// <summary>
     /// Of groups whose listed blocks are all whole, those that drives which are out are needed for nevertheless: what has fragments nowhere else is not listed. That is anything, where all drives of
-    /// a group are out; and where so many are out as a write may be acknowledged with, it is what waits in the queue since then. Complete, the group would no longer name those drives, and what
-    /// they alone have would count as deleted.
+    /// a group are out; and where so many are out as a write may be acknowledged with, it is what waits in the queue since then: blocks of which nothing is at hand, and writes of several blocks,
+    /// of which some may be nowhere else. Complete, the group would no longer name those drives, and what they alone have would count as deleted.
     /// </summary>
     private async Task<HashSet<int>> FindNeededAbsentAsync(PassPlan plan, int[] groups, CancellationToken cancellationToken)
     {
-        HashSet<int> needed = [], asked = [];
+        HashSet<int> needed = [];
+        Dictionary<int, int> asked = []; // and how many of its slots may be hollow
         foreach (int group in groups)
         {
             IReadOnlyList<GroupSlot> slots = plan.Groups[group];
@@ -656,26 +657,31 @@ public sealed partial class RepairService : BackgroundService
             int unsure = slots.Count(slot => !slot.IsComplete && (slot.Sources.IsEmpty || !slot.Absent.IsEmpty));
             if (unsure == slots.Count)
                 needed.Add(group);
-            else if (unsure >= _options.LeastQuorumOf(slots.Count))
-                asked.Add(group);
+            else if (unsure >= RepairOptions.LeastQuorumOf(slots.Count))
+                asked.Add(group, unsure);
         }
 
         if (asked.Count == 0)
             return needed;
         ImmutableArray<RepairEntry> waiting = await _metadata.ListRepairsAsync(long.MaxValue, MaxHastened, cancellationToken).ConfigureAwait(false);
         if (waiting.Length == MaxHastened)
-            needed.UnionWith(asked);
-        foreach (RepairEntry[] entries in waiting.Where(entry => asked.Contains(entry.Record.PlacementGroup) && !needed.Contains(entry.Record.PlacementGroup)).Chunk(_options.QueueBatch))
+            needed.UnionWith(asked.Keys);
+        foreach (RepairEntry[] entries in waiting.Where(MayNeedAbsent).Chunk(_options.QueueBatch))
         {
             IReadOnlyList<Inspection> inspections = await InspectAsync([.. entries], cancellationToken).ConfigureAwait(false);
             for (int i = 0; i < entries.Length; i++)
             {
-                if (inspections[i] is { Liveness: null, IsGone: false, IsUnidentified: false, IsOwnerless: false })
+                if (inspections[i] is { Liveness: null, IsGone: false, IsUnidentified: false, IsOwnerless: false }
+                    || (entries[i].Record.BlockCount > 1 && inspections[i].Liveness is Liveness.Liveness.Live or Liveness.Liveness.Unnamed))
                     needed.Add(entries[i].Record.PlacementGroup);
             }
         }
 
         return needed;
+
+        bool MayNeedAbsent(RepairEntry entry)
+            => asked.TryGetValue(entry.Record.PlacementGroup, out int unsure) && !needed.Contains(entry.Record.PlacementGroup)
+                && (!Scheme.TryFromId(entry.Record.Scheme, out Scheme scheme) || unsure >= scheme.WriteQuorum);
     }
 
     /// <summary>Compares the listings of the extents that are newer than the last comparison.</summary>

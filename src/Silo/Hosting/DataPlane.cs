@@ -85,7 +85,7 @@ internal sealed class DataPlane : IAsyncDisposable
             FormatNewDrives = options.FormatNewDrives || !folder.HasHadDrives,
         };
         FragmentStoreDirectory directory = new();
-        DriveRoutes<RemoteStorageNode> routes = new(directory, Environment.MachineName, node => node.NodeId, events);
+        DriveRoutes<RemoteStorageNode> routes = new(directory, Environment.MachineName, node => node.NodeId, events, TimeProvider.System);
         TimeSpan probe = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
         DriveSupervisor local = await OpenDrivesAsync(storage, probe, events, routes, CancellationToken.None);
         ExtentStore extents = new(storage, new ExtentStoreServices(directory, TimeProvider.System, SiloHost.RandomBits, events, repairs), map.Current ?? ClusterMap.Unknown);

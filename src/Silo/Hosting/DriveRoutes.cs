@@ -10,22 +10,27 @@ namespace ObjectStore.Silo.Hosting;
 /// then the way that is in use while its node names the drive and answers, then any other that does. Thread-safe; the directory is changed by nobody else.
 ///
 /// Where a node begins to name a drive, or is back with it, while another node that answers has it, or this process, one of the two has a copy. The newcomer's is set aside: it is not used, also
-/// not when the other becomes unreachable, until that one no longer names the drive, which has moved then, or until the newcomer has ceased to name it.
+/// not when the other becomes unreachable, until that one no longer names the drive, which has moved then, or until the newcomer has ceased to name it. Where it is named again a short while later,
+/// its node had only given it up, and the copy that took its place gives way; after that the copy has got too much that the other lacks, and it is the other that is set aside.
 /// </summary>
 /// <typeparam name="TNode">What stands for one address of a node: compared by reference.</typeparam>
 /// <param name="directory">Has the way in use to each drive.</param>
 /// <param name="ownId">The id by which this process is known as a node.</param>
 /// <param name="nodeIdOf">The id of a node that has answered: the same for all of its addresses.</param>
 /// <param name="events">Is told of copies.</param>
-internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, string ownId, Func<TNode, string> nodeIdOf, IStorageEvents events) : IDriveSet
+/// <param name="time">Says how long ago a drive was given up.</param>
+internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, string ownId, Func<TNode, string> nodeIdOf, IStorageEvents events, TimeProvider time) : IDriveSet
     where TNode : class
 {
+    /// <summary>What a drive lacks after so long an absence is found at the next comparison of the newest extents.</summary>
+    public static readonly TimeSpan GivesBackWithin = TimeSpan.FromMinutes(10);
+
     private readonly Lock _lock = new();
     private readonly Dictionary<Guid, IFragmentStore> _local = [];
     private readonly List<TNode> _order = [];
     private readonly Dictionary<TNode, Offer> _offers = new(ReferenceEqualityComparer.Instance);
     private readonly Dictionary<Guid, HashSet<TNode>> _aside = [];
-    private readonly Dictionary<Guid, string> _former = []; // who had a drive that a node set aside has now
+    private readonly Dictionary<Guid, (string NodeId, long At)> _former = []; // who had a drive that a node set aside has now, and since when
 
     /// <inheritdoc/>
     public void Add(IFragmentStore store)
@@ -33,6 +38,7 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
         lock (_lock)
         {
             _local[store.DriveId] = store;
+            _former.Remove(store.DriveId);
             foreach (TNode node in _order) SetAsideCopy(store.DriveId, node);
             Settle(store.DriveId);
         }
@@ -86,10 +92,14 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
     private void SetAsideCopy(Guid id, TNode node)
     {
         Offer offer = _offers[node];
-        if (_former.TryGetValue(id, out string? former) && former == offer.NodeId && offer.IsReachable && offer.Drives.ContainsKey(id))
+        if (_former.TryGetValue(id, out (string NodeId, long At) former) && former.NodeId == offer.NodeId && offer.IsReachable && offer.Drives.ContainsKey(id))
         {
-            TakeBackFromCopies(id, offer.NodeId);
-            return;
+            _former.Remove(id);
+            if (time.GetElapsedTime(former.At) <= GivesBackWithin)
+            {
+                TakeBackFromCopies(id, offer.NodeId);
+                return;
+            }
         }
 
         if (!offer.IsReachable || !offer.Drives.ContainsKey(id) || IsAside(id, node) || HolderBeside(id, offer.NodeId, reachable: true) is not { } holder) return;
@@ -102,7 +112,6 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
     /// <summary>The node that had the drive before a copy took its place names it again: it had only given it up for a while.</summary>
     private void TakeBackFromCopies(Guid id, string holder)
     {
-        _former.Remove(id);
         if (!_aside.TryGetValue(id, out HashSet<TNode>? aside)) _aside[id] = aside = new HashSet<TNode>(ReferenceEqualityComparer.Instance);
         aside.RemoveWhere(node => _offers[node].NodeId == holder);
         foreach (TNode copy in _order.Where(node => _offers[node].NodeId != holder && _offers[node].Drives.ContainsKey(id)))
@@ -123,7 +132,7 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
         {
             if (HolderBeside(id, _offers[node].NodeId, reachable: false) is not null) continue;
             aside.Remove(node);
-            if (former is not null && former != _offers[node].NodeId) _former[id] = former;
+            if (former is not null && former != _offers[node].NodeId) _former[id] = (former, time.GetTimestamp());
             if (!isTold) events.DriveMoved(id, _offers[node].NodeId);
             isTold = true;
         }

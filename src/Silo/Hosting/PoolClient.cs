@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using ObjectStore.Grains;
 using ObjectStore.Maintenance.Repair;
@@ -87,14 +86,13 @@ internal sealed class PoolClient(IGrainFactory grains, NodeMap map, ILogger<Pool
 /// Speaks for storage nodes, which know nothing of grains: registers their drives, and gives their sign of life while they answer. A node that does not answer is silent, and its grain draws
 /// the conclusions.
 /// </summary>
-internal sealed class StorageNodeKeeper(IGrainFactory grains, DataPlane plane, Topology topology, NodeMap map, TimeProvider time, ILogger<StorageNodeKeeper> logger) : BackgroundService
+internal sealed class StorageNodeKeeper(
+    IGrainFactory grains, DataPlane plane, Topology topology, NodeMap map, AnnouncedDrives announced, TimeProvider time, ILogger<StorageNodeKeeper> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
     // A node is missed after 15 s of silence: one drive of it must not cost the others so much.
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(3);
-
-    private readonly ConcurrentDictionary<string, AnnouncedDrives> _announced = new(StringComparer.Ordinal);
 
     /// <summary>One round, all nodes at once; before the node is ready, so that the first map has these drives.</summary>
     public Task BeatAsync(CancellationToken cancellationToken) => Task.WhenAll(plane.RemoteNodes.Where(node => node.IsReachable).Select(async node =>
@@ -143,12 +141,11 @@ internal sealed class StorageNodeKeeper(IGrainFactory grains, DataPlane plane, T
     {
         // One that does not answer is not announced: that would say that it is there.
         NodeDrive[] drives = [.. reports.Where(report => report.Condition != DriveCondition.Failed).Select(report => new NodeDrive(Guid.Parse(report.DriveId), report.Path ?? "", report.CapacityBytes))];
-        AnnouncedDrives announced = _announced.GetOrAdd(node.NodeId, static _ => new AnnouncedDrives());
-        if (!announced.IsBehind(drives)) return;
+        if (!announced.IsBehind(node.NodeId, drives)) return;
         DrivePlace place = topology.PlaceOf(node.NodeId, node.Host);
         PlacementMap newest = await grain.RegisterAsync(
             new NodeRegistration(StorageNodeRegistration.Pool, node.NodeId, [.. drives.Select(drive => StorageNodeRegistration.Announce(drive, place))], map.Encoded)).WaitAsync(cancellationToken);
-        announced.Add(drives);
+        announced.Add(node.NodeId, drives);
         map.Update(newest);
     }
 }

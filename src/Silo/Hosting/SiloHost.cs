@@ -293,10 +293,11 @@ internal static class SiloHost
         services.AddSingleton(provider => new CompactionService(
             () => [.. plane.LocalStores.Select(drive => new Maintenance.Compaction.LocalDriveCompaction(drive, damage))], provider.GetRequiredService<LoadGovernor>(), TimeProvider.System,
             provider.GetRequiredService<Maintenance.Compaction.CompactionOptions>(), provider.GetRequiredService<ILogger<CompactionService>>()));
+        services.AddSingleton<AnnouncedDrives>();
         services.AddSingleton<StorageNodeKeeper>();
         services.AddSingleton(provider => new StorageNodeRegistration(
             provider.GetRequiredService<IGrainFactory>(), Environment.MachineName, plane.GetDrivesInUseAsync, provider.GetRequiredService<Topology>(), options.DrivePaths,
-            provider.GetRequiredService<NodeMap>()));
+            provider.GetRequiredService<NodeMap>(), provider.GetRequiredService<AnnouncedDrives>()));
         services.AddSingleton<PauseKeeper>();
         services.AddSingleton<Redundancy>();
         services.AddSingleton(provider => new AdminEndpoints(

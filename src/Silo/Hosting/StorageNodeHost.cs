@@ -35,7 +35,7 @@ internal static class StorageNodeHost
         FragmentStoreDirectory directory = new();
         StorageEventLog events = new(logs.CreateLogger("ObjectStore.Storage"));
         await using DriveSupervisor drives = await DataPlane.OpenDrivesAsync(
-            StorageOptionsOf(options, folder), new DriveSupervisorOptions().ProbeInterval, events, new DriveRoutes<RemoteStorageNode>(directory, Environment.MachineName, node => node.NodeId, events),
+            StorageOptionsOf(options, folder), new DriveSupervisorOptions().ProbeInterval, events, new DriveRoutes<RemoteStorageNode>(directory, Environment.MachineName, node => node.NodeId, events, TimeProvider.System),
             lifetime.ApplicationStopping);
         using DriveGauges gauges = new(() => drives.Health);
         ILogger logger = logs.CreateLogger("ObjectStore.Transport");

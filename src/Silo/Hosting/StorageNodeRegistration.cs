@@ -98,12 +98,12 @@ internal sealed class NodeMap
 /// <summary>Announces this node's drives to its pool: at the start, and whenever there is one that the pool has not been told of. Thread-safe.</summary>
 /// <param name="inUse">The drives that are in use; their folders are among <paramref name="drivePaths"/>.</param>
 internal sealed class StorageNodeRegistration(
-    IGrainFactory grains, string node, Func<CancellationToken, Task<IReadOnlyList<NodeDrive>>> inUse, Topology topology, IReadOnlyList<string> drivePaths, NodeMap map) : IDisposable
+    IGrainFactory grains, string node, Func<CancellationToken, Task<IReadOnlyList<NodeDrive>>> inUse, Topology topology, IReadOnlyList<string> drivePaths, NodeMap map,
+    AnnouncedDrives announced) : IDisposable
 {
     public const string Pool = "default";
 
     private readonly SemaphoreSlim _one = new(1, 1);
-    private readonly AnnouncedDrives _announced = new();
     private bool _isRegistered;
 
     /// <summary>Registers where something is new, and takes the pool's map, which has the drives.</summary>
@@ -115,12 +115,12 @@ internal sealed class StorageNodeRegistration(
         try
         {
             IReadOnlyList<NodeDrive> drives = await inUse(cancellationToken);
-            if (_isRegistered && !_announced.IsBehind(drives)) return;
+            if (_isRegistered && !announced.IsBehind(node, drives)) return;
             Dictionary<string, DrivePlace> places = drivePaths.Zip(topology.PlacesOf(node, drivePaths)).ToDictionary(pair => Topology.FolderOf(pair.First), pair => pair.Second, StringComparer.Ordinal);
-            ImmutableArray<PlacementDrive> announced = [.. drives.Select(drive => Announce(drive, places[Topology.FolderOf(drive.Path)]))];
-            PlacementMap newest = await grains.GetGrain<IStorageNodeGrain>(node).RegisterAsync(new NodeRegistration(Pool, node, announced, map.Encoded)).WaitAsync(cancellationToken);
+            ImmutableArray<PlacementDrive> registered = [.. drives.Select(drive => Announce(drive, places[Topology.FolderOf(drive.Path)]))];
+            PlacementMap newest = await grains.GetGrain<IStorageNodeGrain>(node).RegisterAsync(new NodeRegistration(Pool, node, registered, map.Encoded)).WaitAsync(cancellationToken);
             _isRegistered = true;
-            _announced.Add(drives);
+            announced.Add(node, drives);
             map.Update(newest);
         }
         finally

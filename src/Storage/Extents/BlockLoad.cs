@@ -608,6 +608,15 @@ internal sealed class BlockFindings
 
     public ShardSet Bad => new(Missing.Bits | Corrupt.Bits | Unavailable.Bits);
 
+    /// <summary>Takes in what a load of other bytes of the same block has found.</summary>
+    public void Add(BlockFindings other)
+    {
+        Missing = new(Missing.Bits | other.Missing.Bits);
+        Corrupt = new(Corrupt.Bits | other.Corrupt.Bits);
+        Unavailable = new(Unavailable.Bits | other.Unavailable.Bits);
+        BytesRead += other.BytesRead;
+    }
+
     public void Learn(int shard, ShardReadStatus status, bool isCorrupt, bool isUnanswered)
     {
         if (isCorrupt)

@@ -279,7 +279,7 @@ internal sealed class ExtentReader : IExtentReader
                 ranges = [ranges[0] with { Shard = ClusterRoute.FirstCopy(slots, _scheme.Width) }];
             try
             {
-                buffers = await BlockLoad.RunAsync(_store, block, ranges, BlockLoad.CandidatesOf(slots, _scheme), BlockLoad.AbsentOf(slots, _scheme), _store.ReadBudget, findings, cancellationToken).ConfigureAwait(false);
+                buffers = await LoadAsync(block, ranges, slots, findings, cancellationToken).ConfigureAwait(false);
                 Report(block, slots, findings, reconstructed: true);
                 break;
             }
@@ -298,6 +298,40 @@ internal sealed class ExtentReader : IExtentReader
             pieces[i] = pieces[i] with { Buffer = buffers[i] };
 
         return (pieces, block.Block);
+    }
+
+    /// <summary>
+    /// The end of one shard and the beginning of the next, as a short range across their boundary has them, are loaded apart, side by side: where a shard is missing each then costs k times its
+    /// own length, and not k whole shards, which is what lies between the two.
+    /// </summary>
+    private async Task<ShardBuffer[]> LoadAsync(BlockAddress block, ShardRange[] ranges, RoutedSlot[] slots, BlockFindings findings, CancellationToken cancellationToken)
+    {
+        if (ranges is not [ShardRange end, ShardRange beginning] || beginning.End > end.Offset)
+            return await RunAsync(ranges, findings).ConfigureAwait(false);
+        BlockFindings others = new();
+        Task<ShardBuffer[]> first = RunAsync([end], findings), second = RunAsync([beginning], others);
+        try
+        {
+            await Task.WhenAll(first, second).ConfigureAwait(false);
+            return [first.Result[0], second.Result[0]];
+        }
+        catch
+        {
+            foreach (Task<ShardBuffer[]> load in (ReadOnlySpan<Task<ShardBuffer[]>>)[first, second])
+            {
+                if (load.IsCompletedSuccessfully)
+                    load.Result[0].Release();
+            }
+
+            throw;
+        }
+        finally
+        {
+            findings.Add(others);
+        }
+
+        Task<ShardBuffer[]> RunAsync(ShardRange[] wanted, BlockFindings found)
+            => BlockLoad.RunAsync(_store, block, wanted, BlockLoad.CandidatesOf(slots, _scheme), BlockLoad.AbsentOf(slots, _scheme), _store.ReadBudget, found, cancellationToken);
     }
 
     private void Report(BlockAddress block, RoutedSlot[] slots, BlockFindings findings, bool reconstructed)

@@ -28,6 +28,7 @@ public sealed class MemoryFragmentStore(Guid driveId, TimeProvider time) : IFrag
     private readonly Lock _lock = new();
     private readonly SortedDictionary<FragmentKey, Stored> _fragments = [];
     private long _written;
+    private long _read;
 
     /// <summary>Awaited at the start of every operation. Null injects nothing.</summary>
     public Func<FragmentOperation, FragmentKey?, CancellationToken, ValueTask>? Fault { get; set; }
@@ -35,6 +36,9 @@ public sealed class MemoryFragmentStore(Guid driveId, TimeProvider time) : IFrag
     public Guid DriveId => driveId;
 
     public bool IsLocal => true;
+
+    /// <summary>Payload bytes that have been read.</summary>
+    public long BytesRead => Volatile.Read(ref _read);
 
     public int Count
     {
@@ -174,6 +178,7 @@ public sealed class MemoryFragmentStore(Guid driveId, TimeProvider time) : IFrag
             if (offsetBytes % VolumeFormat.ChunkBytes != 0 || (destination.Length % VolumeFormat.ChunkBytes != 0 && offsetBytes + destination.Length != stored.Payload.Length))
                 throw new ArgumentException("A read covers whole chunks.", nameof(offsetBytes));
             stored.Payload.AsSpan(offsetBytes, destination.Length).CopyTo(destination);
+            Interlocked.Add(ref _read, destination.Length);
             for (int done = 0; done < destination.Length; done += VolumeFormat.ChunkBytes)
             {
                 ReadOnlySpan<byte> chunk = destination.Slice(done, Math.Min(VolumeFormat.ChunkBytes, destination.Length - done));

@@ -443,6 +443,43 @@ public sealed class RepairPassTests
     }
 
     [Fact]
+    public async Task DegradedWrite_BySchemesThatAreNotConfigured_KeepsItsGroupFromBeingTakenForWhole()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        Scheme narrowed = new(2, 4); // what is left of 10+4 on six drives; 4+2 is configured
+        TestExtent extent = await cluster.WriteAsync(narrowed, without: new ShardSet(0b111000));
+        await cluster.Queue.RecordAsync(new RepairNotice(extent.Id, extent.Group, extent.Scheme, 0, 1, new ShardSet(0b111000), RepairReason.DegradedWrite));
+        await AssertIsWaitedForAsync(cluster, extent, outOfIt: 3);
+    }
+
+    [Fact]
+    public async Task DegradedWriteOfSeveralBlocks_OfWhichOnlyTheFirstIsAtHand_KeepsItsGroupFromBeingTakenForWhole()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
+        TestExtent extent = await cluster.WriteAsync(Copies3, 10_000);
+        await cluster.Store(cluster.DriveOf(extent, 2)).DeleteAsync(extent.Keys.Where(key => key is { Shard: 2, Block: > 0 }).ToArray());
+        await cluster.Queue.RecordAsync(new RepairNotice(extent.Id, extent.Group, extent.Scheme, 0, 3, new ShardSet(0b100), RepairReason.DegradedWrite));
+        await AssertIsWaitedForAsync(cluster, extent, outOfIt: 2);
+    }
+
+    /// <summary>The drives of the first shards go out: the extent's group waits for them, until they are back.</summary>
+    private static async Task AssertIsWaitedForAsync(TestCluster cluster, TestExtent extent, int outOfIt)
+    {
+        RepairService repair = await cluster.StartRepairAsync();
+        Guid[] taken = [.. Enumerable.Range(0, outOfIt).Select(shard => cluster.DriveOf(extent, shard))];
+        foreach (Guid drive in taken)
+            cluster.TakeOut(drive);
+        await LetPassesRunAsync(cluster, repair, 40, TimeSpan.FromSeconds(10), queueToo: true);
+        Assert.Equal(outOfIt, cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Count(slot => !slot.IsComplete && !slot.Absent.IsEmpty));
+        foreach (Guid drive in taken)
+            cluster.BringBack(drive);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.Equal(0, repair.Status.BlocksLost);
+        await cluster.AssertWholeAsync();
+    }
+
+    [Fact]
     public async Task WriteThatWasGivenUp_OnDrivesThatAreOut_IsWaitedForUntilTheMetadataHasBeenSearched()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 12);
@@ -815,7 +852,6 @@ public sealed class RepairPassTests
 
     private static bool IsAffected(TestCluster cluster, TestExtent extent) => cluster.Map.SlotsOf(new PlacementGroupId(extent.Group)).Any(slot => !slot.IsComplete);
 
-    /// <summary>One slot of each group is to be filled: that of shard 0, whose drive stays.</summary>
     /// <summary>As many steps, and time between those in which no pass had anything to do.</summary>
     private static async Task LetPassesRunAsync(TestCluster cluster, RepairService repair, int steps, TimeSpan rest, bool queueToo = false)
     {
@@ -828,6 +864,7 @@ public sealed class RepairPassTests
         }
     }
 
+    /// <summary>One slot of each group is to be filled: that of shard 0, whose drive stays.</summary>
     private static void MakeIncomplete(TestCluster cluster)
         => cluster.ChangeSlots((_, number, slot) => number == 0 ? slot with { IsComplete = false, Since = cluster.Map.Epoch + 1 } : slot);
 }

@@ -1,3 +1,4 @@
+using ObjectStore.EmbeddedRuntime.Simulation;
 using ObjectStore.Silo.Hosting;
 using ObjectStore.Storage;
 using ObjectStore.Storage.Fragments;
@@ -11,10 +12,11 @@ public sealed class DriveRoutesTests
     private static readonly Guid Drive = Guid.NewGuid();
     private readonly FragmentStoreDirectory _directory = new();
     private readonly CopyEvents _events = new();
+    private readonly VirtualTimeProvider _time = new();
     private readonly DriveRoutes<string> _routes;
 
     // "a" and "a2" are two addresses of node a.
-    public DriveRoutesTests() => _routes = new DriveRoutes<string>(_directory, "self", address => address == "self" ? address : address[..1], _events);
+    public DriveRoutesTests() => _routes = new DriveRoutes<string>(_directory, "self", address => address == "self" ? address : address[..1], _events, _time);
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -122,6 +124,37 @@ public sealed class DriveRoutesTests
     }
 
     [Fact]
+    public void DriveThatItsNodeGaveUpLongAgo_StaysWithTheCopy_WhichHasWhatWasWrittenSince()
+    {
+        IFragmentStore first = Store(Drive), copy = Store(Drive);
+        _routes.Follow("a", [first], isReachable: true);
+        _routes.Follow("b", [copy], isReachable: true);
+        _routes.Follow("a", [], isReachable: true);
+        _time.Advance(TimeSpan.FromMinutes(11));
+        _routes.Follow("a", [first], isReachable: true);
+        Assert.Same(copy, _directory.Find(Drive));
+        Assert.Empty(_routes.DrivesOf("a"));
+        _routes.Follow("a", [], isReachable: true);
+        _routes.Follow("a", [first], isReachable: true);
+        Assert.Same(copy, _directory.Find(Drive));
+        Assert.Equal([$"{Drive} on a and b", $"{Drive} moved to b", $"{Drive} on b and a", $"{Drive} on b and a"], _events.Told);
+    }
+
+    [Fact]
+    public void DriveOfThisProcess_IsNotGivenBackToTheNodeThatHadItBeforeACopy()
+    {
+        IFragmentStore first = Store(Drive), copy = Store(Drive), local = Store(Drive);
+        _routes.Follow("a", [first], isReachable: true);
+        _routes.Follow("b", [copy], isReachable: true);
+        _routes.Follow("a", [], isReachable: true);
+        _routes.Add(local);
+        _routes.Follow("a", [first], isReachable: true);
+        Assert.Same(local, _directory.Find(Drive));
+        Assert.Empty(_routes.DrivesOf("a"));
+        Assert.Contains($"{Drive} on self and a", _events.Told);
+    }
+
+    [Fact]
     public void AddressesOfOneNode_AreNoCopies_AndStandInForEachOther()
     {
         IFragmentStore first = Store(Drive), second = Store(Drive), copy = Store(Drive);
@@ -184,13 +217,28 @@ public sealed class DriveRoutesTests
     {
         AnnouncedDrives announced = new();
         NodeDrive unsized = new(Drive, "/d1", 0), sized = unsized with { CapacityBytes = 1 };
-        Assert.True(announced.IsBehind([unsized]));
-        announced.Add([unsized]);
-        Assert.False(announced.IsBehind([unsized]));
-        Assert.True(announced.IsBehind([sized]));
-        announced.Add([sized]);
-        Assert.False(announced.IsBehind([unsized]));
-        Assert.True(announced.IsBehind([sized, sized with { Id = Guid.NewGuid() }]));
+        Assert.True(announced.IsBehind("a", [unsized]));
+        announced.Add("a", [unsized]);
+        Assert.False(announced.IsBehind("a", [unsized]));
+        Assert.True(announced.IsBehind("a", [sized]));
+        announced.Add("a", [sized]);
+        Assert.False(announced.IsBehind("a", [unsized]));
+        Assert.True(announced.IsBehind("a", [sized, sized with { Id = Guid.NewGuid() }]));
+    }
+
+    [Fact]
+    public void AnnouncedDrives_AreBehind_WhereAnotherNodeWasAnnouncedWithTheDriveSince()
+    {
+        AnnouncedDrives announced = new();
+        NodeDrive unsized = new(Drive, "/d1", 0), sized = unsized with { CapacityBytes = 1 };
+        announced.Add("a", [sized]);
+        Assert.True(announced.IsBehind("b", [sized]));
+        announced.Add("b", [unsized]);
+        Assert.True(announced.IsBehind("b", [sized]));
+        Assert.False(announced.IsBehind("b", [unsized]));
+        Assert.True(announced.IsBehind("a", [sized]));
+        announced.Add("a", [sized]);
+        Assert.False(announced.IsBehind("a", [sized]));
     }
 
     private static MemoryFragmentStore Store(Guid id) => new(id, TimeProvider.System);

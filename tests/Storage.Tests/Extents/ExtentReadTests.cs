@@ -410,6 +410,44 @@ public sealed class ExtentReadTests
         Assert.Equal(1, reads);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(4)]
+    public async Task RangeAcrossTwoShards_CostsNoWholeShards_WhereOneIsMissing(int lost)
+    {
+        const int ShardBytes = 512 << 10, Chunk = 64 << 10;
+        await using var cluster = new MemoryCluster(9, options: MemoryCluster.Settings(shardSizeBytes: ShardBytes));
+        byte[] bytes = cluster.Bytes(6 * ShardBytes);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        foreach (MemoryFragmentStore drive in cluster.Drives.Where(drive => drive.Keys.Single().Shard == lost))
+            drive.Clear();
+        Assert.Equal(bytes[(ShardBytes - 100)..(ShardBytes + 100)], await cluster.ReadAsync(layout, ShardBytes - 100, 200, Stop, 2));
+        Assert.InRange(cluster.Drives.Sum(drive => drive.BytesRead), 2 * Chunk, (lost < 2 ? 7 : 2) * Chunk); // of the lost one k, of the other itself
+
+        // All of both is one load again: k shards do for them, beside one that was read before another turned out to be missing.
+        long before = cluster.Drives.Sum(drive => drive.BytesRead);
+        Assert.Equal(bytes[..(2 * ShardBytes)], await cluster.ReadAsync(layout, 0, 2 * ShardBytes, Stop, 2));
+        Assert.InRange(cluster.Drives.Sum(drive => drive.BytesRead) - before, 2 * ShardBytes, (lost < 2 ? 7 : 2) * ShardBytes);
+        Assert.Equal(lost < 2, cluster.Events.Reconstructed.Any());
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
+    public async Task RangeAcrossTwoShards_OfWhichOneCannotBeHad_FailsAndLeavesNothingBehind()
+    {
+        await using var cluster = new MemoryCluster(9);
+        byte[] bytes = cluster.Bytes(2 << 20);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        int boundary = cluster.Store.BlockSizeOf(new Scheme(6, 3)) / 6;
+        foreach (MemoryFragmentStore drive in cluster.Drives.Where(drive => drive.Keys.Any(key => key.Shard is 1 or 2 or 3 or 4)))
+            drive.Clear();
+        await Assert.ThrowsAsync<ExtentLostException>(() => cluster.ReadAsync(layout, boundary - 100, 200, Stop));
+        Assert.Equal(0b11110UL, cluster.Repairs.Reported.Aggregate(0UL, (shards, notice) => shards | notice.Shards.Bits));
+        Assert.Equal(bytes[(boundary - 200)..boundary], await cluster.ReadAsync(layout, boundary - 200, 200, Stop));
+        await cluster.AssertIdleAsync(Stop);
+    }
+
     [Fact]
     public async Task Cancelled_OrDisposedMeanwhile_AReaderLeavesNothingBehind()
     {
