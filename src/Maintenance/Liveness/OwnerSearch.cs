@@ -30,6 +30,7 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
     private readonly ConcurrentDictionary<ExtentId, Answer> _answers = new();
     private long _endedAt;
     private TimeSpan _rest; // after that
+    private TimeSpan _usualRest; // after the last search that did not fail
 
     /// <summary>There is something to search for. Raised on whoever's thread asks.</summary>
     public event Action? Asked;
@@ -85,6 +86,7 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
             (_endedAt, _rest) = (time.GetTimestamp(), took * RestFactor);
         }
 
+        _usualRest = _rest;
         bool isNew = false;
         foreach (ExtentId extent in wanted)
         {
@@ -100,7 +102,7 @@ internal sealed partial class OwnerSearch(IMaintenanceStore metadata, TimeProvid
     private bool IsDue(ExtentId extent, Answer answer, DateTimeOffset now)
         => answer.IsNamed is null ? IsOld(extent, now) || now - answer.AskedAt >= Settling || now < answer.AskedAt : Age(answer, now) is var age && (age < TimeSpan.Zero || age >= GoodFor(extent, answer) / 2);
 
-    private TimeSpan GoodFor(ExtentId extent, Answer answer) => answer.IsNamed == true ? NamedFor : IsOld(extent, answer.At) ? TimeSpan.MaxValue : UnnamedFor > 3 * _rest ? UnnamedFor : 3 * _rest;
+    private TimeSpan GoodFor(ExtentId extent, Answer answer) => answer.IsNamed == true ? NamedFor : IsOld(extent, answer.At) ? TimeSpan.MaxValue : UnnamedFor > 3 * _usualRest ? UnnamedFor : 3 * _usualRest;
 
     // Below zero by a clock that has been set back: what was found by it may have been about an extent that only looked old.
     private static TimeSpan Age(Answer answer, DateTimeOffset now) => now - answer.At;

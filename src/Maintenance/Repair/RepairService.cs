@@ -48,6 +48,7 @@ public sealed partial class RepairService : BackgroundService
 
     // Entries that a new map makes due at once, those with the fewest to spare first. The others wait for their time, an hour at most.
     private const int MaxHastened = 10_000;
+    private const int MaxAsked = 100_000; // entries that are looked through for those that need drives which are out; with more, all of their groups wait
 
     private readonly IMaintenanceStore _metadata;
     private readonly IFragmentStoreDirectory _drives;
@@ -663,8 +664,8 @@ public sealed partial class RepairService : BackgroundService
 
         if (asked.Count == 0)
             return needed;
-        ImmutableArray<RepairEntry> waiting = await _metadata.ListRepairsAsync(long.MaxValue, MaxHastened, cancellationToken).ConfigureAwait(false);
-        if (waiting.Length == MaxHastened)
+        ImmutableArray<RepairEntry> waiting = await _metadata.ListRepairsAsync(long.MaxValue, MaxAsked, cancellationToken).ConfigureAwait(false);
+        if (waiting.Length == MaxAsked)
             needed.UnionWith(asked.Keys);
         foreach (RepairEntry[] entries in waiting.Where(MayNeedAbsent).Chunk(_options.QueueBatch))
         {

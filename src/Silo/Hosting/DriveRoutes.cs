@@ -22,8 +22,8 @@ namespace ObjectStore.Silo.Hosting;
 internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, string ownId, Func<TNode, string> nodeIdOf, IStorageEvents events, TimeProvider time) : IDriveSet
     where TNode : class
 {
-    /// <summary>What a drive lacks after so long an absence is found at the next comparison of the newest extents.</summary>
-    public static readonly TimeSpan GivesBackWithin = TimeSpan.FromMinutes(10);
+    /// <summary>What a drive lacks after so long an absence is found at the next comparison of the newest extents, each of which looks back seven minutes before the one before.</summary>
+    public static readonly TimeSpan GivesBackWithin = TimeSpan.FromMinutes(5);
 
     private readonly Lock _lock = new();
     private readonly Dictionary<Guid, IFragmentStore> _local = [];

@@ -307,11 +307,14 @@ internal sealed class ExtentReader : IExtentReader
     private async Task<ShardBuffer[]> LoadAsync(BlockAddress block, ShardRange[] ranges, RoutedSlot[] slots, BlockFindings findings, CancellationToken cancellationToken)
     {
         if (ranges is not [ShardRange end, ShardRange beginning] || beginning.End > end.Offset)
-            return await RunAsync(ranges, findings).ConfigureAwait(false);
+            return await RunAsync(ranges, findings, cancellationToken).ConfigureAwait(false);
         BlockFindings others = new();
-        Task<ShardBuffer[]> first = RunAsync([end], findings), second = RunAsync([beginning], others);
+        using CancellationTokenSource both = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Task<ShardBuffer[]> first = RunAsync([end], findings, both.Token), second = RunAsync([beginning], others, both.Token);
         try
         {
+            if (!(await Task.WhenAny(first, second).ConfigureAwait(false)).IsCompletedSuccessfully)
+                await both.CancelAsync().ConfigureAwait(false);
             await Task.WhenAll(first, second).ConfigureAwait(false);
             return [first.Result[0], second.Result[0]];
         }
@@ -330,8 +333,8 @@ internal sealed class ExtentReader : IExtentReader
             findings.Add(others);
         }
 
-        Task<ShardBuffer[]> RunAsync(ShardRange[] wanted, BlockFindings found)
-            => BlockLoad.RunAsync(_store, block, wanted, BlockLoad.CandidatesOf(slots, _scheme), BlockLoad.AbsentOf(slots, _scheme), _store.ReadBudget, found, cancellationToken);
+        Task<ShardBuffer[]> RunAsync(ShardRange[] wanted, BlockFindings found, CancellationToken ends)
+            => BlockLoad.RunAsync(_store, block, wanted, BlockLoad.CandidatesOf(slots, _scheme), BlockLoad.AbsentOf(slots, _scheme), _store.ReadBudget, found, ends);
     }
 
     private void Report(BlockAddress block, RoutedSlot[] slots, BlockFindings findings, bool reconstructed)

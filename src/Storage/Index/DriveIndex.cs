@@ -593,38 +593,58 @@ internal sealed class DriveIndex : IDisposable
     /// Deletes the files of volumes that are sealed and hold nothing but garbage. A volume whose tombstones still keep down fragments of
     /// another volume is kept: without it a rebuilt index would bring them back.
     /// </summary>
+    /// <exception cref="IndexDamagedException">The index cannot be relied on any more: it is marked for a rebuild.</exception>
+    /// <exception cref="IOException">It could not be written, or a file not be deleted.</exception>
     public void ReclaimVolumes()
     {
         lock (_flush)
         {
-            while (!_closing && FindReclaimable() is { } volume)
+            try
             {
-                Flush(durable: false);
-
-                // In this order: a crash before the first step changes nothing, after it the start finishes the deletion.
-                _database.Apply([], [RowOf(volume, VolumeState.Deleting)], [], [], durable: true);
-                BeforeDelete(volume);
-                volume.State = VolumeState.Deleting;
-                _reclaimed[volume.Id] = volume.Header.Generation;
-                _drive.DeleteVolume(volume.Id);
-                lock (_state)
-                {
-                    Volumes.TryRemove(volume.Id, out _);
-                    foreach ((long Volume, long Target) key in _tombstoneTargets.Keys.Where(key => key.Volume == volume.Id || key.Target == volume.Id).ToList())
-                    {
-                        _tombstoneTargets.Remove(key);
-                        _dirtyTargets.Remove(key);
-                    }
-                }
-
-                _database.Apply([], [], [], [volume.Id], durable: true);
-                lock (_state)
-                    ForgetSuperseded(volume.Id);
-                long freed = volume.File.LengthBytes;
-                volume.Dispose();
-                _events.VolumeDeleted(_driveId, volume.Id, freed);
+                while (!_closing && FindReclaimable() is { } volume)
+                    Reclaim(volume);
+            }
+            catch (IndexDamagedException e)
+            {
+                RequireRebuild(e);
+                throw;
             }
         }
+    }
+
+    private void Reclaim(Volume volume)
+    {
+        Flush(durable: false);
+
+        // In this order: a crash before the first step changes nothing, after it the start finishes the deletion.
+        _database.Apply([], [RowOf(volume, VolumeState.Deleting)], [], [], durable: true);
+        BeforeDelete(volume);
+        volume.State = VolumeState.Deleting;
+        _reclaimed[volume.Id] = volume.Header.Generation;
+        _drive.DeleteVolume(volume.Id);
+        long freed = volume.File.LengthBytes;
+        try
+        {
+            lock (_state)
+            {
+                Volumes.TryRemove(volume.Id, out _);
+                foreach ((long Volume, long Target) key in _tombstoneTargets.Keys.Where(key => key.Volume == volume.Id || key.Target == volume.Id).ToList())
+                {
+                    _tombstoneTargets.Remove(key);
+                    _dirtyTargets.Remove(key);
+                }
+            }
+
+            _database.Apply([], [], [], [volume.Id], durable: true);
+            lock (_state)
+                ForgetSuperseded(volume.Id);
+        }
+        finally
+        {
+            volume.Dispose();
+        }
+
+        _events.VolumeDeleted(_driveId, volume.Id, freed);
     }
 
     /// <summary>

@@ -43,6 +43,7 @@ internal sealed class IndexDatabase : IDisposable
     private const string RebuildSuffix = "-rebuild";
     private const int IncrementalVacuum = 2;
     private const int MinFreeShare = 16;
+    private const int NoCheckpointOnClose = 1006; // SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
     private const int CorruptFileSystem = raw.SQLITE_IOERR | (33 << 8); // SQLITE_IOERR_CORRUPTFS: EIO in a read, which some calls give as SQLITE_CORRUPT
 
     /// <summary>Keeps the index of the write-ahead log in memory instead of a mapped file, where a drive that fails would end the process with a SIGBUS. One process has the database anyhow.</summary>
@@ -62,6 +63,7 @@ internal sealed class IndexDatabase : IDisposable
     private readonly byte[] _key = new byte[IndexCodec.MaxKeyBytes];
     private readonly byte[] _place = new byte[IndexCodec.MaxPlaceBytes];
     private readonly Lock _memoryLock = new();
+    private bool _distrusted; // a change failed with damage, or a sync failed
     private bool _disposed;
 
     /// <summary>Called after each look-up. What it throws is what the look-up throws. For tests.</summary>
@@ -305,9 +307,7 @@ internal sealed class IndexDatabase : IDisposable
     {
         if (_path is not null)
         {
-            ApplyLocked(changes, volumes, tombstoneTargets, droppedVolumes, durable, superseded ?? []);
-            if (_log!.Pages >= CheckpointPages)
-                Checkpoint(raw.SQLITE_CHECKPOINT_PASSIVE);
+            Change(() => ApplyLocked(changes, volumes, tombstoneTargets, droppedVolumes, durable, superseded ?? []));
             return;
         }
 
@@ -385,6 +385,22 @@ internal sealed class IndexDatabase : IDisposable
         }
     }
 
+    /// <summary>Makes a change, and the checkpoint that is due after it.</summary>
+    private void Change(Action change)
+    {
+        try
+        {
+            change();
+            if (_log!.Pages >= CheckpointPages)
+                Checkpoint(raw.SQLITE_CHECKPOINT_PASSIVE);
+        }
+        catch (IndexDamagedException)
+        {
+            _distrusted = true;
+            throw;
+        }
+    }
+
     /// <summary>Where readers are in the way, or there is no room, the log stays: the next commit tries again.</summary>
     private void Checkpoint(int mode)
     {
@@ -405,9 +421,7 @@ internal sealed class IndexDatabase : IDisposable
         long free = QueryNumber("PRAGMA freelist_count");
         if (free * MinFreeShare <= QueryNumber("PRAGMA page_count"))
             return false;
-        Execute(_writer, $"PRAGMA incremental_vacuum({maxPages})");
-        if (_log!.Pages >= CheckpointPages)
-            Checkpoint(raw.SQLITE_CHECKPOINT_PASSIVE);
+        Change(() => Execute(_writer, $"PRAGMA incremental_vacuum({maxPages})"));
         return free > maxPages;
     }
 
@@ -417,7 +431,10 @@ internal sealed class IndexDatabase : IDisposable
         return Step(_writer, statement) == raw.SQLITE_ROW ? raw.sqlite3_column_int64(statement, 0) : 0;
     }
 
-    /// <summary>Copies the log into the database first, as SQLite would on its own, but a sync that fails is not forgotten: the next start makes the index anew.</summary>
+    /// <summary>
+    /// Copies the log into the database first, as SQLite would on its own, but a sync that fails is not forgotten: the next start makes the index anew. Where one has failed before, the log is left as
+    /// it is, and what could not be marked then is marked now.
+    /// </summary>
     public void Dispose()
     {
         if (_disposed)
@@ -441,23 +458,29 @@ internal sealed class IndexDatabase : IDisposable
     {
         try
         {
-            Checkpoint(raw.SQLITE_CHECKPOINT_TRUNCATE);
+            if (!_distrusted)
+                Checkpoint(raw.SQLITE_CHECKPOINT_TRUNCATE);
         }
         catch (IndexDamagedException)
         {
-            try
-            {
-                if (IsThere()) // by now the path may show another drive's
-                    MarkForRebuild(_path);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                // A drive that takes nothing at all any more: the log is still there, and whole as far as the kernel can tell.
-            }
+            _distrusted = true;
         }
         catch (IOException)
         {
             // The log was synced and stays.
+        }
+
+        if (!_distrusted)
+            return;
+        _ = raw.sqlite3_db_config(_writer, NoCheckpointOnClose, 1, out _);
+        try
+        {
+            if (IsThere()) // by now the path may show another drive's
+                MarkForRebuild(_path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A drive that takes nothing at all any more: the database and what is in its log are as consistent as before.
         }
     }
 

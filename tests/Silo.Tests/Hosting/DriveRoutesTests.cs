@@ -130,7 +130,7 @@ public sealed class DriveRoutesTests
         _routes.Follow("a", [first], isReachable: true);
         _routes.Follow("b", [copy], isReachable: true);
         _routes.Follow("a", [], isReachable: true);
-        _time.Advance(TimeSpan.FromMinutes(11));
+        _time.Advance(TimeSpan.FromMinutes(6));
         _routes.Follow("a", [first], isReachable: true);
         Assert.Same(copy, _directory.Find(Drive));
         Assert.Empty(_routes.DrivesOf("a"));

@@ -618,15 +618,52 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await using LocalDrives again = LocalDrives.Open([new FileDrive(folder, directIo: false)], services);
         Assert.InRange(again.Drives[0].Engine.Index.Volumes.Count, 1, left - 1);
 
-        static async Task SteppedAsync(LocalDrives drives, params Task[] tasks)
-        {
-            Task all = Task.WhenAll(tasks);
-            while (!all.IsCompleted && drives.Step())
-            {
-            }
+    }
 
-            await all.WaitAsync(TimeSpan.FromSeconds(20), Stop);
+    /// <summary>In the transaction that says that a volume is being deleted, and in the one that says that it is gone.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public async Task SyncThatFails_WhereGarbageIsDeleted_HasTheIndexRebuilt(int transactionsBefore)
+    {
+        var options = new StorageOptions { VolumeSizeBytes = 2 << 20, HeadroomBytes = 0, WritersPerDrive = 1 };
+        var services = new EngineServices(options, TimeProvider.System, _drives.Random64, NoStorageEvents.Instance, Threaded: false);
+        string folder = Path.Combine(_drives.Root, "apart"), mark = Path.Combine(folder, "index.db-rebuild");
+        FragmentWrite kept = _drives.Make(1000);
+        await using (LocalDrives opened = LocalDrives.Open([new FileDrive(folder, directIo: false)], services))
+        {
+            LocalFragmentStore drive = opened.Drives[0];
+            FragmentWrite[] writes = [.. Enumerable.Range(0, 5).Select(_ => _drives.Make(700_000))];
+            await SteppedAsync(opened, [.. writes.Append(kept).Select(write => drive.WriteAsync(write, true, Stop).AsTask())]);
+            DriveIndex index = drive.Engine.Index;
+            Volume full = index.Volumes.Values.First(volume => volume.State == VolumeState.Sealed);
+            Assert.True(index.TryPin(full));
+            await SteppedAsync(opened, drive.DeleteAsync(writes.Select(write => write.Key).ToArray(), Stop).AsTask());
+            index.Unpin(full);
+            int transactions = 0;
+            index.Database.CheckpointPages = 1;
+            index.Database.Checkpointing = () => ++transactions > transactionsBefore ? raw.SQLITE_IOERR_FSYNC : raw.SQLITE_OK;
+            drive.Engine.Maintain();
+            Assert.Equal(transactionsBefore + 1, transactions);
+            Assert.True(index.IsRebuildDue);
+            Assert.True(File.Exists(mark));
+            Assert.Equal(transactionsBefore == 0, File.Exists(Path.Combine(folder, "volumes", $"{full.Id:D8}.vol")));
         }
+
+        await using LocalDrives again = LocalDrives.Open([new FileDrive(folder, directIo: false)], services);
+        Assert.False(File.Exists(mark));
+        Task read = SupervisedDrives.AssertServes(again.Drives[0], kept);
+        await SteppedAsync(again, read);
+    }
+
+    private static async Task SteppedAsync(LocalDrives drives, params Task[] tasks)
+    {
+        Task all = Task.WhenAll(tasks);
+        while (!all.IsCompleted && drives.Step())
+        {
+        }
+
+        await all.WaitAsync(TimeSpan.FromSeconds(20), Stop);
     }
 
     [Fact]
@@ -968,9 +1005,9 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     {
         await _drives.OpenAsync();
         LocalFragmentStore drive = _drives.StoreAt(0);
-        FragmentWrite write = await _drives.WriteAsync(drive);
-        drive.Engine.Index.Database.CheckpointPages = 1;
         drive.Engine.Index.Database.Checkpointing = () => raw.SQLITE_IOERR_FSYNC;
+        drive.Engine.Index.Database.CheckpointPages = 1;
+        FragmentWrite write = await _drives.WriteAsync(drive);
         drive.Engine.Maintain();
         await _drives.Told("rebuild", $"{drive.DriveId}", "missed changes");
         await _drives.Told("again", $"{drive.DriveId}");

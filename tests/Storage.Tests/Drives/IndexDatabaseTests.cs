@@ -91,6 +91,12 @@ public sealed class IndexDatabaseTests : IDisposable
         index.CheckpointPages = 1;
         index.Checkpointing = () => raw.SQLITE_IOERR_FSYNC;
         Assert.Throws<IndexDamagedException>(() => Apply(index, volumeId: 1, step: 1000));
+
+        // The next sync would succeed, and what has been lost since would be copied.
+        index.Checkpointing = null;
+        index.Dispose();
+        Assert.True(new FileInfo(FilePath + "-wal").Length > 0);
+        Assert.True(File.Exists(FilePath + "-rebuild"));
     }
 
     [Fact]

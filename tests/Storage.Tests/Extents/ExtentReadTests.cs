@@ -445,15 +445,15 @@ public sealed class ExtentReadTests
     [Fact]
     public async Task RangeAcrossTwoShards_OfWhichOneCannotBeHad_FailsAndLeavesNothingBehind()
     {
-        await using var cluster = new MemoryCluster(9);
-        byte[] bytes = cluster.Bytes(2 << 20);
+        const int ShardBytes = 512 << 10;
+        await using var cluster = new MemoryCluster(9, options: MemoryCluster.Settings(shardSizeBytes: ShardBytes));
+        byte[] bytes = cluster.Bytes(6 * ShardBytes);
         ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
-        int boundary = cluster.Store.BlockSizeOf(new Scheme(6, 3)) / 6;
         foreach (MemoryFragmentStore drive in cluster.Drives.Where(drive => drive.Keys.Any(key => key.Shard is 1 or 2 or 3 or 4)))
             drive.Clear();
-        await Assert.ThrowsAsync<ExtentLostException>(() => cluster.ReadAsync(layout, boundary - 100, 200, Stop));
+        await Assert.ThrowsAsync<ExtentLostException>(() => cluster.ReadAsync(layout, ShardBytes - 100, 200, Stop));
         Assert.Equal(0b11110UL, cluster.Repairs.Reported.Aggregate(0UL, (shards, notice) => shards | notice.Shards.Bits));
-        Assert.Equal(bytes[(boundary - 200)..boundary], await cluster.ReadAsync(layout, boundary - 200, 200, Stop));
+        Assert.Equal(bytes[(ShardBytes - 200)..ShardBytes], await cluster.ReadAsync(layout, ShardBytes - 200, 200, Stop));
         await cluster.AssertIdleAsync(Stop);
     }
 
