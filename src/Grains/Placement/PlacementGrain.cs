@@ -82,16 +82,28 @@ public sealed partial class PlacementGrain(
     /// <inheritdoc/>
     public async Task<ImmutableArray<DriveChange>> ReportDrivesAsync(ImmutableArray<DriveVerdict> verdicts)
     {
+        // All at once, where that may be: a host that comes back with its drives would otherwise have the slots of one of them given to another that is not back yet, or is about to be lost.
+        Dictionary<string, DriveRecord> changed = new(StringComparer.Ordinal);
+        foreach (DriveVerdict verdict in verdicts)
+        {
+            if (OfTheirs(verdict) is { } record && record.IsLost != verdict.IsLost)
+                changed[record.DriveId] = record with { IsLost = verdict.IsLost };
+        }
+
+        bool allAtOnce = changed.Count > 1 && (await ChangeAsync(changed.Values, mayTakeMost: false)).Status == DriveChangeStatus.Changed;
         var changes = ImmutableArray.CreateBuilder<DriveChange>(verdicts.Length);
         foreach (DriveVerdict verdict in verdicts)
         {
-            bool isTheirs = _drives.TryGetValue(Normal(verdict.DriveId), out DriveRecord? record) && record.NodeId == verdict.NodeId && record.Ordered != PoolDriveState.Removed;
-            changes.Add(isTheirs
-                ? await ChangeAsync(verdict.DriveId, drive => drive with { IsLost = verdict.IsLost }, mayTakeMost: false)
-                : new DriveChange(DriveChangeStatus.NoSuchDrive, _encoded.Epoch));
+            changes.Add(
+                OfTheirs(verdict) is not { } record ? new DriveChange(DriveChangeStatus.NoSuchDrive, _encoded.Epoch)
+                : allAtOnce && changed.ContainsKey(record.DriveId) ? new DriveChange(DriveChangeStatus.Changed, _encoded.Epoch)
+                : await ChangeAsync(verdict.DriveId, drive => drive with { IsLost = verdict.IsLost }, mayTakeMost: false));
         }
 
         return changes.MoveToImmutable();
+
+        DriveRecord? OfTheirs(DriveVerdict verdict)
+            => _drives.TryGetValue(Normal(verdict.DriveId), out DriveRecord? record) && record.NodeId == verdict.NodeId && record.Ordered != PoolDriveState.Removed ? record : null;
     }
 
     /// <inheritdoc/>
@@ -279,21 +291,27 @@ public sealed partial class PlacementGrain(
         if (!_drives.TryGetValue(Normal(driveId), out DriveRecord? record))
             return new DriveChange(DriveChangeStatus.NoSuchDrive, epoch);
         DriveRecord changed = change(record);
-        if (changed == record)
-            return new DriveChange(DriveChangeStatus.Unchanged, epoch);
-        ImmutableSortedDictionary<string, DriveRecord> drives = _drives.SetItem(record.DriveId, changed);
-        if (changed.IsLost && !record.IsLost && !mayTakeMost)
+        return changed == record ? new DriveChange(DriveChangeStatus.Unchanged, epoch) : await ChangeAsync([changed], mayTakeMost);
+    }
+
+    /// <summary>All of them or none.</summary>
+    private async Task<DriveChange> ChangeAsync(IReadOnlyCollection<DriveRecord> changed, bool mayTakeMost)
+    {
+        long epoch = _encoded.Epoch;
+        ImmutableSortedDictionary<string, DriveRecord> before = _drives, drives = before.SetItems(changed.Select(drive => KeyValuePair.Create(drive.DriveId, drive)));
+        HashSet<string> lost = [.. changed.Where(drive => drive.IsLost && !before[drive.DriveId].IsLost).Select(drive => drive.DriveId)];
+        if (lost.Count > 0 && !mayTakeMost)
         {
             // A drive that was lost before and whose fragments have all been made elsewhere is missed by nobody.
             Dictionary<Guid, (int Slots, int SourceOf)> uses = _map is { } map ? Uses(map) : [];
             double all = drives.Values.Where(drive => drive.Ordered is not (PoolDriveState.Out or PoolDriveState.Removed)
-                && (!drive.IsLost || drive.DriveId == record.DriveId || uses.ContainsKey(Guid.Parse(drive.DriveId)))).Sum(drive => drive.Weight);
+                && (!drive.IsLost || lost.Contains(drive.DriveId) || uses.ContainsKey(Guid.Parse(drive.DriveId)))).Sum(drive => drive.Weight);
             double left = drives.Values.Where(drive => drive.State is PoolDriveState.In or PoolDriveState.Draining).Sum(drive => drive.Weight);
             if (left < all / 2)
                 return new DriveChange(DriveChangeStatus.TooMuchLost, epoch, "less than half of the pool's weight would be left; an operator may take the drive out");
         }
 
-        if (_map is not null && record.State == PoolDriveState.In && !drives.Values.Any(drive => drive.State == PoolDriveState.In))
+        if (_map is not null && changed.Any(drive => before[drive.DriveId].State == PoolDriveState.In) && !drives.Values.Any(drive => drive.State == PoolDriveState.In))
             return new DriveChange(DriveChangeStatus.LastDrive, epoch, "no drive would be left that takes writes; add another first");
         ClusterMap? next = Plan(_map, drives);
         if (next is not null && MapRules.Check(next, 1) is [{ } violation])

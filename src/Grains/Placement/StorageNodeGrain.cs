@@ -48,8 +48,8 @@ public sealed partial class StorageNodeGrain(
         IPlacementGrain pool = GrainFactory.GetGrain<IPlacementGrain>(registration.Pool);
         PlacementMap map = await pool.RegisterDrivesAsync(registration with { NodeId = NodeId });
 
-        // A drive that broke while the node was down is not announced, and must be missed; one that another node has now must not.
-        HashSet<string> own = [.. (await pool.GetDrivesAsync()).Where(drive => drive.NodeId == NodeId && drive.State != PoolDriveState.Removed).Select(drive => drive.DriveId)];
+        // A drive that broke while the node was down is not announced, and must be missed, also one that was removed and may be taken back; one that another node has now must not.
+        HashSet<string> own = [.. (await pool.GetDrivesAsync()).Where(drive => drive.NodeId == NodeId).Select(drive => drive.DriveId)];
         HashSet<string> announced = [.. registration.Drives.Select(drive => Normal(drive.DriveId))];
         List<PlacementDrive> drives = [.. registration.Drives, .. state.State.Drives.Where(drive => Normal(drive.DriveId) is var id && own.Contains(id) && !announced.Contains(id))];
         if (state.State.Pool != registration.Pool || !state.State.Drives.SequenceEqual(drives))
@@ -220,8 +220,10 @@ public sealed partial class StorageNodeGrain(
         ImmutableArray<DriveChange> changes = await GrainFactory.GetGrain<IPlacementGrain>(state.State.Pool).ReportDrivesAsync([.. verdicts.Select(each => each.Verdict)]);
         foreach (((Drive drive, DriveVerdict verdict), DriveChange change) in verdicts.Zip(changes))
         {
-            if (change.Status is DriveChangeStatus.Changed or DriveChangeStatus.Unchanged or DriveChangeStatus.NoSuchDrive)
+            if (change.Status is DriveChangeStatus.Changed or DriveChangeStatus.Unchanged)
                 (drive.ToldLost, drive.Refusal) = (verdict.IsLost, null);
+            else if (change.Status == DriveChangeStatus.NoSuchDrive)
+                (drive.ToldLost, drive.Refusal) = (null, null); // one that was removed may be taken back, and has to be judged then
             else if (drive.Refusal != change.Reason)
                 LogStays(verdict.DriveId, drive.Refusal = change.Reason);
         }

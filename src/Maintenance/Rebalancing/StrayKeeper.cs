@@ -65,6 +65,51 @@ internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<I
         ? new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub)
         : null;
 
+    /// <summary>
+    /// Deletes a fragment from those of some drives that have it and should not. It was found damaged on one of them, or on the drive that should have it, which has it whole by now: what is left
+    /// of it elsewhere would count as whole if its slot came back there. Drives that do not answer are passed over.
+    /// </summary>
+    /// <param name="patience">How long to wait for an answer.</param>
+    /// <returns>False where one has to keep it for now, or should have it since.</returns>
+    public async Task<bool> DeleteElsewhereAsync(FragmentEntry entry, IEnumerable<Guid> candidates, TimeSpan patience, CancellationToken cancellationToken)
+    {
+        bool[] gone = await Task.WhenAll(candidates.Select(drives.Find).OfType<IFragmentStore>().Select(async drive =>
+        {
+            try
+            {
+                if (!await HasAsync(drive, entry.Key, patience, cancellationToken).ConfigureAwait(false))
+                    return true;
+                if (await JudgeAsync(drive, entry, TimeSpan.Zero, cancellationToken).ConfigureAwait(false) != StrayVerdict.Delete)
+                    return false;
+                await DeleteAsync(drive, [entry], cancellationToken).ConfigureAwait(false);
+                return true;
+            }
+            catch (StorageException e)
+            {
+                LogKept(entry.Key, drive.DriveId, e);
+                return false;
+            }
+        })).ConfigureAwait(false);
+        return !gone.Contains(false);
+    }
+
+    /// <summary>Whether a drive says that it has a fragment, in whatever state.</summary>
+    private async Task<bool> HasAsync(IFragmentStore drive, FragmentKey key, TimeSpan patience, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await drive.StatAsync(key, cancellationToken).AsTask().WaitAsync(patience, time, cancellationToken).ConfigureAwait(false) is not null;
+        }
+        catch (FragmentCorruptException)
+        {
+            return true;
+        }
+        catch (Exception e) when (e is StorageException or TimeoutException or ObjectDisposedException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Looks at one fragment of a drive. The caller deletes it where it may be, with <see cref="DeleteAsync"/>.</summary>
     /// <param name="minimumAge">Extents younger than this are kept: their writer may still use the map it began with.</param>
     public async ValueTask<StrayVerdict> JudgeAsync(IFragmentStore drive, FragmentEntry entry, TimeSpan minimumAge, CancellationToken cancellationToken)

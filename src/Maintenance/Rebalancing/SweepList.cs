@@ -25,6 +25,9 @@ internal sealed partial class SweepList(
 
     public int Count => _sweeps.Count;
 
+    /// <summary>Drives that are to be swept of a group.</summary>
+    public IEnumerable<Guid> DrivesOf(int group) => _sweeps.Where(sweep => sweep.Value.Groups.Contains(group)).Select(sweep => sweep.Key);
+
     public async Task LoadAsync(CancellationToken cancellationToken)
     {
         foreach (MaintenanceCursor cursor in await metadata.ListCursorsAsync(CursorPrefix, cancellationToken).ConfigureAwait(false))

@@ -48,6 +48,10 @@ public sealed partial class RepairService : BackgroundService
 
     // Entries that a new map makes due at once, those with the fewest to spare first. The others wait for their time, an hour at most.
     private const int MaxHastened = 10_000;
+    // Drives that are asked for what is left of a damaged fragment. In a larger pool those are that may be known to have it.
+    private const int MaxDrivesAsked = 64;
+    private static readonly TimeSpan StrayPatience = TimeSpan.FromSeconds(2);
+
     private const int MaxAsked = 100_000; // entries that are looked through for those that need drives which are out; with more, all of their groups wait
 
     private readonly IMaintenanceStore _metadata;
@@ -62,6 +66,7 @@ public sealed partial class RepairService : BackgroundService
     private readonly PauseSwitch _pause = new();
     private readonly BlockWorker _worker;
     private readonly OwnerSearch _owners;
+    private readonly StrayKeeper _strays;
     private readonly SweepList _sweeps;
     private readonly UnnamedEntries _unnamed;
     private readonly Wakeup _queueWakeup;
@@ -92,7 +97,8 @@ public sealed partial class RepairService : BackgroundService
         var rate = new ByteRate(time) { BytesPerSecond = options.BytesPerSecond };
         _owners = new OwnerSearch(metadata, time, MetadataExtentLiveness.DefaultOrphanGrace, logger);
         _worker = new BlockWorker(repairer, liveness, _owners, drives, gate, rate, _pause, governor, time, options, logger);
-        _sweeps = new SweepList(metadata, drives, map, new StrayKeeper(drives, map, liveness, queue, time, logger), _pause, governor, time, options, logger);
+        _strays = new StrayKeeper(drives, map, liveness, queue, time, logger);
+        _sweeps = new SweepList(metadata, drives, map, _strays, _pause, governor, time, options, logger);
         _unnamed = new UnnamedEntries(liveness, time, options.WriteMargin, 2 * options.PollInterval);
         _queueWakeup = new Wakeup(time);
         _passWakeup = new Wakeup(time);
@@ -451,7 +457,11 @@ public sealed partial class RepairService : BackgroundService
             }
 
             if (result?.Status == BlockRepairStatus.Whole)
+            {
+                whole &= suspect.IsEmpty || result.Details is null || await ForgetDamagedAsync(work, slots, result.Details, map, cancellationToken).ConfigureAwait(false);
                 continue;
+            }
+
             if (result?.Status == BlockRepairStatus.TooFewFragments && known.IsGone)
             {
                 _worker.Forget(work.Extent, block);
@@ -466,6 +476,23 @@ public sealed partial class RepairService : BackgroundService
         }
 
         return whole;
+    }
+
+    /// <summary>
+    /// What was damaged is whole on its drive, but it may have been another drive that was meant, or meant as well: one that the slot is filled from, or that has what is left from before. The entry
+    /// is all that is known of it, and stays until those do not have the fragment any more.
+    /// </summary>
+    private async Task<bool> ForgetDamagedAsync(BlockRepair work, IReadOnlyList<GroupSlot> slots, FragmentDetails details, IClusterMap map, CancellationToken cancellationToken)
+    {
+        bool forgotten = true;
+        foreach (int shard in Enumerable.Range(0, work.Scheme.Width).Where(work.Suspect.Contains))
+        {
+            IEnumerable<Guid> candidates = map.Drives.Count <= MaxDrivesAsked ? map.Drives.Select(drive => drive.Id) : _sweeps.DrivesOf(work.PlacementGroup).Concat(slots[shard].Sources);
+            var entry = new FragmentEntry(new FragmentKey(work.Extent, work.Block, (ushort)shard), work.PlacementGroup, work.Scheme.Id, work.Scheme.ShardBytes(details.BlockLengthBytes));
+            forgotten &= await _strays.DeleteElsewhereAsync(entry, candidates.Where(drive => drive != slots[shard].Drive).Distinct(), StrayPatience, cancellationToken).ConfigureAwait(false);
+        }
+
+        return forgotten;
     }
 
     private TimeSpan Backoff(int attempts)

@@ -20,6 +20,7 @@ public static class ClusterMapFormat
     private const ushort NoDrive = ushort.MaxValue;
     private const byte Incomplete = 0x80;
     private const int MaxSources = 0x7F;
+    private const long MaxEpoch = long.MaxValue / 2; // the next ones must be numbers too
 
     private static readonly UTF8Encoding Utf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
@@ -107,12 +108,17 @@ public static class ClusterMapFormat
         _ = reader.UInt32();
         if (driveCount is < 0 or >= NoDrive || groupCount is < 1 or > PlacementGroupId.MaxIndex + 1 || widthCount is < 0 or > Scheme.MaxShards)
             throw new InvalidDataException($"{driveCount} drives, {groupCount} groups of {widthCount} widths");
+        if (epoch is < 1 or > MaxEpoch)
+            throw new InvalidDataException($"epoch {epoch}");
         var drives = new MappedDrive[driveCount];
+        HashSet<Guid> ids = [];
         for (int drive = 0; drive < driveCount; drive++)
         {
             Guid id = reader.Guid();
             double weight = BitConverter.Int64BitsToDouble(reader.Int64());
             bool isReadable = reader.Byte() != 0;
+            if (!(weight >= 0) || double.IsInfinity(weight) || !ids.Add(id))
+                throw new InvalidDataException($"drive {id} is named twice, or has the weight {weight}");
             drives[drive] = new MappedDrive(id, weight, new FailureDomain(reader.Text(), reader.Text(), reader.Text(), reader.Text()), isReadable);
         }
 

@@ -5,9 +5,11 @@ namespace ObjectStore.Storage.Placement;
 /// <summary>
 /// Gives every slot of every group of one width a drive: keeps what can be kept, fills what is empty, then evens out.
 ///
-/// 1. A slot keeps its drive where that can take slots and the group can still be filled up under the rule of spread (<see cref="DomainTree"/>).
-/// 2. An empty slot goes to the drive that is farthest below its share.
-/// 3. While a drive has too many slots or too few, one slot is handed on, directly or along a chain of drives, over as few drives as possible.
+/// 1. A slot keeps its drive where that can take slots and the group can still be filled up under the rule of spread (<see cref="DomainTree"/>). Where some must go, those go first whose bytes are
+///    still on another drive as well.
+/// 2. An empty slot goes back to a drive that has its bytes, where that fits.
+/// 3. Any other empty slot goes to the drive that is farthest below its share.
+/// 4. While a drive has too many slots or too few, one slot is handed on, directly or along a chain of drives, over as few drives as possible.
 ///
 /// The rule of spread always holds; balance gives way to it. The order of groups, and a jitter of one slot, come from hashes: equal input gives an equal table. Used by one thread.
 /// </summary>
@@ -63,7 +65,10 @@ internal sealed class SlotTable
         }
 
         foreach (int group in _order)
+        {
             KeepWhatFits(group);
+            TakeBack(group);
+        }
 
         // Slot by slot over all groups, so that drives have equal parts in every slot of a new map: the first slots are read most.
         for (int number = 0; number < _width; number++)
@@ -85,10 +90,14 @@ internal sealed class SlotTable
         Span<int> slots = GroupOf(group * _width);
         int[] numbers = [.. Enumerable.Range(0, _width)];
 
-        // Where something must go, it goes from the drives that have too much.
+        // Where something must go, it goes from the drives that have too much; but first what may go back to where it was.
         double[] excess = new double[_width];
         for (int number = 0; number < _width; number++)
+        {
             excess[number] = slots[number] == Empty ? 0 : (_held[slots[number]] - _target[slots[number]]) / _target[slots[number]];
+            excess[number] += _sources[(group * _width) + number].Length > 0 ? 1_000_000 : 0;
+        }
+
         Array.Sort(numbers, (a, b) => excess[a] != excess[b] ? excess[a].CompareTo(excess[b]) : a.CompareTo(b));
         foreach (int number in numbers)
         {
@@ -103,6 +112,34 @@ internal sealed class SlotTable
             {
                 _held[drive]--;
                 slots[number] = Empty;
+            }
+        }
+
+        Clear(slots);
+    }
+
+    /// <summary>
+    /// Before any slot of the group is filled, or a drive that is back would get the first that is empty, and another drive that which it has the bytes of. Of several drives the one that had the
+    /// slot first has most of it: only that one ever had all.
+    /// </summary>
+    private void TakeBack(int group)
+    {
+        Span<int> slots = GroupOf(group * _width);
+        if (slots.IndexOf(Empty) < 0)
+            return;
+        Load(slots, Empty);
+        for (int number = 0; number < _width; number++)
+        {
+            if (slots[number] != Empty)
+                continue;
+            foreach (int source in _sources[(group * _width) + number].Reverse())
+            {
+                if (!Fits(source))
+                    continue;
+                Add(source);
+                slots[number] = source;
+                _held[source]++;
+                break;
             }
         }
 

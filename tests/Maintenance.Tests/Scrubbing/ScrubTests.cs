@@ -155,6 +155,37 @@ public sealed class ScrubTests
         await cluster.AssertWholeAsync();
     }
 
+    /// <summary>Its home was damaged too, so that it had to stay; but that is repaired, and the word of the damage used up, before the slot comes back.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task DamagedStray_OfAHomeThatWasDamagedToo_DoesNotCountWhenItsSlotComesBack(bool isSource)
+    {
+        (TestCluster cluster, TestExtent extent, FragmentKey key, Guid elsewhere) = await WriteStrayAsync(Copies3);
+        Guid home = cluster.DriveOf(extent, key.Shard);
+        Assert.True(cluster.Store(elsewhere).Corrupt(key, 17));
+        Assert.True(cluster.Store(home).Corrupt(key, 18));
+        if (isSource)
+            Move(home, [elsewhere]);
+        await ScrubAllAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
+        for (int i = 0; i < 5; i++)
+        {
+            await repair.WorkOffQueueAsync(CancellationToken.None);
+            cluster.Time.Advance(TimeSpan.FromSeconds(31));
+        }
+
+        Assert.True(await cluster.IsIntactAsync(extent, key, home));
+        Assert.Equal(isSource ? 1 : 0, await cluster.Metadata.CountRepairsAsync());
+        Move(elsewhere, []);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        await cluster.AssertWholeAsync();
+
+        void Move(Guid to, Guid[] sources) => cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard
+            ? new GroupSlot(to, [.. sources], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -82,7 +82,9 @@ public sealed class ClusterMapFormatTests
             BinaryPrimitives.WriteUInt64LittleEndian(changed.AsSpan(changed.Length - 8), Crc64Nvme.Compute(changed.AsSpan(0, changed.Length - 8)));
             try
             {
-                ClusterMapFormat.Decode(changed);
+                ClusterMap decoded = ClusterMapFormat.Decode(changed);
+                Assert.True(decoded.Epoch is > 0 and < long.MaxValue / 2 + 1 && decoded.Drives.All(drive => drive.Weight >= 0 && double.IsFinite(drive.Weight)));
+                Assert.NotEmpty(ClusterMapFormat.Encode(decoded)); // as a node does that starts with it
             }
             catch (ClusterMapFormatException)
             {

@@ -255,6 +255,31 @@ public sealed class MapPlannerTests(ITestOutputHelper output)
         Assert.All(returned, slot => Assert.True(!slot.Sources.Contains(drive.Id) && !slot.IsComplete));
     }
 
+    /// <summary>Nothing has been made elsewhere meanwhile: what moves now would be copied for nothing.</summary>
+    [Theory]
+    [InlineData(1, 9, 9, new[] { 1, 3 })]
+    [InlineData(1, 12, 12, new[] { 2, 5, 6, 11 })]
+    [InlineData(1, 12, 9, new[] { 0, 4, 7 })]
+    [InlineData(3, 4, 9, new[] { 4, 5, 6, 7 })]
+    [InlineData(4, 3, 9, new[] { 3, 4, 5 })]
+    [InlineData(6, 4, 9, new[] { 8, 9, 10, 11 })]
+    public void Plan_WhenDrivesThatWereOutComeBackTogether_GivesThemTheirSlotsBack(int hosts, int drivesPerHost, int width, int[] away)
+    {
+        for (int seed = 0; seed < 3; seed++)
+        {
+            List<MappedDrive> drives = Pools.Grid(new Random(seed), 1, hosts, drivesPerHost);
+            ClusterMap map = Plan(null, drives, width);
+            foreach (int drive in away)
+                drives[drive] = drives[drive] with { Weight = 0, IsReadable = false };
+            ClusterMap without = Plan(map, drives, width);
+            foreach (int drive in away)
+                drives[drive] = drives[drive] with { Weight = 10, IsReadable = true };
+            ClusterMap back = Plan(without, drives, width);
+            int displaced = AllSlots(map, width).Zip(AllSlots(back, width)).Count(pair => pair.First.Drive != pair.Second.Drive);
+            Assert.True(displaced <= AllSlots(map, width).Count() / 100, $"seed {seed}: {displaced} of {AllSlots(map, width).Count()}");
+        }
+    }
+
     [Fact]
     public void Plan_WhenADriveIsOut_IsNoSource_UntilItComesBack()
     {
