@@ -315,6 +315,48 @@ public sealed class PlacementTests(SmallPoolCluster shared) : GrainTest(shared),
         Assert.Equal(NodeState.Up, (await node.GetStatusAsync()).Drives[0].State);
     }
 
+    [Fact]
+    public async Task DrivesThatComeBackTogether_AreTakenBackInOneStep_AndHaveTheSlotsTheyHad()
+    {
+        IStorageNodeGrain node = Node("node");
+        await node.RegisterAsync(Registration("", [.. Enumerable.Range(1, 9).Select(number => Drive(number))]));
+        await Pool.RequireGroupsAsync(new Scheme(6, 3).Id);
+        ClusterMap before = await MapAsync();
+        NodeHeartbeat without = new(1, [.. Enumerable.Range(1, 9).Select(number => number is 2 or 4 or 5 ? Report(number) with { Condition = DriveCondition.Failed } : Report(number))]);
+        await node.HeartbeatAsync(without);
+        Cluster.Time.Advance(TimeSpan.FromMinutes(11));
+        await node.HeartbeatAsync(without);
+        await node.CheckAsync();
+        Assert.Equal((before.Epoch + 1, 3), ((await MapAsync()).Epoch, (await MapAsync()).Drives.Count(drive => !drive.IsReadable)));
+        await node.HeartbeatAsync(new NodeHeartbeat(1, [.. Enumerable.Range(1, 9).Select(number => Report(number))]));
+        ClusterMap back = await MapAsync();
+        Assert.Equal(before.Epoch + 2, back.Epoch);
+        Assert.All(before.Groups, group => Assert.Equal(before.SlotsOf(group).Select(slot => slot.Drive), back.SlotsOf(group).Select(slot => slot.Drive)));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task DriveThatWasRemoved_IsJudgedAnew_WhenItIsTakenBack(bool works)
+    {
+        IStorageNodeGrain node = Node("node");
+        await node.RegisterAsync(Registration("", Drive(1), Drive(2), Drive(3), Drive(4)));
+        NodeHeartbeat failed = new(1, [Report(1) with { Condition = DriveCondition.Failed }, Report(2), Report(3), Report(4)]), working = new(1, [Report(1), Report(2), Report(3), Report(4)]);
+        await node.HeartbeatAsync(failed);
+        Cluster.Time.Advance(TimeSpan.FromMinutes(11));
+        await node.HeartbeatAsync(failed);
+        await node.CheckAsync();
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(1), DriveOrder.GiveUp, force: true)).Status);
+        await node.RegisterAsync(Registration("", Drive(2), Drive(3), Drive(4))); // its node starts anew, without it
+        await node.HeartbeatAsync(works ? working : failed);
+        await node.CheckAsync();
+        Assert.Equal(DriveChangeStatus.Changed, (await Pool.SetDriveAsync(Name(1), DriveOrder.Use)).Status);
+        Cluster.Time.Advance(TimeSpan.FromMinutes(11));
+        await node.HeartbeatAsync(works ? working : failed);
+        await node.CheckAsync();
+        Assert.Equal(works ? PoolDriveState.In : PoolDriveState.Lost, (await Pool.GetDrivesAsync())[0].State);
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
