@@ -3,6 +3,7 @@
 // that drive lacks it the stray is copied there first.
 
 using System.Buffers;
+using System.Collections.Concurrent;
 using Microsoft.Extensions.Logging;
 using ObjectStore.Maintenance.Liveness;
 using ObjectStore.Storage;
@@ -28,6 +29,10 @@ internal enum StrayVerdict
 /// <summary>Decides about strays, and brings home what is missing there. Thread-safe.</summary>
 internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<IClusterMap> map, IExtentLiveness liveness, IRepairSink sink, TimeProvider time, ILogger logger)
 {
+    private static readonly TimeSpan SilenceMemory = TimeSpan.FromSeconds(30);
+
+    private readonly ConcurrentDictionary<Guid, long> _silent = []; // drives that took too long to answer, and when
+
     /// <summary>Whether the map names the drive for the fragment, or does not know the fragment's group.</summary>
     private bool Belongs(Guid drive, in FragmentEntry entry)
         => !MapLookup.TrySlotsOf(map(), entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots) || entry.Key.Shard >= slots.Count
@@ -66,47 +71,101 @@ internal sealed partial class StrayKeeper(IFragmentStoreDirectory drives, Func<I
         : null;
 
     /// <summary>
-    /// Deletes a fragment from those of some drives that have it and should not. It was found damaged on one of them, or on the drive that should have it, which has it whole by now: what is left
-    /// of it elsewhere would count as whole if its slot came back there. Drives that do not answer are passed over.
+    /// Deletes what is damaged of a fragment on drives other than the one that should have it, which has it whole by now: it would count as whole if its slot came back there. Also on one that the
+    /// slot is being filled from; nothing is filled from damage. An intact one may stay.
     /// </summary>
-    /// <param name="patience">How long to wait for an answer.</param>
-    /// <returns>False where one has to keep it for now, or should have it since.</returns>
-    public async Task<bool> DeleteElsewhereAsync(FragmentEntry entry, IEnumerable<Guid> candidates, TimeSpan patience, CancellationToken cancellationToken)
+    /// <param name="candidates">The drives, and whether one that does not answer is passed over.</param>
+    /// <param name="patience">How long to wait for an answer. A drive that takes longer is not asked again for a while.</param>
+    /// <returns>False where damage may be left, or has come to be where the fragment should be.</returns>
+    public async Task<bool> DeleteDamagedAsync(FragmentEntry entry, Scheme scheme, IReadOnlyDictionary<Guid, bool> candidates, TimeSpan patience, CancellationToken cancellationToken)
     {
-        bool[] gone = await Task.WhenAll(candidates.Select(drives.Find).OfType<IFragmentStore>().Select(async drive =>
-        {
-            try
+        var address = new FragmentAddress(entry.Key, entry.PlacementGroup, scheme, entry.PayloadBytes);
+        bool[] clean = await Task.WhenAll(candidates.Select(async candidate => drives.Find(candidate.Key) is { } drive
+            ? await HasDamageAsync(drive, address, patience, cancellationToken).ConfigureAwait(false) switch
             {
-                if (!await HasAsync(drive, entry.Key, patience, cancellationToken).ConfigureAwait(false))
-                    return true;
-                if (await JudgeAsync(drive, entry, TimeSpan.Zero, cancellationToken).ConfigureAwait(false) != StrayVerdict.Delete)
-                    return false;
-                await DeleteAsync(drive, [entry], cancellationToken).ConfigureAwait(false);
-                return true;
+                false => true,
+                true => await DeleteDamagedAsync(drive, entry, address, cancellationToken).ConfigureAwait(false),
+                null => candidate.Value,
             }
-            catch (StorageException e)
-            {
-                LogKept(entry.Key, drive.DriveId, e);
-                return false;
-            }
-        })).ConfigureAwait(false);
-        return !gone.Contains(false);
+            : candidate.Value)).ConfigureAwait(false);
+        return !clean.Contains(false);
     }
 
-    /// <summary>Whether a drive says that it has a fragment, in whatever state.</summary>
-    private async Task<bool> HasAsync(IFragmentStore drive, FragmentKey key, TimeSpan patience, CancellationToken cancellationToken)
+    private async Task<bool> DeleteDamagedAsync(IFragmentStore drive, FragmentEntry entry, FragmentAddress address, CancellationToken cancellationToken)
     {
         try
         {
-            return await drive.StatAsync(key, cancellationToken).AsTask().WaitAsync(patience, time, cancellationToken).ConfigureAwait(false) is not null;
+            if (HomeOf(entry) is not { } homeId || homeId == drive.DriveId || drives.Find(homeId) is not { } home)
+                return false;
+            await VerifyAsync(home, address, cancellationToken).ConfigureAwait(false);
+            try
+            {
+                await drive.DeleteAsync(new[] { entry.Key }, cancellationToken).ConfigureAwait(false);
+                MaintenanceDiagnostics.StraysDeleted.Add(1);
+            }
+            finally
+            {
+                if (HomeOf(entry) == drive.DriveId)
+                    await TellAsync(entry, CancellationToken.None).ConfigureAwait(false);
+            }
+
+            return true;
+        }
+        catch (StorageException e)
+        {
+            LogKept(entry.Key, drive.DriveId, e);
+            return false;
+        }
+    }
+
+    private Guid? HomeOf(FragmentEntry entry)
+        => MapLookup.TrySlotsOf(map(), entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots) && entry.Key.Shard < slots.Count ? slots[entry.Key.Shard].Drive : null;
+
+    /// <summary>Whether a drive has a fragment and it is damaged; null where it does not say.</summary>
+    private async Task<bool?> HasDamageAsync(IFragmentStore drive, FragmentAddress address, TimeSpan patience, CancellationToken cancellationToken)
+    {
+        if (_silent.TryGetValue(drive.DriveId, out long since) && time.GetElapsedTime(since) < SilenceMemory)
+            return null;
+        using CancellationTokenSource limit = new(patience, time);
+        using CancellationTokenSource both = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, cancellationToken);
+        try
+        {
+            if (await drive.StatAsync(address.Key, both.Token).AsTask().WaitAsync(both.Token).ConfigureAwait(false) is null)
+                return false;
+            await VerifyAsync(drive, address, cancellationToken).ConfigureAwait(false);
+            return false;
+        }
+        catch (FragmentMissingException)
+        {
+            return false;
         }
         catch (FragmentCorruptException)
         {
             return true;
         }
-        catch (Exception e) when (e is StorageException or TimeoutException or ObjectDisposedException)
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            return false;
+            _silent[drive.DriveId] = time.GetTimestamp();
+            return null;
+        }
+        catch (Exception e) when (e is StorageException or ObjectDisposedException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Reads a fragment whole, which verifies it.</summary>
+    private static async Task VerifyAsync(IFragmentStore drive, FragmentAddress address, CancellationToken cancellationToken)
+    {
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(Math.Max(1, address.PayloadBytes));
+        try
+        {
+            await drive.ReadAsync(address, 0, buffer.AsMemory(0, address.PayloadBytes), cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            // The read was awaited to its end.
+            ArrayPool<byte>.Shared.Return(buffer);
         }
     }
 

@@ -48,8 +48,8 @@ public sealed partial class RepairService : BackgroundService
 
     // Entries that a new map makes due at once, those with the fewest to spare first. The others wait for their time, an hour at most.
     private const int MaxHastened = 10_000;
-    // Drives that are asked for what is left of a damaged fragment. In a larger pool those are that may be known to have it.
-    private const int MaxDrivesAsked = 64;
+    // In a larger pool not every drive is asked for what it may have of a damaged fragment.
+    private const int MaxDrivesAsked = 24;
     private static readonly TimeSpan StrayPatience = TimeSpan.FromSeconds(2);
 
     private const int MaxAsked = 100_000; // entries that are looked through for those that need drives which are out; with more, all of their groups wait
@@ -458,7 +458,7 @@ public sealed partial class RepairService : BackgroundService
 
             if (result?.Status == BlockRepairStatus.Whole)
             {
-                whole &= suspect.IsEmpty || result.Details is null || await ForgetDamagedAsync(work, slots, result.Details, map, cancellationToken).ConfigureAwait(false);
+                whole &= suspect.IsEmpty || result.Details is null || await ForgetDamagedAsync(work, slots, result.Details, map, reason == RepairReason.Scrub, cancellationToken).ConfigureAwait(false);
                 continue;
             }
 
@@ -480,16 +480,22 @@ public sealed partial class RepairService : BackgroundService
 
     /// <summary>
     /// What was damaged is whole on its drive, but it may have been another drive that was meant, or meant as well: one that the slot is filled from, or that has what is left from before. The entry
-    /// is all that is known of it, and stays until those do not have the fragment any more.
+    /// is all that is known of it, and stays until nothing damaged is left there.
     /// </summary>
-    private async Task<bool> ForgetDamagedAsync(BlockRepair work, IReadOnlyList<GroupSlot> slots, FragmentDetails details, IClusterMap map, CancellationToken cancellationToken)
+    private async Task<bool> ForgetDamagedAsync(BlockRepair work, IReadOnlyList<GroupSlot> slots, FragmentDetails details, IClusterMap map, bool byScrub, CancellationToken cancellationToken)
     {
+        using IDisposable busy = _governor.BusyByShare();
         bool forgotten = true;
         foreach (int shard in Enumerable.Range(0, work.Scheme.Width).Where(work.Suspect.Contains))
         {
-            IEnumerable<Guid> candidates = map.Drives.Count <= MaxDrivesAsked ? map.Drives.Select(drive => drive.Id) : _sweeps.DrivesOf(work.PlacementGroup).Concat(slots[shard].Sources);
+            // Those that the map or a sweep speaks of have to answer, as far as they are in; of the others any may have a stray, which the scrub has seen.
+            Dictionary<Guid, bool> candidates = byScrub && map.Drives.Count <= MaxDrivesAsked ? map.Drives.ToDictionary(drive => drive.Id, _ => true) : [];
+            foreach (Guid drive in slots[shard].Sources.Concat(_sweeps.DrivesOf(work.PlacementGroup)))
+                candidates[drive] = map.Drives.FirstOrDefault(mapped => mapped.Id == drive) is not { IsReadable: true };
+            if (slots[shard].Drive is { } home)
+                candidates.Remove(home);
             var entry = new FragmentEntry(new FragmentKey(work.Extent, work.Block, (ushort)shard), work.PlacementGroup, work.Scheme.Id, work.Scheme.ShardBytes(details.BlockLengthBytes));
-            forgotten &= await _strays.DeleteElsewhereAsync(entry, candidates.Where(drive => drive != slots[shard].Drive).Distinct(), StrayPatience, cancellationToken).ConfigureAwait(false);
+            forgotten &= await _strays.DeleteDamagedAsync(entry, work.Scheme, candidates, StrayPatience, cancellationToken).ConfigureAwait(false);
         }
 
         return forgotten;

@@ -134,7 +134,7 @@ public static class MapPlanner
                 if (slots[number].Drive is { } drive && indexes.TryGetValue(drive, out int index))
                     table[(group * width) + number] = index;
                 if (!slots[number].IsComplete)
-                    sources[(group * width) + number] = [.. slots[number].Sources.Concat(slots[number].Absent).Where(indexes.ContainsKey).Select(source => indexes[source])];
+                    sources[(group * width) + number] = [.. slots[number].Sources.Reverse().Concat(slots[number].Absent.Reverse()).Where(indexes.ContainsKey).Select(source => indexes[source])];
             }
         }
 

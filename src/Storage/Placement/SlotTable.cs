@@ -43,7 +43,7 @@ internal sealed class SlotTable
 
     /// <param name="drives">Those that can take slots.</param>
     /// <param name="slots">Group by group, the drive each slot has now or <see cref="Empty"/>. Changed in place.</param>
-    /// <param name="sources">Group by group, drives that had the slot before and may get it back for less.</param>
+    /// <param name="sources">Group by group, drives that had the slot before and may get it back for less; first the one that had it first, since only that one ever had all of it.</param>
     /// <param name="tolerance">By how much of its share a drive may miss it before slots move for the sake of balance; never less than one slot.</param>
     public SlotTable(IReadOnlyList<MappedDrive> drives, int[] slots, int[][] sources, int groups, int width, double tolerance)
     {
@@ -119,8 +119,7 @@ internal sealed class SlotTable
     }
 
     /// <summary>
-    /// Before any slot of the group is filled, or a drive that is back would get the first that is empty, and another drive that which it has the bytes of. Of several drives the one that had the
-    /// slot first has most of it: only that one ever had all.
+    /// Before any slot of the group is filled, or a drive that is back would get the first that is empty, and another drive that which it has the bytes of.
     /// </summary>
     private void TakeBack(int group)
     {
@@ -132,7 +131,7 @@ internal sealed class SlotTable
         {
             if (slots[number] != Empty)
                 continue;
-            foreach (int source in _sources[(group * _width) + number].Reverse())
+            foreach (int source in _sources[(group * _width) + number])
             {
                 if (!Fits(source))
                     continue;

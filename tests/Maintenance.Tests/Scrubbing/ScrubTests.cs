@@ -176,7 +176,7 @@ public sealed class ScrubTests
         }
 
         Assert.True(await cluster.IsIntactAsync(extent, key, home));
-        Assert.Equal(isSource ? 1 : 0, await cluster.Metadata.CountRepairsAsync());
+        Assert.Equal(0, await cluster.Metadata.CountRepairsAsync());
         Move(elsewhere, []);
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         await cluster.RunQueueUntilEmptyAsync(repair);
@@ -184,6 +184,45 @@ public sealed class ScrubTests
 
         void Move(Guid to, Guid[] sources) => cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard
             ? new GroupSlot(to, [.. sources], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
+    }
+
+    [Fact]
+    public async Task DamageOnADriveThatASlotIsFilledFrom_IsNotForgotten_WhileThatDriveDoesNotAnswer()
+    {
+        (TestCluster cluster, TestExtent extent, FragmentKey key, Guid elsewhere) = await WriteStrayAsync(Copies3);
+        Guid home = cluster.DriveOf(extent, key.Shard);
+        cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard ? new GroupSlot(home, [elsewhere], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
+        Assert.True(cluster.Store(elsewhere).Corrupt(key, 17));
+        await ScrubAllAsync(cluster);
+        RepairService repair = await cluster.StartRepairAsync();
+        cluster.Store(elsewhere).Fault = (_, _, _) => throw new DriveUnavailableException(elsewhere, "it restarts");
+        for (int i = 0; i < 3; i++)
+        {
+            await repair.WorkOffQueueAsync(CancellationToken.None);
+            cluster.Time.Advance(TimeSpan.FromMinutes(5));
+        }
+
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
+        cluster.Store(elsewhere).Fault = null;
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.DoesNotContain(key, cluster.Store(elsewhere).Keys);
+        Assert.True(await cluster.IsIntactAsync(extent, key, home));
+    }
+
+    [Fact]
+    public async Task IntactFragmentOnADriveThatASlotIsFilledFrom_KeepsNoEntryQueued()
+    {
+        (TestCluster cluster, TestExtent extent, FragmentKey key, Guid elsewhere) = await WriteStrayAsync(Copies3);
+        Guid home = cluster.DriveOf(extent, key.Shard);
+        cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard ? new GroupSlot(home, [elsewhere], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
+        Assert.True(cluster.Store(home).Corrupt(key, 17));
+        await ScrubAllAsync(cluster);
+        Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
+        RepairService repair = await cluster.StartRepairAsync();
+        await repair.WorkOffQueueAsync(CancellationToken.None);
+        Assert.Equal(0, await cluster.Metadata.CountRepairsAsync());
+        Assert.Contains(key, cluster.Store(elsewhere).Keys);
+        Assert.True(await cluster.IsIntactAsync(extent, key, home));
     }
 
     [Theory]
