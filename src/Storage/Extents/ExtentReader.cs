@@ -304,13 +304,16 @@ internal sealed class ExtentReader : IExtentReader
     /// The end of one shard and the beginning of the next, as a short range across their boundary has them, are loaded apart, side by side: where a shard is missing each then costs k times its
     /// own length, and not k whole shards, which is what lies between the two.
     /// </summary>
-    private async Task<ShardBuffer[]> LoadAsync(BlockAddress block, ShardRange[] ranges, RoutedSlot[] slots, BlockFindings findings, CancellationToken cancellationToken)
+    private Task<ShardBuffer[]> LoadAsync(BlockAddress block, ShardRange[] ranges, RoutedSlot[] slots, BlockFindings findings, CancellationToken cancellationToken)
+        => ranges is [ShardRange end, ShardRange beginning] && beginning.End <= end.Offset
+            ? LoadApartAsync(block, end, beginning, slots, findings, cancellationToken)
+            : RunAsync(block, ranges, slots, findings, cancellationToken);
+
+    private async Task<ShardBuffer[]> LoadApartAsync(BlockAddress block, ShardRange end, ShardRange beginning, RoutedSlot[] slots, BlockFindings findings, CancellationToken cancellationToken)
     {
-        if (ranges is not [ShardRange end, ShardRange beginning] || beginning.End > end.Offset)
-            return await RunAsync(ranges, findings, cancellationToken).ConfigureAwait(false);
         BlockFindings others = new();
         using CancellationTokenSource both = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        Task<ShardBuffer[]> first = RunAsync([end], findings, both.Token), second = RunAsync([beginning], others, both.Token);
+        Task<ShardBuffer[]> first = RunAsync(block, [end], slots, findings, both.Token), second = RunAsync(block, [beginning], slots, others, both.Token);
         try
         {
             if (!(await Task.WhenAny(first, second).ConfigureAwait(false)).IsCompletedSuccessfully)
@@ -332,10 +335,10 @@ internal sealed class ExtentReader : IExtentReader
         {
             findings.Add(others);
         }
-
-        Task<ShardBuffer[]> RunAsync(ShardRange[] wanted, BlockFindings found, CancellationToken ends)
-            => BlockLoad.RunAsync(_store, block, wanted, BlockLoad.CandidatesOf(slots, _scheme), BlockLoad.AbsentOf(slots, _scheme), _store.ReadBudget, found, ends);
     }
+
+    private Task<ShardBuffer[]> RunAsync(BlockAddress block, ShardRange[] ranges, RoutedSlot[] slots, BlockFindings findings, CancellationToken cancellationToken)
+        => BlockLoad.RunAsync(_store, block, ranges, BlockLoad.CandidatesOf(slots, _scheme), BlockLoad.AbsentOf(slots, _scheme), _store.ReadBudget, findings, cancellationToken);
 
     private void Report(BlockAddress block, RoutedSlot[] slots, BlockFindings findings, bool reconstructed)
     {

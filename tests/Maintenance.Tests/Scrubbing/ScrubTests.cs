@@ -148,7 +148,7 @@ public sealed class ScrubTests
         Assert.Equal(homeIsAway ? 1 : 0, cluster.Strays().Count);
 
         // Back it comes, as if nothing had been wrong with it: what is listed is taken to be there.
-        cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard ? new GroupSlot(elsewhere, [], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
+        MoveSlot(cluster, extent, key, elsewhere);
         RepairService repair = await cluster.StartRepairAsync();
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         await cluster.RunQueueUntilEmptyAsync(repair);
@@ -166,7 +166,7 @@ public sealed class ScrubTests
         Assert.True(cluster.Store(elsewhere).Corrupt(key, 17));
         Assert.True(cluster.Store(home).Corrupt(key, 18));
         if (isSource)
-            Move(home, [elsewhere]);
+            MoveSlot(cluster, extent, key, home, elsewhere);
         await ScrubAllAsync(cluster);
         RepairService repair = await cluster.StartRepairAsync();
         for (int i = 0; i < 5; i++)
@@ -177,13 +177,10 @@ public sealed class ScrubTests
 
         Assert.True(await cluster.IsIntactAsync(extent, key, home));
         Assert.Equal(0, await cluster.Metadata.CountRepairsAsync());
-        Move(elsewhere, []);
+        MoveSlot(cluster, extent, key, elsewhere);
         await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
         await cluster.RunQueueUntilEmptyAsync(repair);
         await cluster.AssertWholeAsync();
-
-        void Move(Guid to, Guid[] sources) => cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard
-            ? new GroupSlot(to, [.. sources], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
     }
 
     [Fact]
@@ -191,7 +188,7 @@ public sealed class ScrubTests
     {
         (TestCluster cluster, TestExtent extent, FragmentKey key, Guid elsewhere) = await WriteStrayAsync(Copies3);
         Guid home = cluster.DriveOf(extent, key.Shard);
-        cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard ? new GroupSlot(home, [elsewhere], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
+        MoveSlot(cluster, extent, key, home, elsewhere);
         Assert.True(cluster.Store(elsewhere).Corrupt(key, 17));
         await ScrubAllAsync(cluster);
         RepairService repair = await cluster.StartRepairAsync();
@@ -214,7 +211,7 @@ public sealed class ScrubTests
     {
         (TestCluster cluster, TestExtent extent, FragmentKey key, Guid elsewhere) = await WriteStrayAsync(Copies3);
         Guid home = cluster.DriveOf(extent, key.Shard);
-        cluster.ChangeSlots((group, number, slot) => group == extent.Group && number == key.Shard ? new GroupSlot(home, [elsewhere], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
+        MoveSlot(cluster, extent, key, home, elsewhere);
         Assert.True(cluster.Store(home).Corrupt(key, 17));
         await ScrubAllAsync(cluster);
         Assert.Equal(1, await cluster.Metadata.CountRepairsAsync());
@@ -463,6 +460,9 @@ public sealed class ScrubTests
         // Fifteen times as long as each read.
         Assert.Equal(10 * 160, (cluster.Time.GetUtcNow() - began).TotalMilliseconds, 50.0);
     }
+
+    private static void MoveSlot(TestCluster cluster, TestExtent extent, FragmentKey key, Guid to, params Guid[] sources) => cluster.ChangeSlots((group, number, slot) =>
+        group == extent.Group && number == key.Shard ? new GroupSlot(to, [.. sources], IsComplete: false) { Since = cluster.Map.Epoch + 1 } : slot);
 
     private static async Task WaitAsync(TestCluster cluster, Func<bool> condition)
     {

@@ -617,7 +617,6 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         int left = Directory.GetFiles(Path.Combine(folder, "volumes")).Length;
         await using LocalDrives again = LocalDrives.Open([new FileDrive(folder, directIo: false)], services);
         Assert.InRange(again.Drives[0].Engine.Index.Volumes.Count, 1, left - 1);
-
     }
 
     /// <summary>In the transaction that says that a volume is being deleted, and in the one that says that it is gone.</summary>
