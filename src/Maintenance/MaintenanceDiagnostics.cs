@@ -22,7 +22,6 @@ internal static class MaintenanceDiagnostics
     public static readonly Counter<long> BytesRebuilt = Meter.CreateCounter<long>("objectstore.repair.bytes.rebuilt", "By", "Payload bytes of the fragments rebuilt or moved.");
     public static readonly Counter<long> BytesRead = Meter.CreateCounter<long>("objectstore.repair.bytes.read", "By", "Payload bytes read to rebuild or move others.");
     public static readonly Counter<long> RepairFailures = Meter.CreateCounter<long>("objectstore.repair.failures", "{block}", "Blocks that could not be made whole now.");
-    public static readonly Counter<long> BlocksLost = Meter.CreateCounter<long>("objectstore.repair.blocks.lost", "{block}", "Blocks of named extents of which too few fragments are intact though every drive answered.");
     public static readonly Counter<long> SlotsCompleted = Meter.CreateCounter<long>("objectstore.repair.slots.completed", "{slot}", "Slots of placement groups found to have everything.");
     public static readonly Counter<long> PassesFinished = Meter.CreateCounter<long>("objectstore.repair.passes", "{pass}", "Passes over placement groups that ran to their end, by kind.");
     public static readonly Counter<long> LoopFailures = Meter.CreateCounter<long>("objectstore.maintenance.failures", "{failure}", "Rounds of a background loop that ended with an error, by loop.");

@@ -55,6 +55,9 @@ public interface IStorageEvents
     /// <summary>Two nodes that answer have one drive, so that one of them has a copy; that of <paramref name="asideNode"/> is not used.</summary>
     void DriveNamedTwice(Guid driveId, string usedNode, string asideNode) { }
 
+    /// <summary>Two nodes that answer are two processes and go by one name; the one at <paramref name="asideAddress"/> is not used.</summary>
+    void NodeNamedTwice(string name, string usedAddress, string asideAddress) { }
+
     /// <summary>The drive of a node that had been set aside as a copy is used: no other names it any more.</summary>
     void DriveMoved(Guid driveId, string node) { }
 

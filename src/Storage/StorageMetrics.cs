@@ -26,6 +26,7 @@ internal static class StorageMetrics
     public static readonly Histogram<double> ProbeDuration = Meter.CreateHistogram<double>("objectstore.storage.drives.probe.duration", "s");
     public static readonly Counter<long> BlocksReconstructed = Meter.CreateCounter<long>("objectstore.storage.blocks.reconstructed", "{block}", "Blocks rebuilt for readers from other shards.");
     public static readonly Counter<long> ReadsHedged = Meter.CreateCounter<long>("objectstore.storage.reads.hedged", "{read}", "Reads of further shards because one was slow.");
+    public static readonly Counter<long> ReadsGivenUp = Meter.CreateCounter<long>("objectstore.storage.reads.given_up", "{read}", "Readers with slow clients whose loaded bytes were given up for others.");
     public static readonly Counter<long> WritesDegraded = Meter.CreateCounter<long>("objectstore.storage.writes.degraded", "{extent}", "Extents acknowledged without all fragments.");
     public static readonly Counter<long> DrivesSkipped = Meter.CreateCounter<long>("objectstore.storage.writes.skipped", "{fragment}", "Fragments not sent because their drive hangs, does not answer or has too much waiting.");
     public static readonly Counter<long> CleanupsDropped = Meter.CreateCounter<long>("objectstore.storage.cleanups.dropped", "{extent}", "Abandoned extents left to the collection of orphans.");

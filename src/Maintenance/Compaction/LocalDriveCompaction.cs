@@ -46,7 +46,7 @@ public sealed class LocalDriveCompaction(LocalFragmentStore drive, FoundDamage? 
             {
                 // Also of a run that failed: it does not look at the same volume again before its fragments have changed.
                 if (damaged.Count > 0 && damage is not null)
-                    await damage.TellAsync(DriveId, damaged, CancellationToken.None).ConfigureAwait(false);
+                    await damage.TellAsync(damaged, CancellationToken.None).ConfigureAwait(false);
                 damaged.Clear();
             }
 

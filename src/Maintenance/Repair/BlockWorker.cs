@@ -185,7 +185,6 @@ internal sealed partial class BlockWorker(
         _awaiting.TryRemove((work.Extent, work.Block), out _);
         if (_lost.Count < MaxLostBlocks)
             _lost[(work.Extent, work.Block)] = 0;
-        MaintenanceDiagnostics.BlocksLost.Add(1);
         LogLost(work.Extent, work.Block, work.PlacementGroup, work.Scheme);
     }
 

@@ -11,17 +11,18 @@ public sealed class FoundDamage(Func<IClusterMap> map, IRepairSink sink)
     // A few at a time, since clients' commits wait for the same transaction.
     private const int MaxNotices = 256;
 
-    /// <summary>Records, durably, those that the map names the drive for, as the slot's own or as one that it is filled from. The others are strays, which the scrub and the sweeps deal with.</summary>
-    public async ValueTask TellAsync(Guid drive, IEnumerable<FragmentEntry> damaged, CancellationToken cancellationToken = default)
+    /// <summary>
+    /// Records them durably. Strays too: a slot may come back to the drive before a sweep or the scrub has been there, and what is listed there counts as whole.
+    /// </summary>
+    public async ValueTask TellAsync(IEnumerable<FragmentEntry> damaged, CancellationToken cancellationToken = default)
     {
         IClusterMap current = map();
-        foreach (RepairNotice[] notices in damaged.Select(entry => NoticeOf(current, drive, entry)).OfType<RepairNotice>().Chunk(MaxNotices))
+        foreach (RepairNotice[] notices in damaged.Select(entry => NoticeOf(current, entry)).OfType<RepairNotice>().Chunk(MaxNotices))
             await sink.RecordAsync(notices, cancellationToken).ConfigureAwait(false);
     }
 
-    private static RepairNotice? NoticeOf(IClusterMap map, Guid drive, FragmentEntry entry)
-        => Scheme.TryFromId(entry.SchemeId, out Scheme scheme) && MapLookup.TrySlotsOf(map, entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots)
-            && entry.Key.Shard < slots.Count && (slots[entry.Key.Shard].Drive == drive || slots[entry.Key.Shard].Sources.Contains(drive))
+    private static RepairNotice? NoticeOf(IClusterMap map, FragmentEntry entry)
+        => Scheme.TryFromId(entry.SchemeId, out Scheme scheme) && MapLookup.TrySlotsOf(map, entry.PlacementGroup, out IReadOnlyList<GroupSlot> slots) && entry.Key.Shard < slots.Count
             ? new RepairNotice(entry.Key.Extent, entry.PlacementGroup, scheme, entry.Key.Block, 1, default(ShardSet).With(entry.Key.Shard), RepairReason.Scrub)
             : null;
 }

@@ -52,7 +52,7 @@ internal sealed record PassPlan(
         foreach (PlacementGroupId group in map.Groups)
         {
             IReadOnlyList<GroupSlot> slots = map.SlotsOf(group);
-            if (!slots.Any(slot => !slot.IsComplete && slot.Drive is { } target && drives.Find(target) is not null))
+            if (!slots.Any(slot => !slot.IsComplete && slot.Drive is { } target && drives.Find(target) is { IsReachable: true }))
                 continue;
             int without = slots.Count(slot => !IsAtHand(slot, drives));
             (bool, int, int, int) urgency = (without == 0, parity[group.Width] - without, group.Width, without);
@@ -69,7 +69,7 @@ internal sealed record PassPlan(
         kind, cursorName, map.Epoch, 0, map.Groups.ToImmutableDictionary(group => group.Value, map.SlotsOf), from, until);
 
     private static bool IsAtHand(GroupSlot slot, IFragmentStoreDirectory drives)
-        => (slot.IsComplete && slot.Drive is { } drive && drives.Find(drive) is not null) || slot.Sources.Any(source => drives.Find(source) is not null);
+        => (slot.IsComplete && slot.Drive is { } drive && drives.Find(drive) is { IsReachable: true }) || slot.Sources.Any(source => drives.Find(source) is { IsReachable: true });
 
     private static string Digest(Dictionary<int, IReadOnlyList<GroupSlot>> groups)
     {

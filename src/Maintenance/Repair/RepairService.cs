@@ -108,6 +108,8 @@ public sealed partial class RepairService : BackgroundService
         MaintenanceDiagnostics.ObserveSeconds("objectstore.repair.active", "Time during which repair was at work on at least one block.", () => _worker.Active.TotalSeconds);
         MaintenanceDiagnostics.ObserveGauge("objectstore.repair.queued", "{entry}", "Entries of the repair queue when it was last looked at.", () => Interlocked.Read(ref _queued));
         MaintenanceDiagnostics.ObserveGauge(
+            "objectstore.repair.blocks.lost", "{block}", "Blocks of named extents found to have too few intact fragments though every drive answered, neither made whole nor deleted since.", () => _worker.BlocksLost);
+        MaintenanceDiagnostics.ObserveGauge(
             "objectstore.repair.blocks.awaiting", "{block}", "Blocks with too few fragments on the drives that are in, while drives that are out may have others of them.", () => _worker.BlocksAwaiting);
         MaintenanceDiagnostics.ObserveGauge(
             "objectstore.repair.blocks.unidentified", "{block}", "Queued blocks of which only fragments are left that are so damaged that they do not say whose they are.", () => Interlocked.Read(ref _unidentified));
@@ -390,7 +392,7 @@ public sealed partial class RepairService : BackgroundService
             return true;
         for (int shard = 0; shard < Math.Min(scheme.Width, slots.Count); shard++)
         {
-            if ((entry.Record.Shards >> shard & 1) != 0 && slots[shard].Drive is { } drive && _drives.Find(drive) is not null)
+            if ((entry.Record.Shards >> shard & 1) != 0 && slots[shard].Drive is { } drive && _drives.Find(drive) is { IsReachable: true })
                 return true;
         }
 

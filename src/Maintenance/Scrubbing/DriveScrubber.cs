@@ -29,6 +29,9 @@ internal sealed partial class DriveScrubber(
     // A pass that used the whole period would be late with the first hiccup.
     private const double Haste = 0.9;
 
+    // A timer takes no more than 49 days.
+    private static readonly TimeSpan LongestDelay = TimeSpan.FromDays(1);
+
     private readonly ByteRate _rate = new(time);
     private ScrubCursor _cursor = new(0, 0, IsDone: false, InVolumes: false, null, 0, 0, 0, 0);
     private long _persistedAt;
@@ -93,9 +96,9 @@ internal sealed partial class DriveScrubber(
                 else if (_cursor.IsDone)
                 {
                     // Longer than a period only by a clock that was ahead when the last pass began.
-                    TimeSpan wait = DateTimeOffset.FromUnixTimeMilliseconds(_cursor.StartedUnixMs) + options.Period - time.GetUtcNow();
-                    if (wait > TimeSpan.Zero && wait <= options.Period)
-                        await Task.Delay(wait, time, stoppingToken).ConfigureAwait(false);
+                    DateTimeOffset due = DateTimeOffset.FromUnixTimeMilliseconds(_cursor.StartedUnixMs) + options.Period;
+                    while (due - time.GetUtcNow() is var wait && wait > TimeSpan.Zero && wait <= options.Period)
+                        await Task.Delay(wait < LongestDelay ? wait : LongestDelay, time, stoppingToken).ConfigureAwait(false);
                     Advance(new ScrubCursor(time.GetUtcNow().ToUnixTimeMilliseconds(), _cursor.FinishedUnixMs, false, false, null, 0, 0, 0, 0));
                 }
 
@@ -317,7 +320,7 @@ internal sealed partial class DriveScrubber(
                     Find("volume");
 
                     // Some of it was read a moment ago as fragments, from memory maybe.
-                    await damage.TellAsync(drive.DriveId, verification.Damaged, cancellationToken).ConfigureAwait(false);
+                    await damage.TellAsync(verification.Damaged, cancellationToken).ConfigureAwait(false);
                 }
             }
 

@@ -12,6 +12,7 @@ internal sealed class BufferBudget(long capacityBytes, TimeProvider time)
     private readonly LinkedList<Waiter> _waiting = new();
     private long _taken;
     private object? _exceeding;
+    private int _ownersWaiting;
 
     public long TakenBytes => Volatile.Read(ref _taken);
 
@@ -44,6 +45,7 @@ internal sealed class BufferBudget(long capacityBytes, TimeProvider time)
                 return default;
             waiter = new Waiter(bytes, owner);
             _waiting.AddLast(waiter.Node);
+            _ownersWaiting += owner is null ? 0 : 1;
         }
 
         return WaitAsync(waiter, patience, cancellationToken);
@@ -102,9 +104,25 @@ internal sealed class BufferBudget(long capacityBytes, TimeProvider time)
                 _taken += first.Value.Bytes;
             else
                 TryExceedLocked(first.Value.Bytes, first.Value.Owner);
-            _waiting.Remove(first);
+            RemoveLocked(first.Value);
             (granted ??= []).Add(first.Value);
         }
+
+        // The first may not go beyond the capacity, and those behind it may have what it waits for.
+        if (_exceeding is not null || _ownersWaiting == 0)
+            return;
+        LinkedListNode<Waiter> next = _waiting.First!;
+        while (next.Value.Owner is null)
+            next = next.Next!;
+        TryExceedLocked(next.Value.Bytes, next.Value.Owner);
+        RemoveLocked(next.Value);
+        (granted ??= []).Add(next.Value);
+    }
+
+    private void RemoveLocked(Waiter waiter)
+    {
+        _waiting.Remove(waiter.Node);
+        _ownersWaiting -= waiter.Owner is null ? 0 : 1;
     }
 
     private bool Fits(long bytes) => _taken == 0 || _taken + bytes <= capacityBytes;
@@ -128,7 +146,7 @@ internal sealed class BufferBudget(long capacityBytes, TimeProvider time)
             {
                 // Granted in the same moment: the bytes are given back, since nobody will use them. Whoever waited behind may find room in either case.
                 if (waiter.Node.List is not null)
-                    _waiting.Remove(waiter.Node);
+                    RemoveLocked(waiter);
                 else
                     _taken -= waiter.Bytes;
                 GrantLocked(ref granted);

@@ -24,6 +24,7 @@ internal sealed record EngineServices(StorageOptions Options, TimeProvider Time,
 internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 {
     private const int MaxDeleteRounds = 3;
+    private const int VolumesPerUnopened = 16;
     private const long SmallestVolumeBytes = 64L << 20;
     private const long SmallestDeleteVolumeBytes = 1L << 20;
 
@@ -654,10 +655,18 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         foreach (VolumeRow row in rows.Values.Where(row => row.State == VolumeState.Deleting).ToList())
         {
             // A later volume may have taken the id, where the index is older than the volumes.
-            if (files.Contains(row.Id) && IsGeneration(row, window))
+            switch (files.Contains(row.Id) ? IsGeneration(row, window) : false)
             {
-                _drive.DeleteVolume(row.Id);
-                files.Remove(row.Id);
+                case true:
+                    _drive.DeleteVolume(row.Id);
+                    files.Remove(row.Id);
+                    break;
+                case null:
+                    // Which it is shows when it can be opened again; until then the row keeps it from coming back to life.
+                    _index.Unreadable[row.Id] = $"volume {row.Id} cannot be opened";
+                    files.Remove(row.Id);
+                    rows.Remove(row.Id);
+                    continue;
             }
 
             _index.DropVolume(row.Id);
@@ -668,10 +677,11 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         var ends = new List<(Volume, long, ulong)>();
         long records = 0, fragments = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
         var tails = new List<Volume>();
+        var notOpened = new List<IOException>();
         foreach (long id in files.Order())
         {
             _services.OnRecoveryStep();
-            if (!TryOpenVolume(id, rows.GetValueOrDefault(id), window, out Volume? volume))
+            if (!TryOpenVolume(id, rows.GetValueOrDefault(id), window, notOpened, out Volume? volume))
             {
                 corruptRegions++;
                 continue;
@@ -682,6 +692,14 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             _index.Volumes[id] = volume;
             if (volume.State == VolumeState.Active)
                 tails.Add(volume);
+        }
+
+        // One of many is damage. More of them, or one where there is no other, are the drive's: it is set aside, and what it has is made again elsewhere.
+        if (notOpened.Count > 0)
+        {
+            RequireIdentity();
+            if (_index.Volumes.Count == 0 || notOpened.Count > Math.Max(1, _index.Volumes.Count / VolumesPerUnopened))
+                throw notOpened[0];
         }
 
         foreach (Volume volume in tails)
@@ -775,12 +793,26 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
     /// <summary>
     /// Opens a file. No volume without an error: its creation never finished, nothing was ever acknowledged from it, and it has been removed.
-    /// False: it holds something, but its header cannot be made out; it is left alone.
+    /// False: it holds something, but its header cannot be made out, or the file system cannot open it; it is left alone.
     /// </summary>
-    private bool TryOpenVolume(long id, VolumeRow? row, AlignedBuffer window, out Volume? volume)
+    private bool TryOpenVolume(long id, VolumeRow? row, AlignedBuffer window, List<IOException> notOpened, out Volume? volume)
     {
         volume = null;
-        IVolumeFile file = _drive.OpenVolume(id);
+        IVolumeFile file;
+        try
+        {
+            file = _drive.OpenVolume(id);
+        }
+        catch (IOException e) when (Posix.IsOfFile(e))
+        {
+            // The others are none the worse for it.
+            notOpened.Add(e);
+            Errors.CountIoError();
+            _index.Unreadable[id] = $"volume {id} cannot be opened: {e.Message}";
+            _services.Events.VolumeCorrupt(DriveId, id, 0, row?.CompleteBelow ?? 0);
+            return false;
+        }
+
         Span<byte> first = window.GetSpan()[..VolumeFormat.LogStart];
         bool decoded = TryReadHeader(file, id, first, out VolumeHeader header);
         foreach (int page in (ReadOnlySpan<int>)[0, VolumeFormat.PageBytes])
@@ -846,9 +878,19 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         return true;
     }
 
-    private bool IsGeneration(VolumeRow row, AlignedBuffer pages)
+    /// <summary>Null where the file cannot be opened.</summary>
+    private bool? IsGeneration(VolumeRow row, AlignedBuffer pages)
     {
-        IVolumeFile file = _drive.OpenVolume(row.Id);
+        IVolumeFile file;
+        try
+        {
+            file = _drive.OpenVolume(row.Id);
+        }
+        catch (IOException e) when (Posix.IsOfFile(e))
+        {
+            return null;
+        }
+
         try
         {
             return TryReadHeader(file, row.Id, pages.GetSpan()[..VolumeFormat.LogStart], out VolumeHeader header) && header.Generation == row.Generation;
@@ -887,7 +929,16 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     {
         for (long at = VolumeFormat.LogStart; at < file.LengthBytes; at += window.LengthBytes)
         {
-            int read = file.Read(at, window.GetSpan(), default, ReadCaching.Fill);
+            int read;
+            try
+            {
+                read = file.Read(at, window.GetSpan(), default, ReadCaching.Fill);
+            }
+            catch (IOException e) when (!Posix.IsOfWholeDevice(e))
+            {
+                return false; // there may be something
+            }
+
             if (window.GetSpan()[..read].IndexOfAnyExcept((byte)0) >= 0)
                 return false;
         }

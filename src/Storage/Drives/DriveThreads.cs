@@ -13,6 +13,9 @@ internal sealed class DriveThreads(bool threaded, TimeProvider time)
     private const int MaxQueued = 16 * 1024; // each is a request that holds its own memory; this only bounds the list
     private static readonly TimeSpan IdleLimit = TimeSpan.FromSeconds(10);
 
+    [ThreadStatic]
+    private static DriveOperation? _current;
+
     private readonly object _gate = new();
     private readonly Queue<DriveOperation> _queue = new();
     private readonly HashSet<DriveOperation> _running = [];
@@ -48,10 +51,16 @@ internal sealed class DriveThreads(bool threaded, TimeProvider time)
         return operation.Completion.Task;
     }
 
-    /// <summary>Fills the memory. Should the drive be given up meanwhile, the kernel may go on writing: into memory that stays pinned where its owner looks at pins, else into memory of this class's.</summary>
-    public Task ReadAsync(Memory<byte> destination, Action<Memory<byte>> read)
+    /// <summary>What runs on this thread is at work: what has come back from the drive since it began is no sign of a drive that hangs.</summary>
+    public static void NoteProgress() => _current?.Begin();
+
+    /// <summary>
+    /// Fills the memory. Cancelled, it ends at once where it has not begun, and nothing touches the memory any more; one that has begun ends by itself. Should the drive be given up meanwhile, the kernel may go on writing: into memory that stays pinned where its owner looks at pins, else into memory of this class's.
+    /// </summary>
+    public Task ReadAsync(Memory<byte> destination, Action<Memory<byte>> read, CancellationToken cancellationToken)
     {
         var operation = new DriveRead(destination, read);
+        operation.CancelBy(cancellationToken);
         Queue(operation);
         return operation.Completion.Task;
     }
@@ -153,11 +162,14 @@ internal sealed class DriveThreads(bool threaded, TimeProvider time)
                 }
 
                 operation = _queue.Dequeue();
-                operation.Started = time.GetTimestamp();
+                operation.Time = time;
+                operation.Begin();
                 _running.Add(operation);
             }
 
+            _current = operation;
             operation.Run();
+            _current = null;
         }
     }
 }
@@ -166,9 +178,14 @@ internal sealed class DriveThreads(bool threaded, TimeProvider time)
 internal abstract class DriveOperation
 {
     private int _ended;
+    private long _started;
 
-    /// <summary>Timestamp.</summary>
-    public long Started { get; set; }
+    public TimeProvider Time { private get; set; } = TimeProvider.System;
+
+    /// <summary>When it began, or last had something from the drive. Timestamp.</summary>
+    public long Started => Volatile.Read(ref _started);
+
+    public void Begin() => Volatile.Write(ref _started, Time.GetTimestamp());
 
     /// <summary>Runs on a thread of the drive; does not throw.</summary>
     public abstract void Run();
@@ -225,10 +242,24 @@ internal sealed class DriveFunction<T>(Func<T> work, MemoryHandle[] pins) : Driv
 
 internal sealed class DriveRead(Memory<byte> destination, Action<Memory<byte>> read) : DriveOperation
 {
+    private int _claimed; // by the thread that reads, or by the caller who no longer wants it
+    private CancellationTokenRegistration _cancellation;
+
     public TaskCompletionSource Completion { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Before it is queued.</summary>
+    public void CancelBy(CancellationToken cancellationToken)
+    {
+        if (cancellationToken.CanBeCanceled)
+            _cancellation = cancellationToken.UnsafeRegister(static (operation, token) => ((DriveRead)operation!).Cancel(token), this);
+    }
 
     public override void Run()
     {
+        if (Interlocked.Exchange(ref _claimed, 1) != 0)
+            return;
+        _cancellation.Dispose();
+
         // The pin first: whoever gives the operation up from now on leaves the memory to it.
         bool mayBeAbandoned = AlignedBuffer.MayBeAbandoned(destination);
         using MemoryHandle pin = mayBeAbandoned ? destination.Pin() : default;
@@ -252,6 +283,12 @@ internal sealed class DriveRead(Memory<byte> destination, Action<Memory<byte>> r
             if (scratch is not null)
                 ArrayPool<byte>.Shared.Return(scratch);
         }
+    }
+
+    private void Cancel(CancellationToken cancellationToken)
+    {
+        if (Interlocked.Exchange(ref _claimed, 1) == 0 && TryEnd())
+            Completion.SetCanceled(cancellationToken);
     }
 
     protected override void SetException(Exception exception) => Completion.SetException(exception);

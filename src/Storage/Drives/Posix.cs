@@ -29,13 +29,19 @@ internal static unsafe partial class Posix
     public const int ErrorNoSpace = 28;
     public const int ErrorReadOnly = 30;
     public const int ErrorNoSystemCall = 38;
+    public const int ErrorBadMessage = 74;
     public const int ErrorNotSupported = 95;
     public const int ErrorNotConnected = 107;
     public const int ErrorShutdown = 108;
 
     /// <summary>Whether an error says that the drive as a whole is not there, and nothing of what was asked for.</summary>
     public static bool IsOfWholeDevice(IOException error) => error.HResult is ErrorNoDeviceAddress or ErrorNoDevice or ErrorStale or ErrorNotConnected or ErrorShutdown;
+
+    /// <summary>Whether an error of opening a file says that this one is damaged, and nothing of the others: EIO, EUCLEAN, EBADMSG.</summary>
+    public static bool IsOfFile(IOException error) => error.HResult is ErrorIo or ErrorUnclean or ErrorBadMessage;
+
     public const int ErrorStale = 116;
+    public const int ErrorUnclean = 117;
     public const int ErrorQuota = 122;
 
     public static int OpenDirect => RuntimeInformation.ProcessArchitecture is Architecture.Arm64 or Architecture.Arm ? 0x10000 : 0x4000;

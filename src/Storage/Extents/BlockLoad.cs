@@ -384,6 +384,13 @@ internal sealed class BlockLoad
         foreach (DriveLane lane in candidates)
         {
             Exception? error = null;
+            lock (_lock)
+            {
+                if (_ended)
+                    break;
+                read.Lane = lane;
+            }
+
             DriveLane.Operation operation = lane.BeginRead();
             try
             {
@@ -425,7 +432,11 @@ internal sealed class BlockLoad
         }
 
         if (release)
+        {
+            read.Lane?.EndLeftBehind(read.Range.Length);
             read.Buffer.Release();
+        }
+
         signal?.TrySetResult();
         _store.Background.Exit();
     }
@@ -553,6 +564,7 @@ internal sealed class BlockLoad
                 if (read.Status == ShardReadStatus.Running)
                 {
                     stragglers = true; // releases its buffer itself
+                    read.Lane?.LeaveBehind(read.Range.Length);
                 }
                 else
                 {
@@ -575,6 +587,7 @@ internal sealed class BlockLoad
     {
         public ShardRange Range => range;
         public ShardBuffer Buffer { get; set; } = buffer; // another one only while the read runs, under the lock
+        public DriveLane? Lane { get; set; } // that it is read from; under the lock, and no other once the load has ended
         public long Started => started;
         public TimeSpan HedgeDelay => hedgeDelay;
         public ShardReadStatus Status { get; set; } = ShardReadStatus.Running;

@@ -10,6 +10,9 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
 {
     private const int BacklogRatio = 4;
 
+    // A quarter of what reads may hold, over eight drives that hang at once.
+    private const int LeftBehindParts = 32;
+
     private readonly Lock _lock = new();
     private readonly OperationList _writes = new();
     private readonly OperationList _reads = new();
@@ -17,6 +20,7 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
     private long _probeAt; // timestamp
     private long _silentSince = long.MaxValue; // timestamp: when the first read was begun of those given up since one was answered
     private bool _silent;
+    private long _leftBehindBytes;
 
     public Guid DriveId => driveId;
 
@@ -48,10 +52,16 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
     }
 
     /// <summary>False where a read should try other drives first. Lets one caller through as a probe now and then.</summary>
-    public bool IsPrompt() => !IsStuck(_reads) && (!IsAbsent || TakeProbe());
+    public bool IsPrompt() => !IsStuck(_reads) && !IsCrowded && (!IsAbsent || TakeProbe());
 
     /// <summary>As <see cref="IsPrompt"/>, without letting anyone through.</summary>
-    public bool LooksPrompt => !IsStuck(_reads) && !IsAbsent;
+    public bool LooksPrompt => !IsStuck(_reads) && !IsCrowded && !IsAbsent;
+
+    /// <summary>A read that nobody waits for any more goes on, and holds its buffer until the drive has answered. Those of a drive that hangs would otherwise take all the buffers before it is stuck.</summary>
+    public void LeaveBehind(long bytes) => Interlocked.Add(ref _leftBehindBytes, bytes);
+
+    /// <summary>It has ended.</summary>
+    public void EndLeftBehind(long bytes) => Interlocked.Add(ref _leftBehindBytes, -bytes);
 
     public Operation BeginWrite(long bytes) => Begin(_writes, bytes);
 
@@ -141,6 +151,8 @@ internal sealed class DriveLane(Guid driveId, IFragmentStoreDirectory directory,
                 _probeAt = time.GetTimestamp() + Ticks(options.DriveProbeInterval);
         }
     }
+
+    private bool IsCrowded => Volatile.Read(ref _leftBehindBytes) >= options.ReadBufferBytes / LeftBehindParts;
 
     private bool IsAbsent => Volatile.Read(ref _unavailable) || Volatile.Read(ref _silent);
 

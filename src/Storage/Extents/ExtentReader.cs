@@ -10,10 +10,18 @@ namespace ObjectStore.Storage.Extents;
 /// Reads a range shard by shard. A read is first tried without blocking, from the drive that has the shard (RWF_NOWAIT: from the page cache only); what is not there is loaded a block at a
 /// time, its shards in parallel, and while the caller consumes it the next block is loaded, as far as the store's bound on buffers allows. After such a miss the next few shards
 /// are not tried: attempts that fail would spoil the kernel's detection of sequential reading, and with it its readahead.
+///
+/// Where others wait for buffers and the caller does not come back for the next piece, what was loaded beyond the piece it has is given up (<see cref="IdleReaders"/>), and from there on, until the
+/// caller is quick again, loaded a chunk at a time. A caller that was away for long gets from memory no more than a chunk. The piece in hand stays its caller's: so many of those there are at once.
 /// </summary>
 internal sealed class ExtentReader : IExtentReader
 {
     private const int LoadedShardsAfterMiss = 64;
+    private const int QuickPiecesToTrust = 16;
+    private static readonly TimeSpan QuickReturn = TimeSpan.FromMilliseconds(50); // 10 Mbit/s of chunks
+
+    /// <summary>A call is under way; the caller has a piece in hand, or nothing yet; another thread takes away what is loaded.</summary>
+    private const int InCall = 0, Idle = 1, BeingReclaimed = 2;
 
     private readonly ExtentStore _store;
     private readonly ExtentLayout _layout;
@@ -27,6 +35,12 @@ internal sealed class ExtentReader : IExtentReader
     private readonly Activity? _activity;
     private bool _begun;
     private bool _disposed;
+    private bool _isListed; // among the idle readers: others may take away what is loaded
+    private int _state;
+    private long _idleSince; // timestamp
+    private bool _isSlow; // of its caller: a chunk at a time is loaded
+    private bool _wasAway; // the caller, for long: a chunk is what it gets from memory
+    private int _quickPieces;
 
     public ExtentReader(ExtentStore store, ExtentLayout layout, Scheme scheme, long offsetBytes, long lengthBytes)
     {
@@ -48,13 +62,21 @@ internal sealed class ExtentReader : IExtentReader
             return new ValueTask<int>(0);
         if (_piece.Length > 0)
             return new ValueTask<int>(TakeBuffered(destination.Span));
+        Enter();
         cancellationToken.ThrowIfCancellationRequested();
         if (_loadsLeft == 0 && _pieces.Count == 0)
         {
             if (TryReadDirect(destination.Span, out int read))
+            {
+                Leave();
                 return new ValueTask<int>(read);
+            }
+
             if (TryFill(wholeRange: false))
+            {
+                Leave();
                 return new ValueTask<int>(TakeBuffered(destination.Span));
+            }
         }
 
         return ReadLoadedAsync(destination, cancellationToken);
@@ -67,9 +89,14 @@ internal sealed class ExtentReader : IExtentReader
             return default;
         if (_piece.Length > 0)
             return new ValueTask<ReadOnlyMemory<byte>>(TakeAllBuffered());
+        Enter();
         cancellationToken.ThrowIfCancellationRequested();
-        if (_loadsLeft == 0 && _pieces.Count == 0 && TryFill(wholeRange: true))
+        if (_loadsLeft == 0 && _pieces.Count == 0 && TryFill(wholeRange: !_isSlow && !_wasAway))
+        {
+            Leave();
             return new ValueTask<ReadOnlyMemory<byte>>(TakeAllBuffered());
+        }
+
         return ReadNextLoadedAsync(cancellationToken);
     }
 
@@ -78,19 +105,64 @@ internal sealed class ExtentReader : IExtentReader
         if (_disposed)
             return default;
         _disposed = true;
+        Enter();
+        if (_isListed)
+            _store.IdleReaders.Remove(this);
         ReleasePiece();
-        while (_pieces.TryDequeue(out Piece piece))
-            piece.Buffer?.Release();
-        if (_ahead is { } ahead)
-        {
-            _ahead = null;
-            _closing!.Cancel();
-            _ = DropAsync(ahead.Loading, _store.Background);
-        }
-
+        GiveUpLoaded();
         _closing?.Dispose();
         _activity?.Dispose();
         return default;
+    }
+
+    /// <summary>From a thread of somebody who waits for buffers. Where the caller has not come back for so long, what it has not in hand is released.</summary>
+    public void GiveUpWhereIdle(TimeSpan patience)
+    {
+        if (_store.Time.GetElapsedTime(Volatile.Read(ref _idleSince)) < patience || Interlocked.CompareExchange(ref _state, BeingReclaimed, Idle) != Idle)
+            return;
+
+        // It may have come and gone meanwhile.
+        if (_store.Time.GetElapsedTime(_idleSince) >= patience && (_pieces.Count > 0 || _ahead is not null))
+        {
+            GiveUpLoaded();
+            (_isSlow, _quickPieces) = (true, 0);
+            StorageMetrics.ReadsGivenUp.Add(1);
+        }
+
+        Volatile.Write(ref _state, Idle);
+    }
+
+    private void GiveUpLoaded()
+    {
+        while (_pieces.TryDequeue(out Piece piece))
+            piece.Buffer?.Release();
+        if (_ahead is not { } ahead)
+            return;
+        _ahead = null;
+        _closing!.Cancel();
+        _closing.Dispose();
+        _closing = null;
+        _ = DropAsync(ahead.Loading, _store.Background);
+    }
+
+    /// <summary>From here to <see cref="Leave"/> nobody takes anything away. A call that fails does not leave: the reader is of no more use then.</summary>
+    private void Enter()
+    {
+        _wasAway = _begun && _store.Time.GetElapsedTime(_idleSince) >= IdleReaders.Patience;
+        if (!_isListed)
+            return;
+        SpinWait spin = default;
+        while (Interlocked.CompareExchange(ref _state, InCall, Idle) == BeingReclaimed)
+            spin.SpinOnce();
+        if (_isSlow && (_quickPieces = _store.Time.GetElapsedTime(_idleSince) < QuickReturn ? _quickPieces + 1 : 0) >= QuickPiecesToTrust)
+            _isSlow = false;
+    }
+
+    private void Leave()
+    {
+        _idleSince = _store.Time.GetTimestamp();
+        if (_isListed)
+            Volatile.Write(ref _state, Idle);
     }
 
     private int BlockOf(long position) => (int)(position / _layout.BlockSizeBytes);
@@ -201,16 +273,23 @@ internal sealed class ExtentReader : IExtentReader
         }
 
         _piece = _pieces.Dequeue();
+        if (!_isListed)
+        {
+            _isListed = true;
+            _store.IdleReaders.Add(this);
+        }
+
+        Leave();
     }
 
     private async ValueTask<Ahead> BeginLoadAsync(CancellationToken cancellationToken)
     {
-        (BlockAddress block, ShardRange[] ranges, Piece[] pieces) = Plan(_position, RemainingBytes);
+        (BlockAddress block, ShardRange[] ranges, Piece[] pieces) = Plan(_position, _isSlow ? Math.Min(RemainingBytes, VolumeFormat.ChunkBytes) : RemainingBytes);
         long cost = BlockLoad.CostBytes(_store.Buffers, ranges);
 
         // Once bytes have been handed out, the request can no longer be told to come again.
         TimeSpan patience = _begun ? Timeout.InfiniteTimeSpan : _store.Options.BufferPatience;
-        await _store.ReadBudget.TakeAsync(cost, null, patience, cancellationToken).ConfigureAwait(false);
+        await _store.IdleReaders.TakeAsync(_store.ReadBudget, cost, patience, cancellationToken).ConfigureAwait(false);
         if (_disposed)
         {
             _store.ReadBudget.Release(cost);
@@ -223,7 +302,7 @@ internal sealed class ExtentReader : IExtentReader
     /// <summary>Starts loading the block behind the one just loaded, where there are buffers to spare.</summary>
     private void BeginAhead(int loadedBytes)
     {
-        if (RemainingBytes <= loadedBytes || _loadsLeft == 0)
+        if (RemainingBytes <= loadedBytes || _loadsLeft == 0 || _isSlow)
             return;
         (BlockAddress block, ShardRange[] ranges, Piece[] pieces) = Plan(_position + loadedBytes, RemainingBytes - loadedBytes);
         if (_store.ReadBudget.TryTake(BlockLoad.CostBytes(_store.Buffers, ranges)))

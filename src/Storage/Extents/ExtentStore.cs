@@ -49,6 +49,7 @@ public sealed class ExtentStore : IExtentStore
         Buffers = new ShardBuffers(options.ShardSizeBytes);
         WriteBudget = new BufferBudget(options.WriteBufferBytes, services.Time);
         ReadBudget = new BufferBudget(options.ReadBufferBytes, services.Time);
+        IdleReaders = new IdleReaders(services.Time);
         SubstituteBudget = new BufferBudget(options.SubstituteBufferBytes, services.Time);
         RepairBudget = new BufferBudget(options.RepairBufferBytes, services.Time);
         Repairer = new FragmentRepairer(this);
@@ -106,6 +107,8 @@ public sealed class ExtentStore : IExtentStore
     internal BufferBudget WriteBudget { get; }
 
     internal BufferBudget ReadBudget { get; }
+
+    internal IdleReaders IdleReaders { get; }
 
     /// <summary>Bounds what reads take beyond their budget.</summary>
     internal BufferBudget SubstituteBudget { get; }

@@ -46,6 +46,9 @@ public interface IFragmentStore : IAsyncDisposable
 {
     Guid DriveId { get; }
 
+    /// <summary>False while the drive is known not to answer: its node is away. One of this process that does not answer is in no directory.</summary>
+    bool IsReachable => true;
+
     /// <summary>Whether the drive is in this process, so that reads may be tried without blocking.</summary>
     bool IsLocal { get; }
 

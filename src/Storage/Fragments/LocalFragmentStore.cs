@@ -100,7 +100,7 @@ public sealed class LocalFragmentStore : IFragmentStore, IVolumeVerifier
         }
 
         blockingReadsLeft--;
-        return new ValueTask(_engine.Threads.ReadAsync(destination, memory => Read(address, offsetBytes, memory.Span, ReadCaching.Fill)));
+        return new ValueTask(_engine.Threads.ReadAsync(destination, memory => Read(address, offsetBytes, memory.Span, ReadCaching.Fill), cancellationToken));
     }
 
     public ValueTask ReadOnceAsync(FragmentAddress address, int offsetBytes, Memory<byte> destination, CancellationToken cancellationToken = default)
@@ -110,7 +110,7 @@ public sealed class LocalFragmentStore : IFragmentStore, IVolumeVerifier
         cancellationToken.ThrowIfCancellationRequested();
         if (Read(address, offsetBytes, destination.Span, ReadCaching.IfPresent))
             return default;
-        return new ValueTask(_engine.Threads.ReadAsync(destination, memory => Read(address, offsetBytes, memory.Span, ReadCaching.Bypass)));
+        return new ValueTask(_engine.Threads.ReadAsync(destination, memory => Read(address, offsetBytes, memory.Span, ReadCaching.Bypass), cancellationToken));
     }
 
     public bool TryRead(FragmentAddress address, int offsetBytes, Span<byte> destination)

@@ -721,6 +721,9 @@ internal sealed class DriveIndex : IDisposable
     {
         lock (_state)
         {
+            // It may have missed what keeps a volume.
+            if (_rebuildDue)
+                return null;
             foreach (Volume volume in Volumes.Values)
             {
                 if (_dead.Count == 0 && !volume.IsPinned && volume.State is VolumeState.Sealed or VolumeState.Poisoned && volume.LiveFragments == 0

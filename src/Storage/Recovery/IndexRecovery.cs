@@ -14,12 +14,15 @@ public sealed record IndexRecoveryResult(
 
 /// <summary>
 /// Rebuilds a drive's index from its volumes alone, with the drive's lock held, by the recovery that a start runs where there is no index: volumes with a torn end are sealed and those with
-/// nothing alive are removed, as it would. The old index is set aside first and removed only when the new one is durable and says what the volumes say. A crash at any step leaves a folder that
-/// the next start, or the next run, brings up to date.
+/// nothing alive are removed, as it would. The old index is set aside first and removed only when the new one is durable and says what the volumes say; where there is no room for both it is removed
+/// first, since all that is in it is in the volumes. A crash at any step leaves a folder that the next start, or the next run, brings up to date.
 /// </summary>
 public static class IndexRecovery
 {
     private const string AsideSuffix = "-before-recovery";
+
+    // A new index is about as large as the old one, and its log grows beside it.
+    private const double RoomRatio = 1.5;
 
     /// <exception cref="DriveIdentityException">The folder is no drive, or its identity is damaged.</exception>
     /// <exception cref="DriveInUseException">A process has the drive.</exception>
@@ -37,7 +40,7 @@ public static class IndexRecovery
         try
         {
             RefuseNewerVolumes(drive, path);
-            oldIndex = SetAside(index);
+            oldIndex = SetAside(index, drive.FreeBytes);
             var options = new StorageOptions { DrivePaths = [path], WritersPerDrive = 1, DirectIo = false };
             engine = DriveEngine.Open(drive, identity, new EngineServices(options, time, nextRandom, findings, Threaded: true));
         }
@@ -57,8 +60,7 @@ public static class IndexRecovery
             throw new IOException($"The new index has {indexed?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? problem} fragments where the volumes have {statistics.LiveFragments}.");
         Sync(index);
         DirectorySync.Sync(path);
-        foreach (string suffix in (string[])["-wal", "-shm", ""]) // the database last: while it is there the next run knows that this one did not end
-            File.Delete(index + AsideSuffix + suffix);
+        DeleteAside(index);
         DirectorySync.Sync(path);
         return new IndexRecoveryResult(identity.DriveId, oldIndex, findings.Report!, statistics, findings.CorruptRegions, findings.TornTails, findings.PoisonedVolumes);
     }
@@ -69,7 +71,7 @@ public static class IndexRecovery
         var page = new byte[Volumes.VolumeFormat.LogStart];
         foreach (long id in drive.ListVolumes())
         {
-            using IVolumeFile file = drive.OpenVolume(id);
+            using IVolumeFile file = Open(drive, path, id);
             if (file.Read(0, page, default, ReadCaching.Fill) < page.Length)
                 continue;
             foreach (int at in (ReadOnlySpan<int>)[0, Volumes.VolumeFormat.PageBytes])
@@ -80,13 +82,27 @@ public static class IndexRecovery
         }
     }
 
+    private static IVolumeFile Open(FileDrive drive, string path, long id)
+    {
+        try
+        {
+            return drive.OpenVolume(id);
+        }
+        catch (IOException e) when (Posix.IsOfFile(e))
+        {
+            throw new DriveIdentityException(path, $"volume {id} cannot be opened ({e.Message}): a new index would forget its fragments. Mend the file system first. The index is left as it was.");
+        }
+    }
+
     /// <summary>True where there was an index. What an earlier run set aside is the older one, and what it has made since may be half an index.</summary>
-    private static bool SetAside(string index)
+    internal static bool SetAside(string index, long freeBytes)
     {
         string aside = index + AsideSuffix;
         if (File.Exists(aside))
         {
             IndexDatabase.Delete(index);
+            if (freeBytes < RoomRatio * new FileInfo(aside).Length)
+                DeleteAside(index);
             DirectorySync.Sync(Path.GetDirectoryName(index)!);
             return true;
         }
@@ -98,6 +114,13 @@ public static class IndexRecovery
             return false;
         }
 
+        if (freeBytes < RoomRatio * new FileInfo(index).Length)
+        {
+            IndexDatabase.Delete(index);
+            DirectorySync.Sync(Path.GetDirectoryName(index)!);
+            return true;
+        }
+
         // The database first: SQLite drops a log beside no database, while a database without its log may be in the middle of a checkpoint.
         File.Move(index, aside);
         if (File.Exists(index + "-wal"))
@@ -105,6 +128,12 @@ public static class IndexRecovery
         IndexDatabase.Delete(index);
         DirectorySync.Sync(Path.GetDirectoryName(index)!);
         return true;
+    }
+
+    private static void DeleteAside(string index)
+    {
+        foreach (string suffix in (string[])["-wal", "-shm", ""]) // the database last: while it is there the next run knows that this one did not end
+            File.Delete(index + AsideSuffix + suffix);
     }
 
     private static void Sync(string file)

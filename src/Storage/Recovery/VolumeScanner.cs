@@ -326,6 +326,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         {
             _windowStart = offset & ~(VolumeFormat.PageBytes - 1L);
             _windowBytes = ReadTolerant(_windowStart, window.GetSpan());
+            DriveThreads.NoteProgress();
         }
 
         int at = (int)(offset - _windowStart);
@@ -341,6 +342,7 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         }
         catch (IOException e) when (!Posix.IsOfWholeDevice(e))
         {
+            DriveThreads.NoteProgress();
             int done = 0;
             while (done < destination.Length && offset + done < file.LengthBytes)
             {
@@ -369,14 +371,18 @@ internal sealed class VolumeScanner(IVolumeFile file, VolumeHeader header, Align
         {
             try
             {
-                return file.Read(offset, page, default, caching);
+                int read = file.Read(offset, page, default, caching);
+                DriveThreads.NoteProgress();
+                return read;
             }
             catch (IOException) when (tries < triesPerPage && _pageRetries < MaxPageRetries)
             {
+                DriveThreads.NoteProgress();
                 _pageRetries++;
             }
             catch (IOException e) when (!Posix.IsOfWholeDevice(e))
             {
+                DriveThreads.NoteProgress();
                 page.Clear();
                 _unreadable.Add(offset);
                 return page.Length;

@@ -37,6 +37,8 @@ public sealed class MemoryFragmentStore(Guid driveId, TimeProvider time) : IFrag
 
     public bool IsLocal => true;
 
+    public bool IsReachable { get; set; } = true;
+
     /// <summary>Payload bytes that have been read.</summary>
     public long BytesRead => Volatile.Read(ref _read);
 

@@ -82,6 +82,9 @@ public sealed class FragmentServer : IDisposable
         while (_instance == 0);
     }
 
+    /// <summary>By which peers tell this run from another of the same node: see <see cref="NodeRun.Run"/>.</summary>
+    public ulong Run => _instance;
+
     /// <summary>Whether the path is one of this protocol, whatever its version.</summary>
     public static bool Handles(string path) => path.Length > 3 && path[0] == '/' && path[1] == 'v' && char.IsAsciiDigit(path[2]);
 
@@ -642,16 +645,16 @@ internal enum ReplayOutcome
 }
 
 /// <summary>
-/// The nonces of requests for as long as their time stamps are good, up to a number of them; past it nothing is let in, so that nothing has to be forgotten too early. One may be remembered for longer,
-/// behind another of a clock that is ahead. Thread-safe.
+/// The nonces of requests for as long as their time stamps are good, up to a number of them; past it nothing is let in, so that nothing has to be forgotten too early. A clock that goes back makes no
+/// request good again whose nonce has been forgotten, and keeps out no other. Thread-safe.
 /// </summary>
 /// <param name="span">How long after its time stamp a request is still looked at.</param>
 internal sealed class ReplayWindow(int capacity, TimeSpan span)
 {
     private readonly Lock _lock = new();
     private readonly HashSet<UInt128> _seen = [];
-    private readonly Queue<(UInt128 Nonce, DateTimeOffset At)> _order = new();
-    private DateTimeOffset _latest;
+    private readonly PriorityQueue<UInt128, DateTimeOffset> _order = new();
+    private DateTimeOffset _forgotten = DateTimeOffset.MinValue; // no nonce of a later time stamp has been
 
     /// <param name="nonce">Of the request.</param>
     /// <param name="at">Its time stamp, which the caller has found to be good.</param>
@@ -660,22 +663,19 @@ internal sealed class ReplayWindow(int capacity, TimeSpan span)
     {
         lock (_lock)
         {
-            // A clock that goes back makes no request good again whose nonce has been forgotten.
-            _latest = now > _latest ? now : _latest;
-            if (_latest - at > span)
-                return ReplayOutcome.Seen;
-            while (_order.TryPeek(out (UInt128 Nonce, DateTimeOffset At) oldest) && _latest - oldest.At > span)
+            while (_order.TryPeek(out UInt128 oldest, out DateTimeOffset stamped) && now - stamped > span)
             {
                 _order.Dequeue();
-                _seen.Remove(oldest.Nonce);
+                _seen.Remove(oldest);
+                _forgotten = stamped > _forgotten ? stamped : _forgotten;
             }
 
-            if (_seen.Contains(nonce))
+            if (at <= _forgotten || now - at > span || _seen.Contains(nonce))
                 return ReplayOutcome.Seen;
             if (_order.Count >= capacity)
                 return ReplayOutcome.Full;
             _seen.Add(nonce);
-            _order.Enqueue((nonce, at));
+            _order.Enqueue(nonce, at);
             return ReplayOutcome.New;
         }
     }

@@ -34,6 +34,8 @@ internal sealed class RemoteFragmentStore : IFragmentStore, IVolumeVerifier
 
     public Guid DriveId { get; }
 
+    public bool IsReachable => _node.IsReachable;
+
     public bool IsLocal => false;
 
     public async ValueTask<FragmentTicket> WriteAsync(FragmentWrite fragment, bool sync, CancellationToken cancellationToken = default)

@@ -54,6 +54,13 @@ public sealed class RemoteStorageNodeOptions
     }
 }
 
+/// <summary>What a node said last of the process that it is.</summary>
+/// <param name="Name">By which it goes as a node.</param>
+/// <param name="Run">Another with every start of the process.</param>
+/// <param name="Since">When this run was first heard of, as a timestamp of the time that the connection was given.</param>
+/// <param name="AskedAt">When the question was sent that was answered last.</param>
+public readonly record struct NodeRun(string Name, ulong Run, long Since, long AskedAt);
+
 /// <summary>The node answers, and cannot be used: another secret, another cluster, another version, a clock that is wrong. Waiting does not help.</summary>
 public sealed class StorageNodeRefusedException(Uri node, string reason) : StorageException($"The storage node {node} cannot be used: {reason}")
 {
@@ -121,6 +128,9 @@ public sealed class RemoteStorageNode : IAsyncDisposable
     public string NodeId => _session?.Hello.NodeId ?? "";
 
     public string Host => _session?.Hello.Host ?? "";
+
+    /// <summary>Null until it has answered once.</summary>
+    public NodeRun? Run => _session is { } session ? new NodeRun(session.Hello.NodeId, session.Hello.Instance, session.Since, session.AskedAt) : null;
 
     /// <summary>Empty until it has answered once.</summary>
     public Guid ClusterId => _session?.Hello.ClusterId ?? Guid.Empty;
@@ -444,13 +454,14 @@ public sealed class RemoteStorageNode : IAsyncDisposable
             using FrameWriter body = new();
             try
             {
+                long askedAt = _time.GetTimestamp();
                 using RemoteAnswer answer = await SendOnceAsync(FragmentRequest.Hello, Guid.Empty, 0, body, default, default, Options.HelloTimeout, cancellationToken).ConfigureAwait(false);
                 if (answer.Header.Status != FragmentStatus.Ok)
                     throw answer.ReadError(Guid.Empty, Address.Authority);
                 NodeHello hello = FragmentCodec.ReadHello(answer.Body, answer.Header.Instance);
                 if (Options.ClusterId is { } cluster && hello.ClusterId != cluster)
                     throw new StorageNodeRefusedException(Address, $"it is of cluster {hello.ClusterId}, not of {cluster}.");
-                Accept(hello);
+                Accept(hello, askedAt);
             }
             catch (NodeBusyException) when (_session is not null)
             {
@@ -484,18 +495,19 @@ public sealed class RemoteStorageNode : IAsyncDisposable
         }
     }
 
-    private void Accept(NodeHello hello)
+    private void Accept(NodeHello hello, long askedAt)
     {
         bool changed, back;
         ImmutableArray<RemoteFragmentStore> drives;
         lock (_lock)
         {
+            Session? known = _session?.Hello is { } last && last.Instance == hello.Instance && last.NodeId == hello.NodeId ? _session : null;
             if (_session?.Hello.Instance != hello.Instance)
                 _lastOrdinal = (_lastOrdinal + 1) & RemoteFragmentStore.OrdinalMask;
             ImmutableArray<RemoteFragmentStore> before = _drives;
             _drives = [.. hello.Drives.Distinct().Select(id => before.FirstOrDefault(drive => drive.DriveId == id) ?? new RemoteFragmentStore(this, id))];
             drives = _drives;
-            _session = new Session(hello, _lastOrdinal);
+            _session = new Session(hello, _lastOrdinal, known?.Since ?? _time.GetTimestamp(), askedAt);
             back = _unreachable is not null;
             if (back)
                 _lost = new CancellationTokenSource();
@@ -560,7 +572,7 @@ public sealed class RemoteStorageNode : IAsyncDisposable
         }
     }
 
-    private sealed record Session(NodeHello Hello, int Ordinal);
+    private sealed record Session(NodeHello Hello, int Ordinal, long Since, long AskedAt);
 }
 
 /// <summary>What follows a request's frame. <paramref name="Many"/> is null where there is one.</summary>

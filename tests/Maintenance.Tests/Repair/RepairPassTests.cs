@@ -145,6 +145,21 @@ public sealed class RepairPassTests
     }
 
     [Fact]
+    public async Task DriveWhoseNodeIsAway_IsNotAtHand_AndIsNotFilled()
+    {
+        TestCluster cluster = await TestCluster.CreateAsync(drives: 12, groups: 64);
+        cluster.Lose(cluster.Mapped[0].Id);
+        RepairOptions options = new();
+        int before = PassPlan.Fill(cluster.Map, cluster, options.ParityOf).Max(plan => plan.SlotsWithoutSource);
+        foreach (MappedDrive drive in cluster.Mapped.Skip(6))
+            cluster.Store(drive.Id).IsReachable = false;
+        Assert.True(PassPlan.Fill(cluster.Map, cluster, options.ParityOf).Max(plan => plan.SlotsWithoutSource) > before);
+        foreach (MappedDrive drive in cluster.Mapped)
+            cluster.Store(drive.Id).IsReachable = false;
+        Assert.Empty(PassPlan.Fill(cluster.Map, cluster, options.ParityOf));
+    }
+
+    [Fact]
     public async Task Drain_LeavesTheDriveEmptyAndRewritesNoMetadata()
     {
         TestCluster cluster = await TestCluster.CreateAsync(drives: 9);

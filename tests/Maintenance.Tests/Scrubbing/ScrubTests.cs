@@ -155,6 +155,22 @@ public sealed class ScrubTests
         await cluster.AssertWholeAsync();
     }
 
+    /// <summary>Compaction, and the check of a sealed volume, tell of damage where no scrub of the fragments has seen it.</summary>
+    [Fact]
+    public async Task DamagedStray_ThatTheDriveToldOfByItself_DoesNotCountWhenItsSlotComesBack()
+    {
+        (TestCluster cluster, TestExtent extent, FragmentKey key, Guid elsewhere) = await WriteStrayAsync(Copies3);
+        Assert.True(cluster.Store(elsewhere).Corrupt(key, 17));
+        FragmentPage listed = await cluster.Store(elsewhere).ListAsync(null, null, 10, TestContext.Current.CancellationToken);
+        await new FoundDamage(() => cluster.Map, cluster.Queue).TellAsync(listed.Entries.Where(entry => entry.Key == key), TestContext.Current.CancellationToken);
+        RepairService repair = await cluster.StartRepairAsync();
+        await cluster.RunQueueUntilEmptyAsync(repair);
+        Assert.Empty(cluster.Strays());
+        MoveSlot(cluster, extent, key, elsewhere);
+        await cluster.RunPassesUntilAsync(repair, () => cluster.IncompleteSlots == 0);
+        await cluster.AssertWholeAsync();
+    }
+
     /// <summary>Its home was damaged too, so that it had to stay; but that is repaired, and the word of the damage used up, before the slot comes back.</summary>
     [Theory]
     [InlineData(true)]

@@ -32,6 +32,30 @@ public sealed class BufferBudgetTests
     }
 
     [Fact]
+    public async Task Excess_PassesToOneBehindTheFirst_WhereThatMayNotGoBeyond()
+    {
+        var budget = new BufferBudget(10, new ManualTime());
+        object first = new(), second = new(), third = new();
+        await budget.TakeAsync(5, first, TimeSpan.FromSeconds(1), Stop);
+        await budget.TakeAsync(5, second, TimeSpan.FromSeconds(1), Stop);
+        budget.Force(5);
+        await budget.TakeAsync(5, first, TimeSpan.FromSeconds(1), Stop);
+        Task small = budget.TakeAsync(1, null, TimeSpan.FromSeconds(1), Stop).AsTask();
+        Task one = budget.TakeAsync(5, second, TimeSpan.FromSeconds(1), Stop).AsTask(), other = budget.TakeAsync(5, third, TimeSpan.FromSeconds(1), Stop).AsTask();
+
+        // What is left is held by those who wait: one of them has to be able to finish.
+        budget.EndExcess(first);
+        budget.Release(10);
+        await one;
+        Assert.False(small.IsCompleted || other.IsCompleted);
+        budget.Release(10);
+        await small;
+        Assert.False(other.IsCompleted);
+        budget.EndExcess(second);
+        await other;
+    }
+
+    [Fact]
     public async Task Waiting_EndsWithPatienceOrCancellation_AndTakesNothing()
     {
         var time = new ManualTime();

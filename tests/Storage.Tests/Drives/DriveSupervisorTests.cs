@@ -913,6 +913,57 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         Assert.Equal(bytes, await File.ReadAllBytesAsync(newer, Stop));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task VolumeWhoseFileCannotBeOpened_IsDamage_AndTheOthersServe(bool loseIndex)
+    {
+        await _drives.OpenAsync();
+        LocalFragmentStore drive = _drives.StoreAt(0);
+        var writes = new List<FragmentWrite>();
+        while (_drives.VolumesOf(0).Length < 3)
+            writes.Add(await _drives.WriteAsync(drive, 200_000));
+        drive.Engine.Index.Flush(durable: true);
+        await _drives.CloseAsync();
+        if (loseIndex)
+            File.Delete(Path.Combine(_drives.FolderOf(0), "index.db"));
+        long unopenable = long.Parse(Path.GetFileNameWithoutExtension(_drives.VolumesOf(0)[0]), System.Globalization.CultureInfo.InvariantCulture);
+        _drives.FaultsOf(0).CannotOpen = id => id == unopenable;
+        await _drives.OpenAsync();
+        drive = _drives.StoreAt(0);
+        var listed = new HashSet<FragmentKey>((await drive.ListAsync(null, null, 10_000, Stop)).Entries.Select(entry => entry.Key));
+        int served = 0;
+        foreach (FragmentWrite write in writes)
+        {
+            try
+            {
+                await SupervisedDrives.AssertServes(drive, write);
+                served++;
+            }
+            catch (Exception e) when (loseIndex ? e is FragmentMissingException : e is FragmentCorruptException)
+            {
+                Assert.DoesNotContain(write.Key, listed);
+            }
+        }
+
+        Assert.InRange(served, 1, writes.Count - 1);
+
+        await _drives.Until(DriveHealthState.Suspect, 0, "1 operations failed");
+
+        // Of more than one in so few it is the drive's fault.
+        _drives.FaultsOf(0).CannotOpen = id => id >= unopenable;
+        await _drives.CloseAsync();
+        await _drives.OpenAsync();
+        Assert.Equal((2, DriveHealthState.Failed), (_drives.InUse.Count, _drives.HealthOf(0).State));
+
+        // It was the file system that was wrong, and has been mended.
+        _drives.FaultsOf(0).CannotOpen = null;
+        await _drives.CloseAsync();
+        await _drives.OpenAsync();
+        foreach (FragmentWrite write in writes)
+            await SupervisedDrives.AssertServes(_drives.StoreAt(0), write);
+    }
+
     [Fact]
     public async Task FragmentOfAnotherGroup_IsCorrupt_AndNoOther()
     {

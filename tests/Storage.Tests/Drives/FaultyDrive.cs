@@ -17,6 +17,9 @@ internal sealed class DriveFaults
     public long? FreeBytes { get; set; }
     public string? IndexPath { get; set; }
 
+    /// <summary>Volumes whose files the file system cannot open.</summary>
+    public Func<long, bool>? CannotOpen { get; set; }
+
     /// <summary>Operations that hang at the moment.</summary>
     public SemaphoreSlim Hanging { get; } = new(0);
 
@@ -77,7 +80,7 @@ internal sealed class FaultyDrive(IDrive inner, DriveFaults faults) : IDrive
 
     public IVolumeFile CreateVolume(long volumeId, long sizeBytes) => new FaultyFile(inner.CreateVolume(volumeId, sizeBytes), faults);
 
-    public IVolumeFile OpenVolume(long volumeId) => new FaultyFile(inner.OpenVolume(volumeId), faults);
+    public IVolumeFile OpenVolume(long volumeId) => faults.CannotOpen?.Invoke(volumeId) == true ? throw new IOException("injected EUCLEAN", Posix.ErrorUnclean) : new FaultyFile(inner.OpenVolume(volumeId), faults);
 
     public void DeleteVolume(long volumeId) => inner.DeleteVolume(volumeId);
 

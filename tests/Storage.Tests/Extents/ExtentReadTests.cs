@@ -657,6 +657,78 @@ public sealed class ExtentReadTests
         await cluster.AssertIdleAsync(Stop);
     }
 
+    [Fact]
+    public async Task ReadersThatAreNotComeBackTo_GiveUpWhatTheyHaveLoadedForThoseWhoWait_AndGoOnWhereTheyStood()
+    {
+        const int shard = 256 << 10;
+        StorageOptions settings = MemoryCluster.Settings();
+        await using var cluster = new MemoryCluster(9, options: new StorageOptions { Schemes = settings.Schemes, ShardSizeBytes = shard, ReadBufferBytes = 24 * shard });
+        byte[] bytes = cluster.Bytes(24 * shard);
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        foreach (MemoryFragmentStore drive in cluster.Drives)
+            drive.Fault = async (_, _, _) => await Task.Yield(); // so that nothing is to be had at once
+
+        // Each has a block and the next.
+        IExtentReader[] slow = [cluster.Store.OpenRead(layout, 0, bytes.Length), cluster.Store.OpenRead(layout, 0, bytes.Length)];
+        foreach (IExtentReader reader in slow)
+            Assert.Equal(shard, (await reader.ReadNextAsync(Stop)).Length);
+        Task<byte[]> waiting = cluster.ReadAsync(layout, Stop);
+        await Task.Delay(50, Stop);
+        Assert.False(waiting.IsCompleted);
+        while (!waiting.IsCompleted)
+        {
+            cluster.Time.Advance(TimeSpan.FromMilliseconds(300));
+            await Task.Yield();
+        }
+
+        Assert.Equal(bytes, await waiting);
+        var lengths = new List<int>();
+        foreach (IExtentReader reader in slow)
+        {
+            int done = shard;
+            while (await reader.ReadNextAsync(Stop) is { IsEmpty: false } piece)
+            {
+                Assert.True(piece.Span.SequenceEqual(bytes.AsSpan(done, piece.Length)));
+                lengths.Add(piece.Length);
+                done += piece.Length;
+            }
+
+            Assert.Equal(bytes.Length, done);
+            await reader.DisposeAsync();
+        }
+
+        // A chunk at a time, until it is seen that the caller is quick again.
+        Assert.Equal(64 << 10, lengths[0]);
+        Assert.Contains(shard, lengths);
+        await cluster.AssertIdleAsync(Stop);
+    }
+
+    [Fact]
+    public async Task ReadsLeftBehindOnADriveThatHangs_DoNotTakeTheBuffersOfOthers()
+    {
+        StorageOptions settings = MemoryCluster.Settings();
+        await using var cluster = new MemoryCluster(9, options: new StorageOptions { Schemes = settings.Schemes, ShardSizeBytes = 64 << 10, ReadBufferBytes = 2 << 20 });
+        byte[] bytes = cluster.Bytes(6 * (64 << 10));
+        ExtentLayout layout = await cluster.WriteAsync(cluster.Describe(), bytes, bytes.Length, Stop);
+        TaskCompletionSource hang = MemoryCluster.Hang(cluster.DriveOf(layout.PlacementGroup, 0), FragmentOperation.Read);
+        for (int i = 0; i < 40; i++)
+        {
+            Task<byte[]> read = cluster.ReadAsync(layout, Stop);
+            while (!read.IsCompleted)
+            {
+                cluster.Time.Advance(TimeSpan.FromMilliseconds(21));
+                await Task.Yield();
+            }
+
+            Assert.Equal(bytes, await read);
+        }
+
+        Assert.True(cluster.Time.GetElapsedTime(0) < cluster.Options.SlowDriveAfter, "The drive hangs for so long that nobody waits for it anyhow.");
+        Assert.InRange(cluster.Store.Buffers.Lent, 1, 3);
+        hang.SetResult();
+        await cluster.AssertIdleAsync(Stop);
+    }
+
     /// <summary>The first slots move to a new drive, which has nothing yet.</summary>
     private static (MemoryFragmentStore Former, MemoryFragmentStore Filled) MoveFirstSlot(MemoryCluster cluster, bool isLost = false)
     {

@@ -147,6 +147,18 @@ public sealed class FragmentProtocolTests
         Assert.Equal(ReplayOutcome.New, window.Enter(3, start.AddMinutes(1), start.AddMinutes(1)));
     }
 
+    [Fact]
+    public void ReplayWindow_AfterAClockThatWasAhead_LetsInWhatIsNew_AndStillNotWhatItHasSeen()
+    {
+        ReplayWindow window = new(10, TimeSpan.FromMinutes(5));
+        DateTimeOffset start = DateTimeOffset.UnixEpoch, ahead = start.AddHours(2);
+        Assert.Equal(ReplayOutcome.New, window.Enter(1, ahead, ahead));
+        Assert.Equal(ReplayOutcome.New, window.Enter(2, start, start));
+        Assert.Equal(ReplayOutcome.Seen, window.Enter(2, start, start));
+        Assert.Equal(ReplayOutcome.New, window.Enter(3, start.AddMinutes(9), start.AddMinutes(9)));
+        Assert.Equal(ReplayOutcome.Seen, window.Enter(1, ahead, ahead));
+    }
+
     private static FragmentWrite Fragment()
     {
         byte[] payload = [.. Enumerable.Range(0, 70_000).Select(i => (byte)(i * 7))];
