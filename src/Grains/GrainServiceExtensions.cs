@@ -16,6 +16,7 @@ public static class GrainServiceExtensions
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
         services.TryAddSingleton(TimeProvider.System);
+        services.TryAddSingleton<IProcessPulse, SteadyPulse>();
         services.AddSingleton(options);
         services.AddSingleton<GrainMetrics>();
         services.AddSingleton<ActivationBudget>();

@@ -19,7 +19,7 @@ internal static class XmlBody
     {
         long? declared = request.Http.Request.ContentLength;
         if (declared > maxBytes + 64 * 1024) throw new S3Exception(S3ErrorCode.MaxMessageLengthExceeded);
-        using GatewayServices.BufferTicket admitted = await request.Services.AdmitDocumentAsync(request.Aborted);
+        using GatewayServices.DocumentTicket admitted = request.Services.AdmitDocument();
 
         // It grows with what arrives, not with what is promised.
         using MemoryStream raw = new();
@@ -28,6 +28,7 @@ internal static class XmlBody
         {
             int read = await request.Http.Request.Body.ReadAsync(buffer, request.Aborted);
             if (read == 0) break;
+            admitted.Add(read);
             raw.Write(buffer, 0, read);
             if (raw.Length > maxBytes + 64 * 1024) throw new S3Exception(S3ErrorCode.MaxMessageLengthExceeded);
         }

@@ -12,8 +12,8 @@ public sealed class GatewayOptions
     /// <summary>Bodies of small objects in memory at once, 128 KiB each at most; more wait their turn. 512 unless set, which is 64 MiB.</summary>
     public int MaxBufferedBodies { get; init; } = 512;
 
-    /// <summary>XML bodies in memory at once, 8 MiB each at most; more wait their turn.</summary>
-    public int MaxXmlBodies { get; init; } = 16;
+    /// <summary>Bytes of XML bodies in memory at once, as they have arrived, of which one may have 8 MiB. Whose body goes beyond them is answered with SlowDown. 128 MiB unless set.</summary>
+    public long MaxXmlBytes { get; init; } = 128 << 20;
 
     /// <summary>Streaming uploads and copies at once; each holds a few blocks. More are answered with SlowDown.</summary>
     public int MaxConcurrentStreams { get; init; } = 256;

@@ -19,8 +19,8 @@ public sealed class GatewayServices(
     IGrainFactory grains, IExtentStore extents, TimeProvider time, Func<(ulong High, ulong Low)> nextRandom, GatewayOptions options)
 {
     private readonly SemaphoreSlim _buffers = new(options.MaxBufferedBodies);
-    private readonly SemaphoreSlim _documents = new(options.MaxXmlBodies);
     private int _streams;
+    private long _documentBytes;
 
     /// <summary>The metadata plane.</summary>
     public IGrainFactory Grains => grains;
@@ -56,11 +56,23 @@ public sealed class GatewayServices(
         return new BufferTicket(_buffers);
     }
 
-    /// <summary>Waits for room for one XML body, which may be large.</summary>
-    public async ValueTask<BufferTicket> AdmitDocumentAsync(CancellationToken cancellationToken)
+    /// <summary>Takes room for an XML body, piece by piece as it arrives: one that is promised and does not come holds up nobody.</summary>
+    public DocumentTicket AdmitDocument() => new(this);
+
+    /// <summary>Held while an XML body is in memory. Belongs to one request; not thread-safe.</summary>
+    public sealed class DocumentTicket(GatewayServices owner) : IDisposable
     {
-        await _documents.WaitAsync(cancellationToken);
-        return new BufferTicket(_documents);
+        private long _bytes;
+
+        /// <summary>Takes room for so many bytes more, or refuses with SlowDown.</summary>
+        public void Add(int bytes)
+        {
+            _bytes += bytes;
+            if (Interlocked.Add(ref owner._documentBytes, bytes) > owner.Options.MaxXmlBytes) throw new S3Exception(S3ErrorCode.SlowDown);
+        }
+
+        /// <inheritdoc/>
+        public void Dispose() => Interlocked.Add(ref owner._documentBytes, -_bytes);
     }
 
     /// <summary>Held while a body is in memory.</summary>

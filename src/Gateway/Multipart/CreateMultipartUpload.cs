@@ -1,5 +1,6 @@
 using ObjectStore.Gateway.Objects;
 using ObjectStore.Grains;
+using ObjectStore.Metadata;
 using ObjectStore.S3.Checksums;
 using ObjectStore.S3.Errors;
 using ObjectStore.S3.Xml;
@@ -66,7 +67,17 @@ internal static class Uploads
     public static async Task RecordAsync(S3Request request, IMultipartUploadGrain grain, UploadInfo upload, Storage.Extents.ExtentLayout layout, Grains.UploadPart part)
     {
         await StoredBytes.RefuseOverdueAsync(request, layout);
-        if (await grain.PutPartAsync(part)) return;
+        try
+        {
+            if (await grain.PutPartAsync(part)) return;
+        }
+        catch (MetadataStoreFullException)
+        {
+            // Nothing was recorded, for certain.
+            await StoredBytes.DiscardAsync(request, layout);
+            throw;
+        }
+
         await StoredBytes.DiscardAsync(request, layout);
         throw new S3Exception(S3Error.NoSuchUpload(upload.UploadId.ToString()));
     }

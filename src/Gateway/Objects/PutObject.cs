@@ -67,6 +67,8 @@ internal static class PutObject
             PutStatus.NoSuchKey => S3Error.NoSuchKey(key),
             PutStatus.NoSuchBucket => S3Error.NoSuchBucket(bucket.Name),
             PutStatus.NoSuchUpload => S3Error.NoSuchUpload(command.CompletesUpload!.Value.ToString()),
+            PutStatus.StoreFull => new S3Error(S3ErrorCode.InsufficientStorage),
+            PutStatus.Busy => new S3Error(S3ErrorCode.SlowDown),
             _ => new S3Error(S3ErrorCode.InternalError),
         });
     }

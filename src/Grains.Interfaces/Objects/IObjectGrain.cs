@@ -60,6 +60,12 @@ public enum PutStatus
 
     /// <summary>The upload to complete is gone.</summary>
     NoSuchUpload,
+
+    /// <summary>The metadata store has no room. Nothing was changed, for certain.</summary>
+    StoreFull,
+
+    /// <summary>Too many commits wait. Nothing was changed, for certain; it may be tried again.</summary>
+    Busy,
 }
 
 /// <summary>The outcome of <see cref="IObjectGrain.PutAsync"/>.</summary>

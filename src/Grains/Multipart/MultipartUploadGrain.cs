@@ -88,6 +88,14 @@ public sealed class MultipartUploadGrain(IMetadataStore store, GrainOptions opti
                 return refusal!;
 
             PutResult put = await ObjectOf(command).PutAsync(new PutCommand(version, command.Condition, _uploadId));
+            switch (put.Status)
+            {
+                case PutStatus.StoreFull:
+                    throw new MetadataStoreFullException($"Upload {_uploadId} was not completed: the metadata store has no room.");
+                case PutStatus.Busy:
+                    throw new RangeBusyException($"Upload {_uploadId} was not completed: too many commits wait.");
+            }
+
             if (put.Status == PutStatus.NoSuchUpload)
             {
                 // Another activation ended it, or put a part anew behind the selection. The store knows which.

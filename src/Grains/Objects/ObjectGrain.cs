@@ -75,9 +75,9 @@ public sealed partial class ObjectGrain(
     {
         using Activity? activity = GrainMetrics.Activities.StartActivity("object.put");
         ObjectVersion version = command.Version;
+        Attempts attempts = new(this);
         try
         {
-            Attempts attempts = new(this);
             while (true)
             {
                 (ObjectVersion? newest, bool isCached) = await NewestAsync(attempts);
@@ -113,6 +113,11 @@ public sealed partial class ObjectGrain(
 
                 await attempts.NextAsync();
             }
+        }
+        catch (Exception exception) when (exception is MetadataStoreFullException or RangeBusyException && !attempts.AnswerWasLost)
+        {
+            // The bytes need not be kept for a commit that may have happened after all.
+            return new PutResult(exception is RangeBusyException ? PutStatus.Busy : PutStatus.StoreFull, null);
         }
         finally
         {

@@ -7,7 +7,7 @@ namespace ObjectStore.Grains;
 
 /// <summary>
 /// One storage host: whether it and its drives live, and what follows when they do not. Its registration is durable; when it was last heard of is not, since a heartbeat every few seconds is
-/// not worth a write. So an activation counts silence from its own beginning: it may give up a drive later than it could, never sooner.
+/// not worth a write. So an activation counts silence from its own beginning, and without the time in which its process stood still: it may give up a drive later than it could, never sooner.
 ///
 /// One timer looks for what is overdue; one reminder brings the grain back after its silo went, so that a node that died with it is missed too.
 /// </summary>
@@ -16,6 +16,7 @@ public sealed partial class StorageNodeGrain(
     [PersistentState("registration", GrainStorageNames.Metadata)] IPersistentState<StorageNodeState> state,
     GrainOptions options,
     TimeProvider time,
+    IProcessPulse pulse,
     ILogger<StorageNodeGrain> logger) : Grain, IStorageNodeGrain, IRemindable
 {
     private const string CheckReminder = "check";
@@ -46,27 +47,19 @@ public sealed partial class StorageNodeGrain(
     public async Task<PlacementMap> RegisterAsync(NodeRegistration registration)
     {
         IPlacementGrain pool = GrainFactory.GetGrain<IPlacementGrain>(registration.Pool);
+        HashSet<string> announced = [.. registration.Drives.Select(drive => Normal(drive.DriveId))];
+        PlacementDrive[] unannounced = [.. state.State.Drives.Where(drive => !announced.Contains(Normal(drive.DriveId)))];
+
+        // The watch is durable before the pool has the drives: one that is in the map and that nobody watches would never be missed. What the pool refuses is watched in vain.
+        await RememberAsync(registration.Pool, [.. registration.Drives, .. unannounced]);
+        Expect(state.State.Drives);
+        await this.RegisterOrUpdateReminder(CheckReminder, ReminderPeriod, ReminderPeriod);
         PlacementMap map = await pool.RegisterDrivesAsync(registration with { NodeId = NodeId });
 
         // A drive that broke while the node was down is not announced, and must be missed, also one that was removed and may be taken back; one that another node has now must not.
         HashSet<string> own = [.. (await pool.GetDrivesAsync()).Where(drive => drive.NodeId == NodeId).Select(drive => drive.DriveId)];
-        HashSet<string> announced = [.. registration.Drives.Select(drive => Normal(drive.DriveId))];
-        List<PlacementDrive> drives = [.. registration.Drives, .. state.State.Drives.Where(drive => Normal(drive.DriveId) is var id && own.Contains(id) && !announced.Contains(id))];
-        if (state.State.Pool != registration.Pool || !state.State.Drives.SequenceEqual(drives))
-        {
-            state.State = new StorageNodeState { Pool = registration.Pool, Drives = drives, RegisteredUnixMs = time.GetUtcNow().ToUnixTimeMilliseconds() };
-            try
-            {
-                await state.WriteStateAsync();
-            }
-            catch
-            {
-                DeactivateOnIdle();
-                throw;
-            }
-        }
-
-        await this.RegisterOrUpdateReminder(CheckReminder, ReminderPeriod, ReminderPeriod);
+        List<PlacementDrive> drives = [.. registration.Drives, .. unannounced.Where(drive => own.Contains(Normal(drive.DriveId)))];
+        await RememberAsync(registration.Pool, drives);
         Expect(drives);
         foreach ((string id, Drive drive) in _drives)
         {
@@ -150,6 +143,23 @@ public sealed partial class StorageNodeGrain(
 
     private string NodeId => this.GetPrimaryKeyString();
 
+    /// <summary>Makes the registration durable, where it is another than before.</summary>
+    private async Task RememberAsync(string pool, List<PlacementDrive> drives)
+    {
+        if (state.State.Pool == pool && state.State.Drives.SequenceEqual(drives))
+            return;
+        state.State = new StorageNodeState { Pool = pool, Drives = drives, RegisteredUnixMs = time.GetUtcNow().ToUnixTimeMilliseconds() };
+        try
+        {
+            await state.WriteStateAsync();
+        }
+        catch
+        {
+            DeactivateOnIdle();
+            throw;
+        }
+    }
+
     private static string Normal(string driveId) => Guid.TryParse(driveId, out Guid id) ? id.ToString("N") : driveId;
 
     private void Expect(IEnumerable<PlacementDrive> drives)
@@ -172,7 +182,9 @@ public sealed partial class StorageNodeGrain(
         _heardUnixMs = time.GetUtcNow().ToUnixTimeMilliseconds();
     }
 
-    private TimeSpan Silence() => time.GetElapsedTime(_heardAt ?? _activatedAt);
+    private TimeSpan Silence() => ElapsedSince(_heardAt ?? _activatedAt);
+
+    private TimeSpan ElapsedSince(long timestamp) => time.GetElapsedTime(timestamp) - pulse.StoodStillSince(timestamp);
 
     private NodeState SilenceNow()
     {
@@ -194,7 +206,7 @@ public sealed partial class StorageNodeGrain(
     /// <summary>How long the drive has been down: failed by its own node, or silent together with it for longer than the grace.</summary>
     private TimeSpan DownFor(Drive drive)
     {
-        TimeSpan failed = drive.FailedAt is { } at ? time.GetElapsedTime(at) : TimeSpan.Zero;
+        TimeSpan failed = drive.FailedAt is { } at ? ElapsedSince(at) : TimeSpan.Zero;
         TimeSpan silent = Silence() is var silence && silence > options.NodeGrace ? silence : TimeSpan.Zero;
         return failed > silent ? failed : silent;
     }

@@ -33,6 +33,9 @@ internal sealed record Call(string Method, string Path, string Query = "")
     /// <summary>What the body ends in after its last piece, in place of its end.</summary>
     public Exception? EndsIn { get; init; }
 
+    /// <summary>Awaited after the last piece of the body, before its end.</summary>
+    public Func<Task>? Stall { get; init; }
+
     public async Task<Exchange> RunAsync(GatewayFixture gateway)
     {
         SigV4HeaderList signed = new();
@@ -48,7 +51,7 @@ internal sealed record Call(string Method, string Path, string Query = "")
         request.RawTarget = Query.Length == 0 ? Path : $"{Path}?{Query}";
         foreach ((string name, string value) in signed.Entries) http.Request.Headers.Append(name, value);
         if (Method is "PUT" or "POST") http.Request.ContentLength = DeclaredLength ?? body.Length;
-        request.Body = new SegmentStream(body, Segments, EndsIn);
+        request.Body = new SegmentStream(body, Segments, EndsIn, Stall);
         http.Features.Set<IRequestBodyPipeFeature>(new BodyPipe(PipeReader.Create(request.Body)));
 
         await gateway.Gateway.HandleAsync(http).WaitAsync(Deadline);
@@ -62,7 +65,7 @@ internal sealed record Call(string Method, string Path, string Query = "")
     }
 
     /// <summary>Hands out a body in pieces of the given sizes, each after a real wait.</summary>
-    private sealed class SegmentStream(byte[] body, IReadOnlyList<int> sizes, Exception? endsIn) : Stream
+    private sealed class SegmentStream(byte[] body, IReadOnlyList<int> sizes, Exception? endsIn, Func<Task>? stall) : Stream
     {
         private int _at;
         private int _piece;
@@ -81,7 +84,12 @@ internal sealed record Call(string Method, string Path, string Query = "")
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
             await Task.Yield();
-            if (_at == body.Length) return endsIn is null ? 0 : throw endsIn;
+            if (_at == body.Length)
+            {
+                if (stall is not null) await stall();
+                return endsIn is null ? 0 : throw endsIn;
+            }
+
             if (_left == 0) _left = sizes.Count == 0 ? body.Length : sizes[_piece++ % sizes.Count];
             int count = Math.Min(Math.Min(_left, buffer.Length), body.Length - _at);
             body.AsMemory(_at, count).CopyTo(buffer);

@@ -60,7 +60,7 @@ public sealed class GatewayFixture : IAsyncLifetime
         _services = services.BuildServiceProvider();
         await _services.StartEmbeddedGrainsAsync();
         GatewayServices gateway = new(
-            _services.GetRequiredService<IGrainFactory>(), Extents, Time, () => (NextRandom(), NextRandom()), new GatewayOptions { Domains = ["s3.test"] });
+            _services.GetRequiredService<IGrainFactory>(), Extents, Time, () => (NextRandom(), NextRandom()), new GatewayOptions { Domains = ["s3.test"], MaxXmlBytes = 1 << 20 });
         Gateway = new S3Gateway(gateway, new OneKey(), NullLogger<S3Gateway>.Instance);
     }
 

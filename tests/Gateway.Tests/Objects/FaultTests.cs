@@ -126,6 +126,7 @@ public sealed class FaultTests(GatewayFixture gateway) : GatewayTest(gateway), I
         Fixture.Metadata.BeforeCommit = () => new MetadataStoreFullException("full");
         Exchange put = await PutAsync("key", GatewayFixture.RandomBytes(size));
         Assert.Equal((507, "InsufficientStorage"), (put.Status, put.Code));
+        Assert.Single(Fixture.Extents.Deleted); // what certainly nothing names
         Fixture.Metadata.Reset();
         Assert.Equal("NoSuchKey", (await GetAsync("key")).Code);
         Assert.Empty(await ListKeysAsync());
@@ -195,6 +196,33 @@ public sealed class FaultTests(GatewayFixture gateway) : GatewayTest(gateway), I
         Assert.Equal(412, (await PutAsync("key", [2], ("If-Match", "\"00000000000000000000000000000000\""))).Status);
         Assert.Single(Fixture.Extents.Deleted);
         Assert.Equal("first"u8.ToArray(), (await GetAsync("key")).Body);
+    }
+
+    [Fact]
+    public async Task XmlBodiesThatDoNotArrive_HoldUpNobody_AndThoseThatHaveArrivedAreBounded()
+    {
+        TaskCompletionSource rest = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        using SemaphoreSlim arrived = new(0);
+        byte[] part = new byte[300 << 10];
+        (string, string)[] digest = [("Content-MD5", Convert.ToBase64String(System.Security.Cryptography.MD5.HashData(part)))];
+        Call Stalled(int bytes) => new("POST", $"/{Bucket}", "delete=")
+        {
+            Body = part[..bytes], DeclaredLength = 1 << 20, Headers = digest,
+            Stall = () =>
+            {
+                arrived.Release();
+                return rest.Task;
+            },
+        };
+        Task<Exchange>[] waiting = [.. Enumerable.Range(0, 23).Select(i => Fixture.SendAsync(Stalled(i < 20 ? 1 : part.Length)))];
+        for (int i = 0; i < waiting.Length; i++)
+            Assert.True(await arrived.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken), $"{i} of {waiting.Length}");
+        Assert.Equal(200, (await Fixture.SendAsync(new Call("PUT", $"/{Bucket}-other"))).Status);
+        Exchange beyond = await Fixture.SendAsync(new Call("POST", $"/{Bucket}", "delete=") { Body = part, Headers = digest });
+        Assert.Equal((503, "SlowDown"), (beyond.Status, beyond.Code));
+        rest.SetResult();
+        await Task.WhenAll(waiting);
+        Assert.Equal("MalformedXML", (await Fixture.SendAsync(new Call("POST", $"/{Bucket}", "delete=") { Body = part, Headers = digest })).Code);
     }
 
     [Fact]

@@ -164,10 +164,23 @@ public class ObjectFaultTests(SharedCluster shared, ITestOutputHelper output) : 
             return new StoreFault { Fail = new MetadataStoreFullException("full") };
         };
 
-        await Assert.ThrowsAsync<MetadataStoreFullException>(() => this["a"].PutAsync(Make.Put()));
+        Assert.Equal(PutStatus.StoreFull, (await this["a"].PutAsync(Make.Put())).Status);
         Assert.Equal(1, commits);
         Store.OnCall = null;
         Assert.Equal(PutStatus.Committed, (await this["a"].PutAsync(Make.Put())).Status);
+    }
+
+    /// <summary>The bytes must then be kept.</summary>
+    [Fact]
+    public async Task Put_WhenTheDiskIsFullAfterAnAnswerWasLost_DoesNotSayThatNothingWasChanged()
+    {
+        int commits = 0;
+        Store.OnCall = call => call.Method != "Commit" ? null : new StoreFault
+        {
+            Fail = Interlocked.Increment(ref commits) == 1 ? new MetadataStoreException("lost") : new MetadataStoreFullException("full"),
+        };
+        await Assert.ThrowsAsync<MetadataStoreFullException>(() => this["a"].PutAsync(Make.Put()));
+        Assert.Equal(2, commits);
     }
 
     [Fact]
