@@ -30,11 +30,16 @@ internal static class AdminApi
     public const string Removed = "removed";
 }
 
+/// <param name="Width">Shards of a placement group.</param>
+/// <param name="ShardsPerHost">How many of them each host has, of the group with the most in one; descending.</param>
+internal sealed record SpreadStatus(int Width, int[] ShardsPerHost);
+
 /// <summary>GET /admin/v1/status: all there is to know, from one moment.</summary>
 /// <param name="OlderWidths">Fragments of a block of older objects, where no class asks for or gets as many now; null from a node of an older version.</param>
+/// <param name="Spreads">One for each width in use; null from a node of an older version.</param>
 internal sealed record ClusterStatus(
     Guid ClusterId, string Version, long MapEpoch, DriveStatus[] Drives, ClassStatus[] Classes, RepairStatus Repair, ScrubStatus Scrub, CompactionStatus Compaction,
-    OrphanStatus Orphans, GarbageStatus? Garbage = null, int[]? OlderWidths = null);
+    OrphanStatus Orphans, GarbageStatus? Garbage = null, int[]? OlderWidths = null, SpreadStatus[]? Spreads = null);
 
 /// <summary>GET /admin/v1/drives.</summary>
 internal sealed record DriveList(DriveStatus[] Drives);

@@ -48,7 +48,7 @@ internal sealed class StatusCommand : ICommand
         classes.Print(output);
         if (status.Classes.Any(row => row.Narrowed)) output.WriteLine("NARROWED: there are too few drives for some schemes; new objects get less than was asked for.");
         if (status.OlderWidths is [_, ..] older)
-            output.WriteLine($"OLDER: objects from when there were other drives or schemes may have {string.Join(" or ", older)} fragments of a block. They keep that until they are written again, as by a copy onto itself.");
+            output.WriteLine($"OLDER: objects from when there were other drives or schemes may have {string.Join(" or ", older)} fragments of a block. They keep that until they are written again, as by a copy onto itself that names its storage class.");
         output.WriteLine();
         ClusterText.Repair(status.Repair, output);
         ClusterText.Scrub(status.Scrub, output);

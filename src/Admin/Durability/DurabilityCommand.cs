@@ -22,8 +22,8 @@ internal sealed partial class DurabilityCommand : ICommand
 
           --afr RATE             Failures in a drive-year, as 0.015 or 1.5%. Default: 0.015
           --drive-size SIZE      Bytes on a drive that repair rebuilds, for example 16TB. Default: 16TB
-          --repair-rate RATE     Bytes a second at which a lost drive is rebuilt. Default: 500MB
-          --out-after TIME       From the loss of a drive to the beginning of its repair. Default: 10m, as the server
+          --repair-rate RATE     Bytes a second at which a lost drive is rebuilt. Default: 500MB, an aim and no measurement
+          --out-after TIME       From the loss of a drive to the beginning of its repair. Default: 10m, as the server; never taken from a node
           --repair-time TIME     The whole time instead of the three above, for example 6.5d
           --repair KIND          single: lost shards of a group share the rate, one after another. parallel: each has it to itself. Default: single
           --endpoint URL         A running node: take the rate of repair from its metrics and, with its token, drives, their size, hosts and classes from its status, where it has them and
@@ -31,7 +31,8 @@ internal sealed partial class DurabilityCommand : ICommand
           --token-file FILE      The file admin.token of the node's data folder. Default: OBJECTSTORE_ADMIN_TOKEN, or ./data/admin.token; without one, its metrics alone are read
           --allow-plaintext      Send the token by http to another machine
           --drives N             Drives of the pool; fewer than a scheme's width narrows it. Default: 36
-          --hosts N              Hosts (or racks, whatever is lost at once) that the drives are in. Default: 12
+          --hosts N              Hosts (or racks, whatever is lost at once) that the drives are in, with the shards of a group spread over them as evenly as may be. Default: 12; with --endpoint and
+                                 its token the fullest hosts of the worst placement group of each width
           --host-afr RATE        Hosts lost for good, with their drives, in a host-year. Default: 0.002, an assumption; 0 is never
           --groups N             Placement groups of a scheme. Default: 1024, as a pool has of each width
           --scheme K+M           A scheme instead of those of the storage classes; may be repeated. 3x is three copies
@@ -92,7 +93,7 @@ internal sealed partial class DurabilityCommand : ICommand
 
         if (arguments.Value("--repair-time") is not null)
         {
-            foreach (string option in (string[])["--repair-rate", "--out-after", "--endpoint"])
+            foreach (string option in (string[])["--repair-rate", "--out-after"])
             {
                 if (arguments.Value(option) is not null) throw new UsageException($"{option} says what --repair-time says already; give one of them");
             }
@@ -131,7 +132,7 @@ internal sealed partial class DurabilityCommand : ICommand
         return inputs with
         {
             RepairBytesPerSecond = arguments.Value("--repair-rate") is null && measured.BytesPerSecond is { } rate ? rate : inputs.RepairBytesPerSecond,
-            RepairRateSource = arguments.Value("--repair-rate") is not null ? inputs.RepairRateSource : measured.BytesPerSecond is null ? $"{inputs.RepairRateSource}: {measured.Source}" : measured.Source,
+            RepairRateSource = arguments.Value("--repair-rate") is not null || arguments.Value("--repair-time") is not null ? inputs.RepairRateSource : measured.BytesPerSecond is null ? $"{inputs.RepairRateSource}: {measured.Source}" : measured.Source,
             DriveBytes = arguments.Value("--drive-size") is null && measured.DriveBytes is { } size ? size : inputs.DriveBytes,
             Drives = drives,
             Hosts = arguments.Value("--hosts") is null ? Math.Min(inputs.Hosts, drives) : inputs.Hosts,
@@ -223,6 +224,8 @@ internal sealed partial class DurabilityCommand : ICommand
         yield return inputs.BitErrorRate is { } rate
             ? $"Latent errors: {rate:0.##E+0} for each bit read, {Quantities.Show(inputs.DriveReadBytesPerSecond)}/s read from each drive, mended by a scrub every {Quantities.Show(inputs.ScrubPeriod)}; the object has {Quantities.Show(inputs.ObjectBytes)}."
             : "No latent errors: every shard that is not lost can be read. Give --bit-error-rate to count them.";
+        yield return "An object is whole from its acknowledgement on, though a write that met a drive which was slow or away has k + 1 fragments (of copies more than half) until repair has made the others.";
+        yield return "The metadata is not in the model. It is one database on the node with all roles, and its loss loses every object: see docs/operations.md for backups.";
         yield return "Software, operators and whoever holds the keys lose more data than drives do; no chain of drives knows of them.";
         yield return "An object in several groups has the sum of their risks. Groups lost a year is the sum over all groups.";
     }

@@ -11,7 +11,7 @@ internal sealed record DurabilityInputs
 
     public double DriveBytes { get; init; } = 16e12;
 
-    /// <summary>Bytes rebuilt in a second, of one lost drive. 500 MB/s is the floor that this store's repair is held to.</summary>
+    /// <summary>Bytes rebuilt in a second, of one lost drive. 500 MB/s is what this store's repair is aimed at, on drives that do not share one device.</summary>
     public double RepairBytesPerSecond { get; init; } = 500e6;
 
     public string RepairRateSource { get; init; } = "--repair-rate, or its default";
@@ -50,6 +50,9 @@ internal sealed record DurabilityInputs
     /// <summary>As they are asked for.</summary>
     public IReadOnlyDictionary<string, ClassSchemes> Classes { get; init; } = SchemePolicy.Default.Classes;
 
+    /// <summary>By the number of shards of a group: how many of them each host has, of the group with the most in one; descending. A number that is not there is spread over the hosts evenly.</summary>
+    public IReadOnlyDictionary<int, int[]> Spreads { get; init; } = new Dictionary<int, int[]>();
+
     /// <summary>Where drives, hosts and classes come from, for people.</summary>
     public string PoolSource { get; init; } = "--drives, --hosts and --scheme, or their defaults";
 
@@ -57,6 +60,9 @@ internal sealed record DurabilityInputs
 
     /// <summary>Repairs in a year of 365 days.</summary>
     public double RepairRate => TimeSpan.FromDays(365) / RepairTime;
+
+    /// <summary>As the pool is.</summary>
+    public GroupModel Model(Scheme scheme) => Model(scheme, Hosts, HostAnnualFailureRate) with { Spread = Spreads.GetValueOrDefault(scheme.Width) };
 
     public GroupModel Model(Scheme scheme, int hosts, double hostRate) => new(
         scheme, AnnualFailureRate, RepairRate, hosts, hostRate, Repair,

@@ -50,7 +50,7 @@ internal sealed record DurabilityReport(DurabilityInputs Inputs, IReadOnlyList<S
         foreach ((string storageClass, string sizes, Scheme asked) in wanted)
         {
             Scheme scheme = asked.Narrow(inputs.Drives);
-            GroupModel model = inputs.Model(scheme, inputs.Hosts, inputs.HostAnnualFailureRate);
+            GroupModel model = inputs.Model(scheme);
             if (!solved.TryGetValue(scheme, out (LogNumber Years, LogNumber ObjectLoss) found))
             {
                 LogNumber years = GroupChain.MeanYearsToLoss(model with { Latent = null });
@@ -78,6 +78,8 @@ internal sealed record DurabilityReport(DurabilityInputs Inputs, IReadOnlyList<S
     private static IEnumerable<DomainDurability> Spreads(DurabilityInputs inputs, Scheme scheme)
     {
         yield return Row("drives only: no host is ever lost", 0, inputs.Model(scheme, scheme.Width, hostRate: 0));
+        bool isKnown = inputs.Spreads.TryGetValue(scheme.Width, out int[]? known);
+        if (known is not null) yield return Row($"as it is: {string.Join(" + ", known)} shards in {known.Length} hosts, where most are in one", known.Length, inputs.Model(scheme));
         HashSet<int> counts = [scheme.Width];
         for (int hosts = Math.Min(inputs.Hosts, scheme.Width); hosts > 1; hosts = (hosts + 1) / 2) counts.Add(hosts);
         counts.Add(Math.Min(2, scheme.Width));
@@ -86,7 +88,7 @@ internal sealed record DurabilityReport(DurabilityInputs Inputs, IReadOnlyList<S
         {
             GroupModel model = inputs.Model(scheme, hosts, inputs.HostAnnualFailureRate);
             string spread = hosts == 1 ? "all shards in one host" : model.ShardsPerHost == 1 ? $"{hosts} hosts, 1 shard in each" : $"{hosts} hosts, up to {model.ShardsPerHost} shards in one";
-            yield return Row(hosts == Math.Min(inputs.Hosts, scheme.Width) ? spread + " (as it is)" : spread, hosts, model);
+            yield return Row(!isKnown && hosts == Math.Min(inputs.Hosts, scheme.Width) ? spread + " (as it is)" : spread, hosts, model);
         }
 
         DomainDurability Row(string spread, int hosts, GroupModel model) =>

@@ -22,7 +22,7 @@ internal sealed class GroupChain
     {
         _model = model;
         int hosts = model.UsedHosts;
-        _sizes = [.. Enumerable.Range(0, hosts).Select(host => (model.Scheme.Width / hosts) + (host < model.Scheme.Width % hosts ? 1 : 0))];
+        _sizes = model.Spread ?? [.. Enumerable.Range(0, hosts).Select(host => (model.Scheme.Width / hosts) + (host < model.Scheme.Width % hosts ? 1 : 0))];
         NumberOf(new byte[hosts]);
         for (int state = 0; state < _states.Count; state++)
         {

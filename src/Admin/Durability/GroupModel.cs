@@ -39,7 +39,10 @@ internal sealed record LatentErrors(double ShardErrorProbability)
 internal sealed record GroupModel(
     Scheme Scheme, double DriveFailureRate, double RepairRate, int Hosts, double HostFailureRate = 0, RepairDiscipline Repair = RepairDiscipline.Single, LatentErrors? Latent = null)
 {
-    public int ShardsPerHost => (Scheme.Width + UsedHosts - 1) / UsedHosts;
+    /// <summary>Shards of each host, descending, where they are not spread evenly over <see cref="Hosts"/>.</summary>
+    public int[]? Spread { get; init; }
 
-    public int UsedHosts => Math.Min(Hosts, Scheme.Width);
+    public int ShardsPerHost => Spread?[0] ?? (Scheme.Width + UsedHosts - 1) / UsedHosts;
+
+    public int UsedHosts => Spread?.Length ?? Math.Min(Hosts, Scheme.Width);
 }

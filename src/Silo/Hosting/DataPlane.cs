@@ -19,6 +19,7 @@ internal sealed class DataPlane : IAsyncDisposable
     private readonly FragmentStoreDirectory _directory;
     private readonly List<RemoteStorageNode> _remote = [];
     private readonly DriveRoutes<RemoteStorageNode> _routes;
+    private readonly Namesakes<RemoteStorageNode> _namesakes;
     private readonly StopClock _stop;
     private readonly Lock _serving = new();
     private readonly Lock _following = new();
@@ -27,8 +28,8 @@ internal sealed class DataPlane : IAsyncDisposable
     private bool _stopping;
     private Task _listenerEnd = Task.CompletedTask;
 
-    private DataPlane(DriveSupervisor local, FragmentStoreDirectory directory, DriveRoutes<RemoteStorageNode> routes, ExtentStore extents, SchemePolicy schemes, StopClock stop)
-        => (_local, _directory, _routes, Extents, Schemes, _stop) = (local, directory, routes, extents, schemes, stop);
+    private DataPlane(DriveSupervisor local, FragmentStoreDirectory directory, DriveRoutes<RemoteStorageNode> routes, Namesakes<RemoteStorageNode> namesakes, ExtentStore extents, SchemePolicy schemes, StopClock stop)
+        => (_local, _directory, _routes, _namesakes, Extents, Schemes, _stop) = (local, directory, routes, namesakes, extents, schemes, stop);
 
     public ExtentStore Extents { get; }
 
@@ -66,7 +67,16 @@ internal sealed class DataPlane : IAsyncDisposable
     /// <summary>Makes an empty folder in the place of a drive that was replaced a new one.</summary>
     public Task<DriveHealth> FormatAsync(string path, CancellationToken cancellationToken) => _local.FormatAsync(path, cancellationToken);
 
-    public IReadOnlyList<RemoteStorageNode> RemoteNodes => _remote;
+    /// <summary>The storage nodes that answer. Without those that go by the name of another, whose drives are not used from here on.</summary>
+    public IReadOnlyList<RemoteStorageNode> GetAnsweringNodes()
+    {
+        IReadOnlyList<RemoteStorageNode> answering = _namesakes.Sift(_remote.Where(node => node.IsReachable), _server?.Run, out IReadOnlyList<RemoteStorageNode> changed);
+        foreach (RemoteStorageNode node in changed) Follow(node);
+        return answering;
+    }
+
+    /// <summary>By which nodes the pool knows drives; told once, before the storage nodes' drives are announced to it.</summary>
+    public void ExpectDrives(IReadOnlyDictionary<Guid, string> nodeIds) => _routes.Expect(nodeIds);
 
     /// <summary>The drives that a storage node named last, without copies of drives that are elsewhere.</summary>
     public IReadOnlyList<IFragmentStore> DrivesOf(RemoteStorageNode node) => _routes.DrivesOf(node);
@@ -89,7 +99,8 @@ internal sealed class DataPlane : IAsyncDisposable
         TimeSpan probe = options.DownOutAfter < TimeSpan.FromSeconds(5) ? TimeSpan.FromSeconds(1) : TimeSpan.FromSeconds(5);
         DriveSupervisor local = await OpenDrivesAsync(storage, probe, events, routes, CancellationToken.None);
         ExtentStore extents = new(storage, new ExtentStoreServices(directory, TimeProvider.System, SiloHost.RandomBits, events, repairs), map.Current ?? ClusterMap.Unknown);
-        DataPlane plane = new(local, directory, routes, extents, options.Schemes.Policy, stop);
+        Namesakes<RemoteStorageNode> namesakes = new(Environment.MachineName, node => node.Run, node => node.Address.Authority, events);
+        DataPlane plane = new(local, directory, routes, namesakes, extents, options.Schemes.Policy, stop);
         map.Changed += extents.UpdateMap;
         try
         {
@@ -235,6 +246,9 @@ internal sealed class DataPlane : IAsyncDisposable
     {
         // From the start and from the node's watch: who asked first must not have the last word.
         lock (_following)
-            _routes.Follow(node, node.Drives, node.IsReachable);
+        {
+            if (_namesakes.IsAside(node)) _routes.Follow(node, [], isReachable: false);
+            else _routes.Follow(node, node.Drives, node.IsReachable);
+        }
     }
 }

@@ -80,6 +80,24 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
         }
     }
 
+    /// <summary>
+    /// The nodes by which drives were reached before this process started, to be told once, when the nodes that answer have been followed: else the order in which they are asked would decide which of
+    /// two copies is used. A node that does not answer yet gets its drive back as one that had given it up for a while.
+    /// </summary>
+    public void Expect(IReadOnlyDictionary<Guid, string> nodeIds)
+    {
+        lock (_lock)
+        {
+            foreach ((Guid id, string nodeId) in nodeIds)
+            {
+                if (_local.ContainsKey(id) || HolderBeside(id, nodeId, reachable: false) is null) continue;
+                if (_order.Exists(node => _offers[node].NodeId == nodeId && _offers[node].IsReachable && _offers[node].Drives.ContainsKey(id))) TakeBackFromCopies(id, nodeId);
+                else _former[id] = (nodeId, time.GetTimestamp());
+                Settle(id);
+            }
+        }
+    }
+
     /// <summary>The drives that a node names, without those that are set aside; none before <see cref="Follow"/>.</summary>
     public IReadOnlyList<IFragmentStore> DrivesOf(TNode node)
     {

@@ -94,8 +94,41 @@ internal sealed class StorageNodeKeeper(
     // A node is missed after 15 s of silence: one drive of it must not cost the others so much.
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(3);
 
+    private readonly SemaphoreSlim _first = new(1, 1);
+    private bool _isExpecting;
+
     /// <summary>One round, all nodes at once; before the node is ready, so that the first map has these drives.</summary>
-    public Task BeatAsync(CancellationToken cancellationToken) => Task.WhenAll(plane.RemoteNodes.Where(node => node.IsReachable).Select(async node =>
+    public async Task BeatAsync(CancellationToken cancellationToken)
+    {
+        await ExpectAsync(cancellationToken);
+        await BeatAllAsync(cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        base.Dispose();
+        _first.Dispose();
+    }
+
+    /// <summary>Before anything is announced, which would make the pool know drives by other nodes.</summary>
+    private async Task ExpectAsync(CancellationToken cancellationToken)
+    {
+        await _first.WaitAsync(cancellationToken);
+        try
+        {
+            if (_isExpecting) return;
+            ImmutableArray<PoolDrive> drives = await grains.GetGrain<IPlacementGrain>(StorageNodeRegistration.Pool).GetDrivesAsync().WaitAsync(cancellationToken);
+            plane.ExpectDrives(drives.ToDictionary(drive => Guid.Parse(drive.DriveId), drive => drive.NodeId));
+            _isExpecting = true;
+        }
+        finally
+        {
+            _first.Release();
+        }
+    }
+
+    private Task BeatAllAsync(CancellationToken cancellationToken) => Task.WhenAll(plane.GetAnsweringNodes().Select(async node =>
     {
         try
         {
@@ -112,7 +145,17 @@ internal sealed class StorageNodeKeeper(
         using PeriodicTimer timer = new(Interval, time);
         try
         {
-            while (await timer.WaitForNextTickAsync(stoppingToken)) await BeatAsync(stoppingToken);
+            while (await timer.WaitForNextTickAsync(stoppingToken))
+            {
+                try
+                {
+                    await BeatAsync(stoppingToken);
+                }
+                catch (Exception e) when (!stoppingToken.IsCancellationRequested)
+                {
+                    logger.LogWarning(e, "The pool cannot be asked for its drives; it is tried again in {Interval}", Interval);
+                }
+            }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {

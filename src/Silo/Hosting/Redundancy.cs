@@ -13,7 +13,7 @@ internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubSer
     public (int Incomplete, int Unreachable, int WithoutDrive) CountSlots()
     {
         int incomplete = 0, unreachable = 0, without = 0;
-        HashSet<Guid> reachable = [.. plane.Directory.All.Select(drive => drive.DriveId)];
+        HashSet<Guid> reachable = [.. plane.Directory.All.Where(drive => drive.IsReachable).Select(drive => drive.DriveId)];
         IClusterMap map = plane.Extents.ClusterMap;
         foreach (PlacementGroupId group in map.Groups)
         {
@@ -26,6 +26,25 @@ internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubSer
         }
 
         return (incomplete, unreachable, without);
+    }
+
+    /// <summary>Drives of the pool that are in and answer, are in and do not answer, and are out.</summary>
+    public (int In, int Unreachable, int Out) CountDrives()
+    {
+        HashSet<Guid> reachable = [.. plane.Directory.All.Where(drive => drive.IsReachable).Select(drive => drive.DriveId)];
+        ILookup<bool, MappedDrive> drives = plane.Extents.ClusterMap.Drives.ToLookup(drive => drive.IsReadable);
+        int answering = drives[true].Count(drive => reachable.Contains(drive.Id));
+        return (answering, drives[true].Count() - answering, drives[false].Count());
+    }
+
+    /// <summary>For each width in use: how many shards each host has, descending, of the placement group that has the most in one. Shards without a drive are in none.</summary>
+    public IEnumerable<(int Width, int[] ShardsPerHost)> FindSpreads()
+    {
+        IClusterMap map = plane.Extents.ClusterMap;
+        Dictionary<Guid, FailureDomain> hosts = map.Drives.ToDictionary(drive => drive.Id, drive => drive.Domain);
+        return map.Groups.Select(map.SlotsOf).GroupBy(slots => slots.Count).OrderBy(groups => groups.Key).Select(groups => (groups.Key, groups
+            .Select(slots => slots.Where(slot => slot.Drive is { } drive && hosts.ContainsKey(drive)).GroupBy(slot => hosts[slot.Drive!.Value]).Select(host => host.Count()).OrderDescending().ToArray())
+            .Aggregate(static (worst, other) => other.AsSpan().SequenceCompareTo(worst) > 0 ? other : worst)));
     }
 
     public long Queued => repair.Status.Queued;

@@ -65,6 +65,7 @@ internal static class SiloHost
         S3Gateway gateway = OpenGateway(services);
         OperatorEndpoints endpoints = new(state, exporter, plane.GetStatisticsAsync, services.GetRequiredService<Redundancy>());
         using DriveGauges gauges = new(() => plane.Health);
+        using PoolGauges poolGauges = new(services.GetRequiredService<Redundancy>());
         plane.Extents.MapOwner = services.GetRequiredService<PoolClient>();
         await services.GetRequiredService<PauseKeeper>().RestoreAsync(CancellationToken.None);
         AdminEndpoints admin = services.GetRequiredService<AdminEndpoints>();
@@ -180,6 +181,9 @@ internal static class SiloHost
             kestrel.Limits.MaxRequestHeaderCount = 256;
             kestrel.Limits.MaxRequestBufferSize = 1 << 20;
             kestrel.Limits.MaxResponseBufferSize = 1 << 20;
+
+            // Whoever takes less than this of what has been sent to it is cut off: it holds a shard's buffer all the while.
+            kestrel.Limits.MinResponseDataRate = new MinDataRate(bytesPerSecond: 1 << 10, gracePeriod: TimeSpan.FromSeconds(30));
             kestrel.RequestHeaderEncodingSelector = _ => System.Text.Encoding.UTF8;
             kestrel.ResponseHeaderEncodingSelector = _ => System.Text.Encoding.UTF8;
             kestrel.Listen(options.Address, options.Port, listen => listen.Protocols = HttpProtocols.Http1);
@@ -236,6 +240,7 @@ internal static class SiloHost
     {
         IServiceCollection services = builder.Services;
         services.AddSingleton(TimeProvider.System);
+        services.AddSingleton<IProcessPulse, ProcessPulse>();
         services.AddSingleton(metadata);
         services.AddSingleton<IMaintenanceStore>(metadata);
         services.AddSingleton<IExtentStore>(plane.Extents);

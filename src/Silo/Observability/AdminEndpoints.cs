@@ -213,7 +213,8 @@ internal sealed class AdminEndpoints(
                 repairs.Pass?.EstimatedEnd is { } end ? Math.Max(0, (end - DateTimeOffset.UtcNow).TotalSeconds) : null, repairs.BlocksLost, repairs.BlocksAwaiting, repairs.BlocksUnidentified),
             DescribeScrub(),
             new Contract.CompactionStatus(StateOf(compaction.IsPaused, compaction.IsRunning), statistics.Values.Sum(drive => drive.GarbageBytes), compaction.FreedBytes),
-            new Contract.OrphanStatus(liveness.IsBraked), new Contract.GarbageStatus(garbage.IsPaused ? "paused" : "running"), redundancy.OlderWidths);
+            new Contract.OrphanStatus(liveness.IsBraked), new Contract.GarbageStatus(garbage.IsPaused ? "paused" : "running"), redundancy.OlderWidths,
+            [.. redundancy.FindSpreads().Select(each => new Contract.SpreadStatus(each.Width, each.ShardsPerHost))]);
     }
 
     private Contract.ScrubStatus DescribeScrub()
@@ -247,12 +248,14 @@ internal sealed class AdminEndpoints(
     private async Task<Contract.DriveStatus[]> DrivesAsync(Dictionary<Guid, DriveStatistics> statistics)
     {
         ImmutableArray<PoolDrive> drives = await pool.GetDrivesAsync();
+        Dictionary<Guid, string> nodeOf = drives.ToDictionary(drive => Guid.Parse(drive.DriveId), drive => drive.NodeId);
         Dictionary<Guid, Grains.DriveStatus> known = [];
         foreach (string node in drives.Select(drive => drive.NodeId).Distinct())
         {
             foreach (Grains.DriveStatus drive in (await pool.GetNodeAsync(node)).Drives)
             {
-                if (Guid.TryParse(drive.Report.DriveId, out Guid id)) known[id] = drive;
+                // A node that had a drive before knows of it that it is gone.
+                if (Guid.TryParse(drive.Report.DriveId, out Guid id) && nodeOf.GetValueOrDefault(id) == node) known[id] = drive;
             }
         }
 

@@ -70,6 +70,10 @@ internal sealed class StorageEventLog(ILogger logger) : IStorageEvents
         "Drive {DriveId} is on node {UsedNode} and on node {AsideNode}: one of the two is a copy. That of {UsedNode} is used, that of {AsideNode} is not. Take the copy out of its node's drives; a drive that was moved is used at its new place as soon as the former node has let go of it",
         driveId, usedNode, asideNode, usedNode, asideNode);
 
+    public void NodeNamedTwice(string name, string usedAddress, string asideAddress) => logger.LogError(
+        "The storage nodes at {UsedAddress} and {AsideAddress} are two processes, and both go by the name {Name}. The one at {UsedAddress} is used, the drives of the other are not. Give its machine another host name, or it another --data-listen port, and start it anew",
+        usedAddress, asideAddress, name, usedAddress);
+
     public void DriveMoved(Guid driveId, string node) => logger.LogInformation("Drive {DriveId} is used by way of node {Node} now: no other has it any more", driveId, node);
 
     public void BlockReconstructed(ExtentId extent, int block, ShardSet missing) =>

@@ -44,13 +44,14 @@ internal sealed class FragmentListener : IAsyncDisposable
             kestrel.Limits.MaxRequestHeaderCount = 32;
             kestrel.Limits.MaxRequestLineSize = 2 * 1024;
 
-            // A whole answer fits, so that its buffer goes back as soon as it has been handed over.
+            // An answer has its place until nearly all of it has been handed to the network: what nobody reads would else be held beyond the bound on answers.
             kestrel.Limits.MaxRequestBufferSize = 1 << 20;
-            kestrel.Limits.MaxResponseBufferSize = 2 << 20;
+            kestrel.Limits.MaxResponseBufferSize = 64 << 10;
             kestrel.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(10);
 
             // A peer that is gone without a word holds its request's place no longer than the client would wait: half a minute for the largest.
             kestrel.Limits.MinRequestBodyDataRate = new MinDataRate(bytesPerSecond: 64 << 10, gracePeriod: TimeSpan.FromSeconds(10));
+            kestrel.Limits.MinResponseDataRate = new MinDataRate(bytesPerSecond: 64 << 10, gracePeriod: TimeSpan.FromSeconds(10));
             kestrel.Listen(address, port, listen => listen.Protocols = HttpProtocols.Http1);
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = drainTimeout);

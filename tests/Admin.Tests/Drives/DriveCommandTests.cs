@@ -1,6 +1,7 @@
 using System.Text.Json;
 using ObjectStore.Storage.Drives;
 using ObjectStore.Storage.Fragments;
+using ObjectStore.Storage.Recovery;
 
 namespace ObjectStore.Admin.Tests.Drives;
 
@@ -147,6 +148,26 @@ public sealed class DriveCommandTests : IDisposable
         Assert.Equal(0, run.ExitCode);
         Assert.Contains("log that a crash left behind", root.GetProperty("indexProblem").GetString(), StringComparison.Ordinal);
         Assert.Equal(before, _drive.Snapshot());
+    }
+
+    [Theory]
+    [InlineData(14_999, false)]
+    [InlineData(15_000, true)]
+    public async Task RecoverIndex_KeepsTheOldIndexWhileItMakesTheNewOne_WhereThereIsRoomForBoth(long freeBytes, bool isKept)
+    {
+        string aside = _drive.IndexFile + "-before-recovery";
+        Directory.CreateDirectory(_drive.Folder);
+        for (int run = 0; run < 2; run++)
+        {
+            await File.WriteAllBytesAsync(_drive.IndexFile, new byte[10_000], TestContext.Current.CancellationToken);
+            Assert.True(IndexRecovery.SetAside(_drive.IndexFile, freeBytes));
+            Assert.Equal((false, isKept), (File.Exists(_drive.IndexFile), File.Exists(aside)));
+        }
+
+        // A run before, when there was room.
+        await File.WriteAllBytesAsync(aside, new byte[10_000], TestContext.Current.CancellationToken);
+        Assert.True(IndexRecovery.SetAside(_drive.IndexFile, 14_999));
+        Assert.False(File.Exists(aside));
     }
 
     /// <summary>What a crash of recover-index leaves behind after each of its steps; and a crash of the store before it.</summary>

@@ -88,22 +88,30 @@ public sealed class DurabilityCommandTests
             """;
         string status = $$$"""
             {"clusterId":"00010203-0405-0607-0809-0a0b0c0d0e0f","version":"0.1.0","mapEpoch":7,
-            "drives":[{{{Drive(1, "a", "up")}}},{{{Drive(2, "a", "down")}}},{{{Drive(3, "b", "draining")}}},{{{Drive(4, "c", "out")}}},{{{Drive(5, "d", "removed")}}},{{{Drive(6, "b", "up")}}},{{{Drive(7, "b", "up")}}}],
+            "drives":[{{{Drive(1, "a", "up")}}},{{{Drive(2, "a", "down")}}},{{{Drive(3, "b", "draining")}}},{{{Drive(4, "c", "out")}}},{{{Drive(5, "d", "removed")}}},{{{Drive(6, "b", "up")}}},{{{Drive(7, "b", "up")}}},{{{Drive(8, "b", "up")}}}],
             "classes":[{"storageClass":"STANDARD","smallBelowBytes":131072,"small":"2 copies","smallUsed":"2 copies","large":"3+2","largeUsed":"3+2","narrowed":false}],
             "repair":{"state":"idle","queuedExtents":0,"queuedGroups":0,"fewestSpare":null,"rebuiltBytes":0,"bytesPerSecond":null,"estimatedSecondsLeft":null,"lostBlocks":0},
-            "scrub":{"state":"idle","periodSeconds":1,"fraction":1,"verifiedBytes":0,"corruptFragments":0,"lastCompleted":null},"compaction":{"state":"idle","garbageBytes":0,"reclaimedBytes":0},"orphans":{"kept":false}}
+            "scrub":{"state":"idle","periodSeconds":1,"fraction":1,"verifiedBytes":0,"corruptFragments":0,"lastCompleted":null},"compaction":{"state":"idle","garbageBytes":0,"reclaimedBytes":0},"orphans":{"kept":false},
+            "spreads":[{"width":2,"shardsPerHost":[1,1]},{"width":5,"shardsPerHost":[4,1]},{"width":9,"shardsPerHost":[3]}]}
             """;
         await using FakeNode node = new(line => (200, line.Contains("/metrics", StringComparison.Ordinal) ? "objectstore_drive_capacity_bytes 9e12\n" : status));
         Run run = await Run.ToolWith(name => name == "OBJECTSTORE_ADMIN_TOKEN" ? token : null, "durability", "--endpoint", node.Url, "--format", "json");
         Assert.Equal((0, ""), (run.ExitCode, run.Error));
         JsonElement report = JsonDocument.Parse(run.Output).RootElement, inputs = report.GetProperty("inputs");
-        Assert.Equal((5, 2, 7e12), (inputs.GetProperty("drives").GetInt32(), inputs.GetProperty("hosts").GetInt32(), inputs.GetProperty("driveBytes").GetDouble()));
+        Assert.Equal((5, 2, 8e12), (inputs.GetProperty("drives").GetInt32(), inputs.GetProperty("hosts").GetInt32(), inputs.GetProperty("driveBytes").GetDouble()));
         Assert.Equal(["2 copies", "3+2"], report.GetProperty("schemes").EnumerateArray().Select(row => row.GetProperty("scheme").GetString()));
+        Assert.Equal([1, 4], report.GetProperty("schemes").EnumerateArray().Select(row => row.GetProperty("shardsPerHost").GetInt32()));
+        Assert.Contains(report.GetProperty("domains").EnumerateArray(), row => row.GetProperty("spread").GetString() == "as it is: 4 + 1 shards in 2 hosts, where most are in one");
         Assert.Contains("the status of", inputs.GetProperty("poolSource").GetString(), StringComparison.Ordinal);
 
         run = await Run.ToolWith(name => name == "OBJECTSTORE_ADMIN_TOKEN" ? token : null, "durability", "--endpoint", node.Url, "--format", "json", "--hosts", "4", "--drives", "8");
         inputs = JsonDocument.Parse(run.Output).RootElement.GetProperty("inputs");
         Assert.Equal((8, 4), (inputs.GetProperty("drives").GetInt32(), inputs.GetProperty("hosts").GetInt32()));
+        Assert.Equal([1, 2], JsonDocument.Parse(run.Output).RootElement.GetProperty("schemes").EnumerateArray().Select(row => row.GetProperty("shardsPerHost").GetInt32()));
+
+        run = await Run.ToolWith(name => name == "OBJECTSTORE_ADMIN_TOKEN" ? token : null, "durability", "--endpoint", node.Url, "--format", "json", "--repair-time", "2d");
+        inputs = JsonDocument.Parse(run.Output).RootElement.GetProperty("inputs");
+        Assert.Equal((5, 172_800d, "--repair-time"), (inputs.GetProperty("drives").GetInt32(), inputs.GetProperty("repairSeconds").GetDouble(), inputs.GetProperty("repairRateSource").GetString()));
 
         run = await Run.Tool("durability", "--endpoint", node.Url);
         Assert.Contains("NOT those of the pool", run.Output, StringComparison.Ordinal);

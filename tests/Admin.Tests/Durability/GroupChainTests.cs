@@ -127,6 +127,16 @@ public sealed class GroupChainTests
     }
 
     [Fact]
+    public void SpreadOfAPool_IsUsedInPlaceOfAnEvenOne()
+    {
+        var model = new GroupModel(new Scheme(6, 3), 0.015, 1000, 4, 0.002);
+        Assert.Equal(GroupChain.MeanYearsToLoss(model).Ln, GroupChain.MeanYearsToLoss(model with { Hosts = 100, Spread = [3, 2, 2, 2] }).Ln, 1e-12);
+
+        // One host has more than may be lost: its loss decides.
+        Assert.Equal(500, GroupChain.MeanYearsToLoss(model with { Spread = [5, 2, 1, 1] }).ToDouble(), 1d);
+    }
+
+    [Fact]
     public void HostsThatAreNeverLost_ChangeNothing()
     {
         GroupModel model = new(new Scheme(6, 3), 0.015, 1000, 9);

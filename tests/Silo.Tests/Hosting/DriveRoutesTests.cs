@@ -141,6 +141,45 @@ public sealed class DriveRoutesTests
     }
 
     [Fact]
+    public void NodeByWhichADriveWasReachedBeforeTheStart_HasIt_WhicheverIsAskedFirst()
+    {
+        IFragmentStore first = Store(Drive), copy = Store(Drive);
+        _routes.Follow("b", [copy], isReachable: true);
+        _routes.Follow("a", [first], isReachable: true);
+        _routes.Expect(new Dictionary<Guid, string> { [Drive] = "a", [Guid.NewGuid()] = "a" });
+        Assert.Same(first, _directory.Find(Drive));
+        Assert.Empty(_routes.DrivesOf("b"));
+        Assert.Equal([$"{Drive} on b and a", $"{Drive} on a and b"], _events.Told);
+        _routes.Follow("a", [first], isReachable: false);
+        Assert.Same(first, _directory.Find(Drive));
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(6)]
+    public void NodeByWhichADriveWasReachedBeforeTheStart_AndThatAnswersLate_HasIt_UnlessTheCopyHasBeenUsedForLong(int minutes)
+    {
+        IFragmentStore first = Store(Drive), copy = Store(Drive);
+        _routes.Follow("b", [copy], isReachable: true);
+        _routes.Expect(new Dictionary<Guid, string> { [Drive] = "a" });
+        Assert.Same(copy, _directory.Find(Drive));
+        _time.Advance(TimeSpan.FromMinutes(minutes));
+        _routes.Follow("a", [first], isReachable: true);
+        Assert.Same(minutes < 5 ? first : copy, _directory.Find(Drive));
+    }
+
+    [Fact]
+    public void DriveOfThisProcess_IsNotTakenFromIt_ByTheNodeThatHadItBeforeTheStart()
+    {
+        IFragmentStore local = Store(Drive), other = Store(Drive);
+        _routes.Add(local);
+        _routes.Follow("a", [other], isReachable: true);
+        _routes.Expect(new Dictionary<Guid, string> { [Drive] = "a" });
+        Assert.Same(local, _directory.Find(Drive));
+        Assert.Empty(_routes.DrivesOf("a"));
+    }
+
+    [Fact]
     public void DriveOfThisProcess_IsNotGivenBackToTheNodeThatHadItBeforeACopy()
     {
         IFragmentStore first = Store(Drive), copy = Store(Drive), local = Store(Drive);
