@@ -207,7 +207,9 @@ public sealed class FaultTests(GatewayFixture gateway) : GatewayTest(gateway), I
         (string, string)[] digest = [("Content-MD5", Convert.ToBase64String(System.Security.Cryptography.MD5.HashData(part)))];
         Call Stalled(int bytes) => new("POST", $"/{Bucket}", "delete=")
         {
-            Body = part[..bytes], DeclaredLength = 1 << 20, Headers = digest,
+            Body = part[..bytes],
+            DeclaredLength = 1 << 20,
+            Headers = digest,
             Stall = () =>
             {
                 arrived.Release();
