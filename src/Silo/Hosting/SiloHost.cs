@@ -200,6 +200,7 @@ internal static class SiloHost
         // A failed start is told in one line on stderr; the host's own account of it is a stack trace. Its critical events still come.
         logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.Critical);
         logging.AddFilter("Orleans", options.LogLevel > LogLevel.Warning ? options.LogLevel : LogLevel.Warning);
+        logging.AddFilter("Polly", options.LogLevel > LogLevel.Warning ? options.LogLevel : LogLevel.Warning); // what Orleans retries
         if (options.JsonLogs) logging.AddJsonConsole(console => console.UseUtcTimestamp = true);
         else logging.AddSimpleConsole(console => (console.SingleLine, console.UseUtcTimestamp, console.TimestampFormat) = (true, true, "yyyy-MM-ddTHH:mm:ss.fffZ "));
     }
