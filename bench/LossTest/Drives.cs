@@ -48,8 +48,8 @@ public sealed class DriveFolders(string root, int count, int hosts)
                 byte[] bytes = new byte[16];
                 foreach (string volume in volumes)
                 {
-                    using FileStream file = new(volume, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
-                    for (long at = random.Next(DamageStepBytes); at + bytes.Length < file.Length; at += DamageStepBytes)
+                    using FileStream? file = OpenIfThere(volume);
+                    for (long at = random.Next(DamageStepBytes); at + bytes.Length < file?.Length; at += DamageStepBytes)
                     {
                         random.NextBytes(bytes);
                         file.Position = at;
@@ -62,14 +62,27 @@ public sealed class DriveFolders(string root, int count, int hosts)
                 File.Delete(Path.Combine(folder, "drive.json"));
                 foreach (string volume in volumes)
                 {
-                    using FileStream file = new(volume, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
-                    file.SetLength(0);
+                    using FileStream? file = OpenIfThere(volume);
+                    file?.SetLength(0);
                 }
 
                 break;
             default:
                 Directory.Delete(folder, recursive: true);
                 break;
+        }
+    }
+
+    /// <summary>Null for a volume that the server, which goes on meanwhile, has just reclaimed.</summary>
+    private static FileStream? OpenIfThere(string volume)
+    {
+        try
+        {
+            return new FileStream(volume, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
         }
     }
 

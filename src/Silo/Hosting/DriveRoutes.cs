@@ -90,9 +90,16 @@ internal sealed class DriveRoutes<TNode>(FragmentStoreDirectory directory, strin
         {
             foreach ((Guid id, string nodeId) in nodeIds)
             {
-                if (_local.ContainsKey(id) || HolderBeside(id, nodeId, reachable: false) is null) continue;
-                if (_order.Exists(node => _offers[node].NodeId == nodeId && _offers[node].IsReachable && _offers[node].Drives.ContainsKey(id))) TakeBackFromCopies(id, nodeId);
-                else _former[id] = (nodeId, time.GetTimestamp());
+                if (_local.ContainsKey(id) || nodeId == ownId) continue;
+                if (!_order.Exists(node => _offers[node].NodeId == nodeId && _offers[node].IsReachable && _offers[node].Drives.ContainsKey(id)))
+                {
+                    // Also where nobody has answered yet: a copy's node may be the first.
+                    _former[id] = (nodeId, time.GetTimestamp());
+                    continue;
+                }
+
+                if (HolderBeside(id, nodeId, reachable: false) is null) continue;
+                TakeBackFromCopies(id, nodeId);
                 Settle(id);
             }
         }

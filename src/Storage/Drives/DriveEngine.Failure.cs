@@ -105,7 +105,7 @@ internal sealed partial class DriveEngine
                 return;
             using IVolumeFile file = _drive.OpenVolume(volume.Id);
             using var pages = new AlignedBuffer(VolumeFormat.LogStart);
-            _ = TryReadHeader(file, volume.Id, pages.GetSpan(), out _);
+            _ = TryReadHeader(file, volume.Id, pages.GetSpan(), out _, out _);
             for (int at = 0; at < VolumeFormat.LogStart; at += VolumeFormat.PageBytes)
             {
                 ReadOnlySpan<byte> page = pages.GetSpan().Slice(at, VolumeFormat.PageBytes);

@@ -662,8 +662,10 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
                     files.Remove(row.Id);
                     break;
                 case null:
+                    _services.Events.VolumeCorrupt(DriveId, row.Id, 0, VolumeFormat.LogStart);
+
                     // Which it is shows when it can be opened again; until then the row keeps it from coming back to life.
-                    _index.Unreadable[row.Id] = $"volume {row.Id} cannot be opened";
+                    _index.Unreadable[row.Id] = $"volume {row.Id} cannot be read";
                     files.Remove(row.Id);
                     rows.Remove(row.Id);
                     continue;
@@ -677,7 +679,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         var ends = new List<(Volume, long, ulong)>();
         long records = 0, fragments = 0, bytes = 0, corruptRegions = 0, tornBytes = 0;
         var tails = new List<Volume>();
-        var notOpened = new List<IOException>();
+        var notOpened = new List<(long Id, IOException Error)>();
         foreach (long id in files.Order())
         {
             _services.OnRecoveryStep();
@@ -699,7 +701,12 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         {
             RequireIdentity();
             if (_index.Volumes.Count == 0 || notOpened.Count > Math.Max(1, _index.Volumes.Count / VolumesPerUnopened))
-                throw notOpened[0];
+                throw new IOException($"{notOpened.Count} of its {_index.Volumes.Count + notOpened.Count} volumes cannot be opened, the first of them {notOpened[0].Id}: {notOpened[0].Error.Message}", notOpened[0].Error);
+            foreach ((long id, _) in notOpened)
+                _services.Events.VolumeCorrupt(DriveId, id, 0, rows.GetValueOrDefault(id)?.CompleteBelow ?? 0);
+
+            // Once for all of them: it is one finding, and the drive serves.
+            Errors.CountIoError();
         }
 
         foreach (Volume volume in tails)
@@ -795,7 +802,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     /// Opens a file. No volume without an error: its creation never finished, nothing was ever acknowledged from it, and it has been removed.
     /// False: it holds something, but its header cannot be made out, or the file system cannot open it; it is left alone.
     /// </summary>
-    private bool TryOpenVolume(long id, VolumeRow? row, AlignedBuffer window, List<IOException> notOpened, out Volume? volume)
+    private bool TryOpenVolume(long id, VolumeRow? row, AlignedBuffer window, List<(long, IOException)> notOpened, out Volume? volume)
     {
         volume = null;
         IVolumeFile file;
@@ -806,15 +813,13 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         catch (IOException e) when (Posix.IsOfFile(e))
         {
             // The others are none the worse for it.
-            notOpened.Add(e);
-            Errors.CountIoError();
+            notOpened.Add((id, e));
             _index.Unreadable[id] = $"volume {id} cannot be opened: {e.Message}";
-            _services.Events.VolumeCorrupt(DriveId, id, 0, row?.CompleteBelow ?? 0);
             return false;
         }
 
         Span<byte> first = window.GetSpan()[..VolumeFormat.LogStart];
-        bool decoded = TryReadHeader(file, id, first, out VolumeHeader header);
+        bool decoded = TryReadHeader(file, id, first, out VolumeHeader header, out _);
         foreach (int page in (ReadOnlySpan<int>)[0, VolumeFormat.PageBytes])
         {
             if (VolumeHeader.OtherFormat(first[page..]) is not { } format)
@@ -878,7 +883,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
         return true;
     }
 
-    /// <summary>Null where the file cannot be opened.</summary>
+    /// <summary>Null where the file cannot be opened, or its header not be read.</summary>
     private bool? IsGeneration(VolumeRow row, AlignedBuffer pages)
     {
         IVolumeFile file;
@@ -893,7 +898,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
 
         try
         {
-            return TryReadHeader(file, row.Id, pages.GetSpan()[..VolumeFormat.LogStart], out VolumeHeader header) && header.Generation == row.Generation;
+            return TryReadHeader(file, row.Id, pages.GetSpan()[..VolumeFormat.LogStart], out VolumeHeader header, out bool isReadable) ? header.Generation == row.Generation : isReadable ? false : null;
         }
         finally
         {
@@ -902,8 +907,9 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
     }
 
     /// <summary>The header of the volume, from either of its copies. Fills <paramref name="pages"/> with both, zeros for what cannot be read.</summary>
-    private bool TryReadHeader(IVolumeFile file, long id, Span<byte> pages, out VolumeHeader header)
+    private bool TryReadHeader(IVolumeFile file, long id, Span<byte> pages, out VolumeHeader header, out bool isReadable)
     {
+        isReadable = true;
         header = null!;
         bool found = false;
         pages.Clear();
@@ -919,6 +925,7 @@ internal sealed partial class DriveEngine : IVolumeSource, IDisposable
             catch (IOException e) when (!Posix.IsOfWholeDevice(e))
             {
                 // The other copy is there for this.
+                isReadable = false;
             }
         }
 

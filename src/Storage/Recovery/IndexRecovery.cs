@@ -15,7 +15,7 @@ public sealed record IndexRecoveryResult(
 /// <summary>
 /// Rebuilds a drive's index from its volumes alone, with the drive's lock held, by the recovery that a start runs where there is no index: volumes with a torn end are sealed and those with
 /// nothing alive are removed, as it would. The old index is set aside first and removed only when the new one is durable and says what the volumes say; where there is no room for both it is removed
-/// first, since all that is in it is in the volumes. A crash at any step leaves a folder that the next start, or the next run, brings up to date.
+/// first, since what is in it is in the volumes: one of which only the index knows what is in it is refused. A crash at any step leaves a folder that the next start, or the next run, brings up to date.
 /// </summary>
 public static class IndexRecovery
 {
@@ -39,7 +39,7 @@ public static class IndexRecovery
         DriveEngine engine;
         try
         {
-            RefuseNewerVolumes(drive, path);
+            RefuseUnknownVolumes(drive, path, identity.DriveId, index);
             oldIndex = SetAside(index, drive.FreeBytes);
             var options = new StorageOptions { DrivePaths = [path], WritersPerDrive = 1, DirectIo = false };
             engine = DriveEngine.Open(drive, identity, new EngineServices(options, time, nextRandom, findings, Threaded: true));
@@ -66,8 +66,9 @@ public static class IndexRecovery
     }
 
     /// <summary>The index is all that says which fragments are in a volume that this build cannot read.</summary>
-    private static void RefuseNewerVolumes(FileDrive drive, string path)
+    private static void RefuseUnknownVolumes(FileDrive drive, string path, Guid driveId, string index)
     {
+        IReadOnlyDictionary<long, VolumeRow>? known = File.Exists(index) ? DriveInspector.ReadVolumes(index, driveId, inUse: false, out _) : null;
         var page = new byte[Volumes.VolumeFormat.LogStart];
         foreach (long id in drive.ListVolumes())
         {
@@ -79,6 +80,9 @@ public static class IndexRecovery
                 if (Volumes.VolumeHeader.OtherFormat(page.AsSpan(at)[..Volumes.VolumeFormat.PageBytes]) is { } format)
                     throw new DriveIdentityException(path, $"volume {id} is of format {format}, this build knows format {Volumes.VolumeHeader.FormatVersion}: a new index would forget its fragments. The index is left as it was.");
             }
+
+            if (known?.GetValueOrDefault(id) is { LiveFragments: > 0 } && !Array.Exists([0, Volumes.VolumeFormat.PageBytes], at => Volumes.VolumeHeader.TryDecode(page.AsSpan(at)[..Volumes.VolumeFormat.PageBytes], out Volumes.VolumeHeader header) && header.VolumeId == id))
+                throw new DriveIdentityException(path, $"both headers of volume {id} are damaged, and only the index says by what its records are known: a new one would forget its fragments. The index is left as it was.");
         }
     }
 

@@ -646,15 +646,16 @@ internal enum ReplayOutcome
 
 /// <summary>
 /// The nonces of requests for as long as their time stamps are good, up to a number of them; past it nothing is let in, so that nothing has to be forgotten too early. A clock that goes back makes no
-/// request good again whose nonce has been forgotten, and keeps out no other. Thread-safe.
+/// request good again whose nonce has been forgotten, and keeps out others only while it passes times that it has passed before. Thread-safe.
 /// </summary>
 /// <param name="span">How long after its time stamp a request is still looked at.</param>
 internal sealed class ReplayWindow(int capacity, TimeSpan span)
 {
+    private const int MaxRanges = 16;
     private readonly Lock _lock = new();
     private readonly HashSet<UInt128> _seen = [];
     private readonly PriorityQueue<UInt128, DateTimeOffset> _order = new();
-    private DateTimeOffset _forgotten = DateTimeOffset.MinValue; // no nonce of a later time stamp has been
+    private readonly List<(DateTimeOffset From, DateTimeOffset To)> _forgotten = []; // time stamps of nonces that have been, within a span of each other
 
     /// <param name="nonce">Of the request.</param>
     /// <param name="at">Its time stamp, which the caller has found to be good.</param>
@@ -667,10 +668,10 @@ internal sealed class ReplayWindow(int capacity, TimeSpan span)
             {
                 _order.Dequeue();
                 _seen.Remove(oldest);
-                _forgotten = stamped > _forgotten ? stamped : _forgotten;
+                Forget(stamped);
             }
 
-            if (at <= _forgotten || now - at > span || _seen.Contains(nonce))
+            if (now - at > span || _seen.Contains(nonce) || _forgotten.Exists(range => at >= range.From && at <= range.To))
                 return ReplayOutcome.Seen;
             if (_order.Count >= capacity)
                 return ReplayOutcome.Full;
@@ -678,5 +679,25 @@ internal sealed class ReplayWindow(int capacity, TimeSpan span)
             _order.Enqueue(nonce, at);
             return ReplayOutcome.New;
         }
+    }
+
+    private void Forget(DateTimeOffset stamped)
+    {
+        int near = _forgotten.FindIndex(range => stamped >= range.From - span && stamped <= range.To + span);
+        if (near >= 0)
+        {
+            (DateTimeOffset from, DateTimeOffset to) = _forgotten[near];
+            _forgotten[near] = (stamped < from ? stamped : from, stamped > to ? stamped : to);
+            return;
+        }
+
+        // A clock that is set again and again: those two are then one.
+        if (_forgotten.Count == MaxRanges)
+        {
+            _forgotten[1] = (_forgotten[0].From < _forgotten[1].From ? _forgotten[0].From : _forgotten[1].From, _forgotten[0].To > _forgotten[1].To ? _forgotten[0].To : _forgotten[1].To);
+            _forgotten.RemoveAt(0);
+        }
+
+        _forgotten.Add((stamped, stamped));
     }
 }

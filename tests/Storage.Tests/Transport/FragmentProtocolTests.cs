@@ -157,6 +157,11 @@ public sealed class FragmentProtocolTests
         Assert.Equal(ReplayOutcome.Seen, window.Enter(2, start, start));
         Assert.Equal(ReplayOutcome.New, window.Enter(3, start.AddMinutes(9), start.AddMinutes(9)));
         Assert.Equal(ReplayOutcome.Seen, window.Enter(1, ahead, ahead));
+
+        // Also where it was ahead for so long that it has forgotten some of what came then.
+        Assert.Equal(ReplayOutcome.New, window.Enter(4, ahead.AddMinutes(6), ahead.AddMinutes(6)));
+        Assert.Equal(ReplayOutcome.New, window.Enter(5, start.AddMinutes(20), start.AddMinutes(20)));
+        Assert.Equal(ReplayOutcome.Seen, window.Enter(1, ahead, ahead.AddMinutes(1)));
     }
 
     private static FragmentWrite Fragment()
