@@ -13,7 +13,7 @@ internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubSer
     public (int Incomplete, int Unreachable, int WithoutDrive) CountSlots()
     {
         int incomplete = 0, unreachable = 0, without = 0;
-        HashSet<Guid> reachable = [.. plane.Directory.All.Where(drive => drive.IsReachable).Select(drive => drive.DriveId)];
+        HashSet<Guid> reachable = FindReachable();
         IClusterMap map = plane.Extents.ClusterMap;
         foreach (PlacementGroupId group in map.Groups)
         {
@@ -31,7 +31,7 @@ internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubSer
     /// <summary>Drives of the pool that are in and answer, are in and do not answer, and are out.</summary>
     public (int In, int Unreachable, int Out) CountDrives()
     {
-        HashSet<Guid> reachable = [.. plane.Directory.All.Where(drive => drive.IsReachable).Select(drive => drive.DriveId)];
+        HashSet<Guid> reachable = FindReachable();
         ILookup<bool, MappedDrive> drives = plane.Extents.ClusterMap.Drives.ToLookup(drive => drive.IsReadable);
         int answering = drives[true].Count(drive => reachable.Contains(drive.Id));
         return (answering, drives[true].Count() - answering, drives[false].Count());
@@ -46,6 +46,8 @@ internal sealed class Redundancy(DataPlane plane, RepairService repair, ScrubSer
             .Select(slots => slots.Where(slot => slot.Drive is { } drive && hosts.ContainsKey(drive)).GroupBy(slot => hosts[slot.Drive!.Value]).Select(host => host.Count()).OrderDescending().ToArray())
             .Aggregate(static (worst, other) => other.AsSpan().SequenceCompareTo(worst) > 0 ? other : worst)));
     }
+
+    private HashSet<Guid> FindReachable() => [.. plane.Directory.All.Where(drive => drive.IsReachable).Select(drive => drive.DriveId)];
 
     public long Queued => repair.Status.Queued;
 

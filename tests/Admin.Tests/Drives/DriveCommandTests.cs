@@ -170,6 +170,20 @@ public sealed class DriveCommandTests : IDisposable
         Assert.False(File.Exists(aside));
     }
 
+    [Fact]
+    public async Task RecoverIndex_WhereOnlyTheIndexKnowsAVolume_IsRefused_AndTheIndexGoesOn()
+    {
+        List<FragmentWrite> written = await _drive.FillAsync();
+        using (FileStream file = new(_drive.Volume(1), FileMode.Open, FileAccess.Write))
+            file.Write(new byte[8192]);
+        byte[] index = await File.ReadAllBytesAsync(_drive.IndexFile, TestContext.Current.CancellationToken);
+        Run run = await Run.Tool("recover-index", _drive.Folder);
+        Assert.NotEqual(0, run.ExitCode);
+        Assert.Contains("both headers of volume 1 are damaged", run.Error, StringComparison.Ordinal);
+        Assert.Equal(index, await File.ReadAllBytesAsync(_drive.IndexFile, TestContext.Current.CancellationToken));
+        await _drive.AssertHolds(written);
+    }
+
     /// <summary>What a crash of recover-index leaves behind after each of its steps; and a crash of the store before it.</summary>
     [Theory]
     [InlineData("nothing done")]

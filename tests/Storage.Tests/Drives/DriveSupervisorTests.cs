@@ -819,10 +819,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     {
         await _drives.OpenAsync();
         LocalFragmentStore drive = _drives.StoreAt(0);
-        var writes = new List<FragmentWrite>();
-        while (_drives.VolumesOf(0).Length < 3)
-            writes.Add(await _drives.WriteAsync(drive, 200_000));
-        drive.Engine.Index.Flush(durable: true);
+        List<FragmentWrite> writes = await FillThreeVolumesAsync(drive);
         string first = _drives.VolumesOf(0)[0];
         if (beforeStart)
             await _drives.CloseAsync();
@@ -866,10 +863,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     {
         await _drives.OpenAsync();
         LocalFragmentStore drive = _drives.StoreAt(0);
-        var writes = new List<FragmentWrite>();
-        while (_drives.VolumesOf(0).Length < 3)
-            writes.Add(await _drives.WriteAsync(drive, 200_000));
-        drive.Engine.Index.Flush(durable: true);
+        List<FragmentWrite> writes = await FillThreeVolumesAsync(drive);
 
         // The last one, so that its id would be the next to be taken; and deleted from a volume that nothing but its tombstones keeps.
         await _drives.CloseAsync();
@@ -920,10 +914,7 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
     {
         await _drives.OpenAsync();
         LocalFragmentStore drive = _drives.StoreAt(0);
-        var writes = new List<FragmentWrite>();
-        while (_drives.VolumesOf(0).Length < 3)
-            writes.Add(await _drives.WriteAsync(drive, 200_000));
-        drive.Engine.Index.Flush(durable: true);
+        List<FragmentWrite> writes = await FillThreeVolumesAsync(drive);
         await _drives.CloseAsync();
         if (loseIndex)
             File.Delete(Path.Combine(_drives.FolderOf(0), "index.db"));
@@ -962,6 +953,16 @@ public sealed class DriveSupervisorTests : IAsyncDisposable
         await _drives.OpenAsync();
         foreach (FragmentWrite write in writes)
             await SupervisedDrives.AssertServes(_drives.StoreAt(0), write);
+    }
+
+    /// <summary>Of the first drive; its index says where all of it is.</summary>
+    private async Task<List<FragmentWrite>> FillThreeVolumesAsync(LocalFragmentStore drive)
+    {
+        var writes = new List<FragmentWrite>();
+        while (_drives.VolumesOf(0).Length < 3)
+            writes.Add(await _drives.WriteAsync(drive, 200_000));
+        drive.Engine.Index.Flush(durable: true);
+        return writes;
     }
 
     [Fact]
