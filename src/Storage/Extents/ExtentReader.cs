@@ -145,7 +145,7 @@ internal sealed class ExtentReader : IExtentReader
         _ = DropAsync(ahead.Loading, _store.Background);
     }
 
-    /// <summary>From here to <see cref="Leave"/> nobody takes anything away. A call that fails does not leave: the reader is of no more use then.</summary>
+    /// <summary>From here to <see cref="Leave"/> nobody takes anything away. A call that fails does not leave: what is loaded stays until the next one, or the end.</summary>
     private void Enter()
     {
         _wasAway = _begun && _store.Time.GetElapsedTime(_idleSince) >= IdleReaders.Patience;

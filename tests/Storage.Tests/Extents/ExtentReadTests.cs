@@ -673,13 +673,9 @@ public sealed class ExtentReadTests
         foreach (IExtentReader reader in slow)
             Assert.Equal(shard, (await reader.ReadNextAsync(Stop)).Length);
         Task<byte[]> waiting = cluster.ReadAsync(layout, Stop);
-        while (!waiting.IsCompleted)
-        {
-            cluster.Time.Advance(TimeSpan.FromMilliseconds(300));
-            await Task.Yield();
-        }
-
-        Assert.Equal(bytes, await waiting);
+        Assert.False(waiting.IsCompleted);
+        cluster.Time.Advance(IdleReaders.Patience);
+        Assert.Equal(bytes, await waiting.WaitAsync(TimeSpan.FromSeconds(20), Stop));
         var lengths = new List<int>();
         foreach (IExtentReader reader in slow)
         {
@@ -712,13 +708,9 @@ public sealed class ExtentReadTests
         for (int i = 0; i < 40; i++)
         {
             Task<byte[]> read = cluster.ReadAsync(layout, Stop);
-            while (!read.IsCompleted)
-            {
+            if (!read.IsCompleted)
                 cluster.Time.Advance(TimeSpan.FromMilliseconds(21));
-                await Task.Yield();
-            }
-
-            Assert.Equal(bytes, await read);
+            Assert.Equal(bytes, await read.WaitAsync(TimeSpan.FromSeconds(20), Stop));
         }
 
         Assert.True(cluster.Time.GetElapsedTime(0) < cluster.Options.SlowDriveAfter, "The drive hangs for so long that nobody waits for it anyhow.");
